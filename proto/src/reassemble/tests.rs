@@ -1,0 +1,260 @@
+use std::{vec, vec::Vec};
+
+use core::net::Ipv4Addr;
+
+use super::*;
+use crate::{Fragments, HEADER_LEN};
+
+const START: Duration = Duration::from_secs(100);
+
+fn sender(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+}
+
+fn info(id: i32, num: u32, len: u32) -> Vec<u8> {
+    Header { kind: Kind::Info, id, num, len }.encode().into()
+}
+
+fn fragment(id: i32, num: u32, payload: &[u8]) -> Vec<u8> {
+    let header = Header { kind: Kind::Fragment, id, num, len: payload.len() as u32 };
+    [&header.encode()[..], payload].concat()
+}
+
+/// Pushes datagrams of one sender, and returns the messages.
+fn push_all<'d>(reassembler: &mut Reassembler, datagrams: &'d [Vec<u8>]) -> Vec<Message<'d>> {
+    datagrams.iter().filter_map(|datagram| reassembler.push(START, sender(1), datagram)).collect()
+}
+
+fn drops(reassembler: &Reassembler) -> Vec<(DropReason, u64)> {
+    reassembler.drops().iter().filter(|(_, count)| *count > 0).collect()
+}
+
+/// Pushes datagrams that complete nothing, and expects the drops and the number of messages left.
+fn expect(datagrams: &[Vec<u8>], expected: &[(DropReason, u64)], in_flight: usize) {
+    let limits = Limits { max_message_len: 100, ..Limits::default() };
+    let mut reassembler = Reassembler::new(limits);
+    assert_eq!(push_all(&mut reassembler, datagrams), []);
+    assert_eq!(drops(&reassembler), expected);
+    assert_eq!(reassembler.in_flight(), in_flight);
+    assert_eq!(reassembler.buffered_bytes() == 0, in_flight == 0);
+    assert_eq!(reassembler.senders.is_empty(), in_flight == 0);
+    assert_eq!(reassembler.by_age.len(), in_flight);
+}
+
+#[test]
+fn a_whole_message_is_borrowed() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let header = Header { kind: Kind::Whole, id: -1, num: 1, len: 3 };
+    let datagram = [&header.encode()[..], b"abc"].concat();
+    assert_eq!(reassembler.push(START, sender(1), &datagram), Some(Message::Whole(&datagram[HEADER_LEN..])));
+    let mut reassembler = Reassembler::new(Limits { max_message_len: 2, ..Limits::default() });
+    assert_eq!(reassembler.push(START, sender(1), &datagram), None);
+    assert_eq!(drops(&reassembler), [(DropReason::TooLong, 1)]);
+}
+
+#[test]
+fn every_order_completes_once() {
+    let datagrams = [info(1, 3, 6), fragment(1, 0, b"a"), fragment(1, 1, b"bc"), fragment(1, 2, b"def")];
+    for order in 0..4 * 4 * 4 * 4 {
+        let order: Vec<usize> = (0..4).map(|digit| order >> (2 * digit) & 3).collect();
+        if (0..4).any(|at| !order.contains(&at)) {
+            continue;
+        }
+        let mut reassembler = Reassembler::new(Limits::default());
+        for (pushed, at) in order.iter().enumerate() {
+            let message = reassembler.push(START, sender(1), &datagrams[*at]);
+            assert_eq!(message.is_some(), pushed == 3, "{order:?}");
+            assert!(message.is_none_or(|message| message.as_slice() == b"abcdef"));
+        }
+        assert_eq!(reassembler.buffered_bytes(), 0);
+        assert_eq!(reassembler.drops().total(), 0);
+        assert_eq!(push_all(&mut reassembler, &datagrams), []);
+        assert_eq!(drops(&reassembler), [(DropReason::Duplicate, 4)]);
+    }
+}
+
+#[test]
+fn what_is_sent_is_received() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let message: Vec<u8> = (0..5_000_000_u32).map(|at| (at * 31 + at / 999) as u8).collect();
+    let (head, payload) = message.split_at(77);
+    for (id, max_datagram_len) in [(1, 1472), (2, 65_507)] {
+        let datagrams: Vec<_> = Fragments::new(id, [head, payload], max_datagram_len)
+            .unwrap()
+            .map(|datagram| [&datagram.header[..], datagram.parts[0], datagram.parts[1]].concat())
+            .collect();
+        let messages = push_all(&mut reassembler, &datagrams);
+        assert!(matches!(&messages[..], [Message::Assembled(received)] if *received == message));
+    }
+    assert_eq!(reassembler.buffered_bytes(), 0);
+    assert_eq!(reassembler.drops().total(), 0);
+}
+
+#[test]
+fn contradictions_have_a_reason() {
+    use DropReason::{Duplicate, Empty, FragmentNumber, Inconsistent, LengthMismatch, TooLong};
+    expect(&[info(1, 0, 0)], &[(FragmentNumber, 1)], 0);
+    expect(&[info(1, 1, 0)], &[(Empty, 1)], 0);
+    expect(&[info(1, 5, 4)], &[(Inconsistent, 1)], 0);
+    expect(&[fragment(1, 0, b"")], &[(Empty, 1)], 0);
+    expect(&[fragment(1, u32::MAX, b"a")], &[(FragmentNumber, 1)], 0);
+
+    expect(&[info(1, 2, 5), fragment(1, 2, b"a")], &[(FragmentNumber, 1)], 1);
+    expect(&[info(1, 2, 5), info(1, 2, 5)], &[(Duplicate, 1)], 1);
+    expect(&[info(1, 2, 5), info(1, 2, 6)], &[(Inconsistent, 1)], 1);
+    expect(&[info(1, 2, 5), info(1, 3, 5)], &[(Inconsistent, 1)], 1);
+    expect(&[fragment(1, 0, b"a"), fragment(1, 0, b"a")], &[(Duplicate, 1)], 1);
+    expect(&[fragment(1, 3, b"a"), fragment(1, 3, b"a")], &[(Duplicate, 1)], 1);
+
+    // What cannot become a message any more is given up at once, and stays so.
+    expect(&[fragment(1, 2, b"a"), info(1, 2, 5), info(1, 3, 5)], &[(FragmentNumber, 2)], 0);
+    expect(&[fragment(1, 0, b"a"), fragment(1, 1, b"a"), info(1, 1, 5)], &[(FragmentNumber, 1)], 0);
+    expect(&[fragment(1, 0, b"abcdef"), info(1, 2, 5)], &[(LengthMismatch, 1)], 0);
+    expect(&[fragment(1, 0, b"abcd"), info(1, 1, 5)], &[(LengthMismatch, 1)], 0);
+    expect(&[info(1, 2, 5), fragment(1, 0, b"abcdef")], &[(LengthMismatch, 1)], 0);
+    expect(&[info(1, 2, 5), fragment(1, 1, b"abcdef")], &[(LengthMismatch, 1)], 0);
+    expect(&[info(1, 2, 5), fragment(1, 1, b"ab"), fragment(1, 0, b"ab")], &[(LengthMismatch, 1)], 0);
+    // No byte is left for the other fragment.
+    expect(&[info(1, 2, 5), fragment(1, 1, b"abcde")], &[(LengthMismatch, 1)], 0);
+    expect(&[info(1, 2, 101), fragment(1, 0, b"a")], &[(TooLong, 2)], 0);
+    expect(&[fragment(1, 7, &[0; 100]), fragment(1, 9, b"a")], &[(TooLong, 1)], 0);
+}
+
+#[test]
+fn expires_after_the_last_news() {
+    let limits = Limits { timeout: Duration::from_secs(5), ..Limits::default() };
+    let mut reassembler = Reassembler::new(limits);
+    let second = |n| START + Duration::from_secs(n);
+    let one = sender(1);
+    reassembler.push(second(0), one, &info(1, 3, 6));
+    reassembler.push(second(4), one, &fragment(1, 0, b"a"));
+    // A duplicate is no news.
+    reassembler.push(second(8), one, &fragment(1, 0, b"a"));
+    reassembler.expire(second(8));
+    assert_eq!(reassembler.in_flight(), 1);
+    reassembler.expire(second(9));
+    assert_eq!(reassembler.in_flight(), 0);
+    assert_eq!(reassembler.buffered_bytes(), 0);
+    // What comes later does not start it anew, until the id may be used again.
+    reassembler.push(second(13), one, &fragment(1, 1, b"a"));
+    assert_eq!(reassembler.in_flight(), 0);
+    assert_eq!(drops(&reassembler), [(DropReason::Duplicate, 1), (DropReason::Expired, 2)]);
+    reassembler.push(second(14), one, &fragment(1, 1, b"a"));
+    assert_eq!(reassembler.in_flight(), 1);
+}
+
+#[test]
+fn expires_without_being_told() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    reassembler.push(START, sender(1), &info(1, 1, 1));
+    let late = START + Duration::from_secs(5);
+    assert_eq!(reassembler.push(late, sender(1), &fragment(1, 0, b"a")), None);
+    assert_eq!(drops(&reassembler), [(DropReason::Expired, 2)]);
+    assert_eq!(reassembler.in_flight(), 0);
+}
+
+#[test]
+fn a_clock_that_goes_back_does_no_harm() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    reassembler.push(START, sender(1), &info(1, 1, 1));
+    assert!(reassembler.push(Duration::ZERO, sender(1), &fragment(1, 0, b"a")).is_some());
+}
+
+#[test]
+fn claims_take_no_memory() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    reassembler.push(START, sender(1), &info(1, 1000, 200 << 20));
+    assert_eq!(reassembler.buffered_bytes(), MESSAGE_OVERHEAD);
+    reassembler.push(START, sender(1), &fragment(1, 999, b"a"));
+    assert!(reassembler.buffered_bytes() < 1024);
+    reassembler.push(START, sender(1), &fragment(1, 0, b"a"));
+    assert!(reassembler.buffered_bytes() < (64 << 10) + 1024);
+    for number in 1..20 {
+        reassembler.push(START, sender(1), &fragment(1, number, &[0; 60_000]));
+        let received = 60_000 * number as usize;
+        assert!(reassembler.buffered_bytes() <= 4 * received + 1024);
+    }
+}
+
+#[test]
+fn a_flood_harms_only_its_sender() {
+    let limits = Limits { max_messages_per_sender: 3, ..Limits::default() };
+    let mut reassembler = Reassembler::new(limits);
+    reassembler.push(START, sender(2), &info(0, 1, 1));
+    for id in 0..5 {
+        reassembler.push(START, sender(1), &info(id, 1, 1));
+    }
+    assert_eq!(reassembler.in_flight(), 4);
+    assert_eq!(drops(&reassembler), [(DropReason::OverCap, 2)]);
+    assert!(reassembler.push(START, sender(2), &fragment(0, 0, b"a")).is_some());
+    // The oldest had to go.
+    for (id, completes) in [(0, false), (1, false), (2, true), (3, true), (4, true)] {
+        let is_complete = reassembler.push(START, sender(1), &fragment(id, 0, b"a")).is_some();
+        assert_eq!(is_complete, completes, "message {id}");
+    }
+}
+
+#[test]
+fn the_oldest_of_all_goes_first() {
+    let limits = Limits { max_messages: 2, ..Limits::default() };
+    let mut reassembler = Reassembler::new(limits);
+    for port in [3, 1, 2] {
+        reassembler.push(START, sender(port), &info(0, 1, 1));
+    }
+    assert_eq!(reassembler.in_flight(), 2);
+    for (port, completes) in [(3, false), (1, true), (2, true)] {
+        let is_complete = reassembler.push(START, sender(port), &fragment(0, 0, b"a")).is_some();
+        assert_eq!(is_complete, completes, "sender {port}");
+    }
+}
+
+#[test]
+fn a_message_over_the_bytes_of_its_sender_is_given_up() {
+    let limits = Limits { max_bytes_per_sender: 2000, ..Limits::default() };
+    let mut reassembler = Reassembler::new(limits);
+    reassembler.push(START, sender(1), &fragment(1, 1, &[0; 600]));
+    reassembler.push(START, sender(1), &fragment(2, 1, &[0; 600]));
+    assert_eq!(reassembler.in_flight(), 2);
+    // First the older message goes, then the message itself.
+    reassembler.push(START, sender(1), &fragment(2, 2, &[0; 600]));
+    assert_eq!(reassembler.in_flight(), 1);
+    reassembler.push(START, sender(1), &fragment(2, 3, &[0; 600]));
+    assert_eq!(reassembler.in_flight(), 0);
+    assert_eq!(drops(&reassembler), [(DropReason::OverCap, 2)]);
+}
+
+#[test]
+fn no_limit_is_too_small() {
+    let limits = Limits {
+        max_message_len: 0,
+        max_bytes_per_sender: 0,
+        max_bytes: 0,
+        max_messages_per_sender: 0,
+        max_messages: 0,
+        timeout: Duration::ZERO,
+    };
+    let mut reassembler = Reassembler::new(limits);
+    let datagrams = vec![info(1, 1, 1), fragment(1, 0, b"a"), fragment(2, 0, b"a")];
+    assert_eq!(push_all(&mut reassembler, &datagrams), []);
+    assert_eq!(reassembler.in_flight(), 0);
+    assert_eq!(reassembler.buffered_bytes(), 0);
+}
+
+#[test]
+fn the_memory_charged_is_the_memory_taken() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let payload = [1; 60_000];
+    for (number, memory) in [
+        (2, payload.len() + partial::FRAGMENT_OVERHEAD),
+        (1, 2 * (payload.len() + partial::FRAGMENT_OVERHEAD)),
+        (4, 3 * (payload.len() + partial::FRAGMENT_OVERHEAD)),
+        // Twice the first three, and the one that is still ahead of its turn.
+        (0, 7 * payload.len() + partial::FRAGMENT_OVERHEAD),
+        (3, 7 * payload.len() - payload.len()),
+    ] {
+        reassembler.push(START, sender(1), &fragment(1, number, &payload));
+        let taken: usize = reassembler.messages.values().map(Partial::memory).sum();
+        assert_eq!(taken, memory, "after fragment {number}");
+        assert_eq!(reassembler.buffered_bytes(), MESSAGE_OVERHEAD + memory, "after fragment {number}");
+    }
+}

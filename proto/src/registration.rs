@@ -1,0 +1,259 @@
+//! What processes announce to each other: themselves, their publishers and their subscribers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::sample::put_name;
+use crate::{DropReason, EntityId, pb, split_name};
+
+mod convert;
+
+/// The sample name of registrations in the eCAL wire format.
+const REGISTRATION_NAME: &[u8] = b"reg_sample";
+
+/// The longest name taken from a registration in bytes: of hosts, processes and types.
+///
+/// Paths count as names. This and the other limits are this crate's own; eCAL has none.
+pub const MAX_NAME_LEN: usize = 4 * 1024;
+
+/// The longest topic name taken from a registration in bytes: what the name of a sample has room for.
+pub const MAX_TOPIC_NAME_LEN: usize = u16::MAX as usize - 1;
+
+/// The longest free text taken from a registration or a log message in bytes.
+pub const MAX_TEXT_LEN: usize = 64 * 1024;
+
+/// The longest descriptor of a data type taken from a registration in bytes.
+pub const MAX_DESCRIPTOR_LEN: usize = 4 * 1024 * 1024;
+
+/// The largest number of transport layers taken from a registration; eCAL has three or four.
+pub const MAX_LAYERS: usize = 16;
+
+/// The longest registration message that is decoded in bytes.
+pub const MAX_REGISTRATION_LEN: usize = 8 * 1024 * 1024;
+
+/// One registration message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Whether it comes or goes.
+    pub action: Action,
+    /// What comes or goes.
+    pub announcement: Announcement,
+}
+
+/// Whether something is announced or withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is there; repeated at every refresh.
+    Register,
+    /// It is gone.
+    Unregister,
+}
+
+/// What a registration is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Announcement {
+    /// A process.
+    Process(ProcessInfo),
+    /// A publisher.
+    Publisher(TopicInfo),
+    /// A subscriber.
+    Subscriber(TopicInfo),
+    /// A service or a client of one; nothing more is known of it here.
+    Other,
+}
+
+/// The type of a topic's payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataType {
+    /// The type's name, such as the full name of a protobuf message; empty when not told.
+    pub name: String,
+    /// How the payload is encoded, such as `proto` or `base`; empty when not told.
+    pub encoding: String,
+    /// What describes the type, for `proto` a serialized `FileDescriptorSet`; may be empty.
+    pub descriptor: Bytes,
+}
+
+/// A publisher or a subscriber of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The name of its host.
+    pub host_name: String,
+    /// Where shared memory reaches; the host name unless configured.
+    pub shm_transport_domain: String,
+    /// Its process's id on the host.
+    pub process_id: i32,
+    /// The path of its process's executable.
+    pub process_name: String,
+    /// The name its process gave itself.
+    pub unit_name: String,
+    /// Its id.
+    pub topic_id: EntityId,
+    /// The topic's name.
+    pub topic_name: String,
+    /// The type of the payload.
+    pub data_type: DataType,
+    /// The layers it can use.
+    pub layers: Vec<Layer>,
+    /// How often it was registered; eCAL 5.x leaves it at 0.
+    pub registration_clock: i32,
+    /// The length of the latest payload in bytes.
+    pub topic_size: i32,
+    /// The number of its peers on the same host.
+    pub connections_local: i32,
+    /// The number of its peers on other hosts.
+    pub connections_external: i32,
+    /// The number of messages it knows to be lost.
+    pub message_drops: i32,
+    /// The id the user gave the latest message.
+    pub data_id: i64,
+    /// The number of messages it sent or received.
+    pub data_clock: i64,
+    /// The rate of messages in millihertz.
+    pub data_frequency_mhz: i32,
+}
+
+/// A way for payload, as one publisher or subscriber has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Layer {
+    /// Which way.
+    pub kind: LayerKind,
+    /// The generation of the writer: 1 is eCAL 5.x, 2 is eCAL 6.x.
+    pub version: i32,
+    /// Whether it may be used; always so below version 2, which does not tell.
+    pub enabled: bool,
+    /// Whether payload goes this way at the moment.
+    pub active: bool,
+}
+
+/// Which way payload goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LayerKind {
+    /// UDP, to a multicast group or the loopback broadcast address.
+    UdpMulticast,
+    /// Shared memory.
+    SharedMemory,
+    /// TCP.
+    Tcp,
+    /// A number without a meaning here.
+    Other(i32),
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessInfo {
+    /// The name of its host.
+    pub host_name: String,
+    /// Where shared memory reaches; the host name unless configured.
+    pub shm_transport_domain: String,
+    /// Its id on the host.
+    pub process_id: i32,
+    /// The path of its executable.
+    pub process_name: String,
+    /// The name it gave itself.
+    pub unit_name: String,
+    /// Its command line.
+    pub process_parameter: String,
+    /// How often it was registered; eCAL 5.x leaves it at 0.
+    pub registration_clock: i32,
+    /// How it is.
+    pub state: ProcessState,
+    /// The components it has started, as eCAL's bit set.
+    pub component_init_state: i32,
+    /// The components it has started, for people.
+    pub component_init_info: String,
+    /// The version of its eCAL.
+    pub runtime_version: String,
+    /// Where its time comes from.
+    pub time_sync_state: TimeSyncState,
+    /// The module its time comes from.
+    pub time_sync_module_name: String,
+    /// The path of its configuration file.
+    pub config_file_path: String,
+}
+
+/// How a process says it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessState {
+    /// How grave it is.
+    pub severity: Severity,
+    /// How grave it is within the severity, from 1 to 5; 0 when not told.
+    pub severity_level: i32,
+    /// What the process has to say.
+    pub info: String,
+}
+
+/// How grave a process's state is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Not told.
+    #[default]
+    Unknown,
+    /// All is well.
+    Healthy,
+    /// Something may be wrong.
+    Warning,
+    /// Something is wrong.
+    Critical,
+    /// It does not work.
+    Failed,
+}
+
+/// Where a process's time comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TimeSyncState {
+    /// From nowhere in particular, or not told.
+    #[default]
+    None,
+    /// From the clock.
+    Realtime,
+    /// From a recording that is played back.
+    Replay,
+}
+
+impl Registration {
+    /// Decodes a whole message, sample name included.
+    ///
+    /// The sample name is not looked at, since eCAL 5.x puts others there. The type that eCAL 5.x
+    /// tells in fields of its own is taken when the usual one is absent.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::Truncated`] or [`DropReason::BadSample`] when the message is damaged,
+    /// [`DropReason::UnexpectedSample`] when it is not a registration, [`DropReason::TooLong`] when
+    /// the message is longer than [`MAX_REGISTRATION_LEN`] or a field than its limit.
+    pub fn decode(message: &[u8]) -> Result<Self, DropReason> {
+        if message.len() > MAX_REGISTRATION_LEN {
+            return Err(DropReason::TooLong);
+        }
+        let (_, sample) = split_name(message)?;
+        let sample = pb::Sample::decode(sample).map_err(|_| DropReason::BadSample)?;
+        convert::registration_from_wire(sample)
+    }
+
+    /// Encodes a whole message, sample name included.
+    ///
+    /// [`Announcement::Other`] becomes a sample without a command, which readers ignore.
+    pub fn encode(&self) -> Vec<u8> {
+        let sample = convert::registration_to_wire(self);
+        let mut message = Vec::new();
+        put_name(&mut message, REGISTRATION_NAME);
+        message.reserve(sample.encoded_len());
+        message.extend_from_slice(&sample.encode_to_vec());
+        message
+    }
+}
+
+/// Passes a text on unless it is longer than the limit.
+pub(crate) fn capped(text: String, max_len: usize) -> Result<String, DropReason> {
+    if text.len() > max_len {
+        return Err(DropReason::TooLong);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

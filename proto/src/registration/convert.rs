@@ -1,0 +1,228 @@
+//! Between the generated messages and the crate's own types.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{
+    Action, Announcement, DataType, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_LAYERS, MAX_NAME_LEN,
+    MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
+    TopicInfo, capped,
+};
+use crate::pb::{ECmdType, EProcessSeverity, ETimeSyncState, ETransportLayerType};
+use crate::{DropReason, EntityId, pb};
+
+pub(super) fn registration_from_wire(sample: pb::Sample) -> Result<Registration, DropReason> {
+    use Action::{Register, Unregister};
+    let cmd_type = ECmdType::try_from(sample.cmd_type).map_err(|_| DropReason::UnexpectedSample)?;
+    let process = || process_from_wire(sample.process.ok_or(DropReason::BadSample)?);
+    let topic = || topic_from_wire(sample.topic.ok_or(DropReason::BadSample)?);
+    let (action, announcement) = match cmd_type {
+        ECmdType::BctRegProcess => (Register, Announcement::Process(process()?)),
+        ECmdType::BctUnregProcess => (Unregister, Announcement::Process(process()?)),
+        ECmdType::BctRegPublisher => (Register, Announcement::Publisher(topic()?)),
+        ECmdType::BctUnregPublisher => (Unregister, Announcement::Publisher(topic()?)),
+        ECmdType::BctRegSubscriber => (Register, Announcement::Subscriber(topic()?)),
+        ECmdType::BctUnregSubscriber => (Unregister, Announcement::Subscriber(topic()?)),
+        ECmdType::BctRegService | ECmdType::BctRegClient => (Register, Announcement::Other),
+        ECmdType::BctUnregService | ECmdType::BctUnregClient => (Unregister, Announcement::Other),
+        ECmdType::BctNone | ECmdType::BctSetSample => return Err(DropReason::UnexpectedSample),
+    };
+    Ok(Registration { action, announcement })
+}
+
+pub(super) fn registration_to_wire(registration: &Registration) -> pb::Sample {
+    let command = |register: ECmdType, unregister: ECmdType| match registration.action {
+        Action::Register => register.into(),
+        Action::Unregister => unregister.into(),
+    };
+    match &registration.announcement {
+        Announcement::Process(process) => pb::Sample {
+            cmd_type: command(ECmdType::BctRegProcess, ECmdType::BctUnregProcess),
+            process: Some(process_to_wire(process)),
+            topic: None,
+        },
+        Announcement::Publisher(topic) => pb::Sample {
+            cmd_type: command(ECmdType::BctRegPublisher, ECmdType::BctUnregPublisher),
+            process: None,
+            topic: Some(topic_to_wire(topic)),
+        },
+        Announcement::Subscriber(topic) => pb::Sample {
+            cmd_type: command(ECmdType::BctRegSubscriber, ECmdType::BctUnregSubscriber),
+            process: None,
+            topic: Some(topic_to_wire(topic)),
+        },
+        Announcement::Other => pb::Sample::default(),
+    }
+}
+
+fn name(text: String) -> Result<String, DropReason> {
+    capped(text, MAX_NAME_LEN)
+}
+
+fn topic_from_wire(topic: pb::Topic) -> Result<TopicInfo, DropReason> {
+    if topic.transport_layer.len() > MAX_LAYERS {
+        return Err(DropReason::TooLong);
+    }
+    Ok(TopicInfo {
+        host_name: name(topic.host_name)?,
+        shm_transport_domain: name(topic.shm_transport_domain)?,
+        process_id: topic.process_id,
+        process_name: name(topic.process_name)?,
+        unit_name: name(topic.unit_name)?,
+        topic_id: EntityId::from_wire(&topic.topic_id),
+        topic_name: capped(topic.topic_name, MAX_TOPIC_NAME_LEN)?,
+        data_type: data_type_from_wire(
+            topic.datatype_information.unwrap_or_default(),
+            topic.ttype,
+            topic.tdesc,
+        )?,
+        layers: topic.transport_layer.iter().map(layer_from_wire).collect(),
+        registration_clock: topic.registration_clock,
+        topic_size: topic.topic_size,
+        connections_local: topic.connections_local,
+        connections_external: topic.connections_external,
+        message_drops: topic.message_drops,
+        data_id: topic.data_id,
+        data_clock: topic.data_clock,
+        data_frequency_mhz: topic.data_frequency,
+    })
+}
+
+fn topic_to_wire(topic: &TopicInfo) -> pb::Topic {
+    pb::Topic {
+        registration_clock: topic.registration_clock,
+        host_name: topic.host_name.clone(),
+        process_id: topic.process_id,
+        process_name: topic.process_name.clone(),
+        unit_name: topic.unit_name.clone(),
+        topic_id: topic.topic_id.to_string(),
+        topic_name: topic.topic_name.clone(),
+        transport_layer: topic.layers.iter().map(layer_to_wire).collect::<Vec<_>>(),
+        topic_size: topic.topic_size,
+        connections_local: topic.connections_local,
+        connections_external: topic.connections_external,
+        message_drops: topic.message_drops,
+        data_id: topic.data_id,
+        data_clock: topic.data_clock,
+        data_frequency: topic.data_frequency_mhz,
+        shm_transport_domain: topic.shm_transport_domain.clone(),
+        datatype_information: Some(pb::DataTypeInformation {
+            name: topic.data_type.name.clone(),
+            encoding: topic.data_type.encoding.clone(),
+            descriptor_information: topic.data_type.descriptor.clone(),
+        }),
+        ..pb::Topic::default()
+    }
+}
+
+fn data_type_from_wire(
+    told: pb::DataTypeInformation,
+    ttype: String,
+    tdesc: bytes::Bytes,
+) -> Result<DataType, DropReason> {
+    let data_type = if told == pb::DataTypeInformation::default() {
+        let (encoding, name) = ttype.split_once(':').unwrap_or(("", &ttype));
+        DataType { name: name.to_owned(), encoding: encoding.to_owned(), descriptor: tdesc }
+    } else {
+        DataType { name: told.name, encoding: told.encoding, descriptor: told.descriptor_information }
+    };
+    if data_type.descriptor.len() > MAX_DESCRIPTOR_LEN {
+        return Err(DropReason::TooLong);
+    }
+    Ok(DataType { name: name(data_type.name)?, encoding: name(data_type.encoding)?, ..data_type })
+}
+
+fn layer_from_wire(layer: &pb::TransportLayer) -> Layer {
+    let kind = match ETransportLayerType::try_from(layer.r#type) {
+        Ok(ETransportLayerType::TlEcalUdpMc) => LayerKind::UdpMulticast,
+        Ok(ETransportLayerType::TlEcalShm) => LayerKind::SharedMemory,
+        Ok(ETransportLayerType::TlEcalTcp) => LayerKind::Tcp,
+        Ok(ETransportLayerType::TlNone | ETransportLayerType::TlAll) | Err(_) => {
+            LayerKind::Other(layer.r#type)
+        }
+    };
+    Layer { kind, version: layer.version, enabled: layer.enabled || layer.version < 2, active: layer.active }
+}
+
+fn layer_to_wire(layer: &Layer) -> pb::TransportLayer {
+    pb::TransportLayer {
+        r#type: match layer.kind {
+            LayerKind::UdpMulticast => ETransportLayerType::TlEcalUdpMc.into(),
+            LayerKind::SharedMemory => ETransportLayerType::TlEcalShm.into(),
+            LayerKind::Tcp => ETransportLayerType::TlEcalTcp.into(),
+            LayerKind::Other(other) => other,
+        },
+        version: layer.version,
+        active: layer.active,
+        enabled: layer.enabled,
+    }
+}
+
+fn process_from_wire(process: pb::Process) -> Result<ProcessInfo, DropReason> {
+    let text = |text: String| capped(text, MAX_TEXT_LEN);
+    let time_sync_state = match process.time_sync_state() {
+        ETimeSyncState::TsyncNone => TimeSyncState::None,
+        ETimeSyncState::TsyncRealtime => TimeSyncState::Realtime,
+        ETimeSyncState::TsyncReplay => TimeSyncState::Replay,
+    };
+    let state = process.state.unwrap_or_default();
+    let severity = match state.severity() {
+        EProcessSeverity::ProcSevUnknown => Severity::Unknown,
+        EProcessSeverity::ProcSevHealthy => Severity::Healthy,
+        EProcessSeverity::ProcSevWarning => Severity::Warning,
+        EProcessSeverity::ProcSevCritical => Severity::Critical,
+        EProcessSeverity::ProcSevFailed => Severity::Failed,
+    };
+    Ok(ProcessInfo {
+        host_name: name(process.host_name)?,
+        shm_transport_domain: name(process.shm_transport_domain)?,
+        process_id: process.process_id,
+        process_name: name(process.process_name)?,
+        unit_name: name(process.unit_name)?,
+        process_parameter: text(process.process_parameter)?,
+        registration_clock: process.registration_clock,
+        state: ProcessState { severity, severity_level: state.severity_level, info: text(state.info)? },
+        component_init_state: process.component_init_state,
+        component_init_info: text(process.component_init_info)?,
+        runtime_version: name(process.ecal_runtime_version)?,
+        time_sync_state,
+        time_sync_module_name: name(process.time_sync_module_name)?,
+        config_file_path: name(process.config_file_path)?,
+    })
+}
+
+fn process_to_wire(process: &ProcessInfo) -> pb::Process {
+    let severity = match process.state.severity {
+        Severity::Unknown => EProcessSeverity::ProcSevUnknown,
+        Severity::Healthy => EProcessSeverity::ProcSevHealthy,
+        Severity::Warning => EProcessSeverity::ProcSevWarning,
+        Severity::Critical => EProcessSeverity::ProcSevCritical,
+        Severity::Failed => EProcessSeverity::ProcSevFailed,
+    };
+    let time_sync_state = match process.time_sync_state {
+        TimeSyncState::None => ETimeSyncState::TsyncNone,
+        TimeSyncState::Realtime => ETimeSyncState::TsyncRealtime,
+        TimeSyncState::Replay => ETimeSyncState::TsyncReplay,
+    };
+    pb::Process {
+        registration_clock: process.registration_clock,
+        host_name: process.host_name.clone(),
+        process_id: process.process_id,
+        process_name: process.process_name.clone(),
+        unit_name: process.unit_name.clone(),
+        process_parameter: process.process_parameter.clone(),
+        state: Some(pb::ProcessState {
+            severity: severity.into(),
+            info: process.state.info.clone(),
+            severity_level: process.state.severity_level,
+        }),
+        time_sync_state: time_sync_state.into(),
+        time_sync_module_name: process.time_sync_module_name.clone(),
+        component_init_state: process.component_init_state,
+        component_init_info: process.component_init_info.clone(),
+        ecal_runtime_version: process.runtime_version.clone(),
+        shm_transport_domain: process.shm_transport_domain.clone(),
+        config_file_path: process.config_file_path.clone(),
+    }
+}

@@ -1,0 +1,253 @@
+use std::vec;
+
+use super::*;
+
+fn topic() -> TopicInfo {
+    TopicInfo {
+        host_name: "host".into(),
+        shm_transport_domain: "domain".into(),
+        process_id: 1,
+        process_name: "process".into(),
+        unit_name: "unit".into(),
+        topic_id: EntityId::new(2, 3, 4),
+        topic_name: "topic".into(),
+        data_type: DataType {
+            name: "demo.Point".into(),
+            encoding: "proto".into(),
+            descriptor: Bytes::from_static(b"\x00\xff"),
+        },
+        layers: [LayerKind::UdpMulticast, LayerKind::SharedMemory, LayerKind::Tcp, LayerKind::Other(42)]
+            .map(|kind| Layer { kind, version: 2, enabled: kind == LayerKind::Tcp, active: true })
+            .into(),
+        registration_clock: 5,
+        topic_size: 6,
+        connections_local: 7,
+        connections_external: 8,
+        message_drops: 9,
+        data_id: -10,
+        data_clock: 11,
+        data_frequency_mhz: 12,
+    }
+}
+
+fn process() -> ProcessInfo {
+    ProcessInfo {
+        host_name: "host".into(),
+        shm_transport_domain: "domain".into(),
+        process_id: 1,
+        process_name: "process".into(),
+        unit_name: "unit".into(),
+        process_parameter: "parameter".into(),
+        registration_clock: 2,
+        state: ProcessState { severity: Severity::Failed, severity_level: 3, info: "info".into() },
+        component_init_state: 4,
+        component_init_info: "component".into(),
+        runtime_version: "v6.1.1".into(),
+        time_sync_state: TimeSyncState::Replay,
+        time_sync_module_name: "module".into(),
+        config_file_path: "path".into(),
+    }
+}
+
+/// Encodes a sample of the generated types as a whole message.
+fn message(sample: &pb::Sample) -> Vec<u8> {
+    [&[1, 0, 0], &sample.encode_to_vec()[..]].concat()
+}
+
+fn publisher(topic: pb::Topic) -> pb::Sample {
+    let cmd_type = pb::ECmdType::BctRegPublisher.into();
+    pb::Sample { cmd_type, process: None, topic: Some(topic) }
+}
+
+/// Decodes a captured message.
+fn decode(message: &[u8]) -> (Action, Announcement) {
+    let Registration { action, announcement } = Registration::decode(message).unwrap();
+    (action, announcement)
+}
+
+#[test]
+fn round_trips() {
+    for action in [Action::Register, Action::Unregister] {
+        for announcement in [
+            Announcement::Process(process()),
+            Announcement::Process(ProcessInfo::default()),
+            Announcement::Publisher(topic()),
+            Announcement::Subscriber(topic()),
+        ] {
+            let registration = Registration { action, announcement };
+            let message = registration.encode();
+            assert!(message.starts_with(b"\x0b\x00reg_sample\x00"));
+            assert_eq!(Registration::decode(&message), Ok(registration));
+        }
+    }
+}
+
+#[test]
+fn commands() {
+    for (cmd_type, expected) in [
+        (0, Err(DropReason::UnexpectedSample)),
+        (1, Err(DropReason::UnexpectedSample)),
+        (2, Err(DropReason::BadSample)),
+        (3, Err(DropReason::BadSample)),
+        (4, Err(DropReason::BadSample)),
+        (5, Ok(Action::Register)),
+        (6, Ok(Action::Register)),
+        (12, Err(DropReason::BadSample)),
+        (15, Ok(Action::Unregister)),
+        (16, Ok(Action::Unregister)),
+        (17, Err(DropReason::UnexpectedSample)),
+    ] {
+        let sample = pb::Sample { cmd_type, process: None, topic: None };
+        let decoded = Registration::decode(&message(&sample));
+        let expected = expected.map(|action| Registration { action, announcement: Announcement::Other });
+        assert_eq!(decoded, expected, "command {cmd_type}");
+    }
+    let other = Registration { action: Action::Register, announcement: Announcement::Other };
+    assert_eq!(Registration::decode(&other.encode()), Err(DropReason::UnexpectedSample));
+}
+
+#[test]
+fn limits_hold_to_the_byte() {
+    type Set = fn(&mut pb::Topic, usize);
+    let fields: [(Set, usize); 8] = [
+        (|topic, len| topic.host_name = "x".repeat(len), MAX_NAME_LEN),
+        (|topic, len| topic.shm_transport_domain = "x".repeat(len), MAX_NAME_LEN),
+        (|topic, len| topic.process_name = "x".repeat(len), MAX_NAME_LEN),
+        (|topic, len| topic.unit_name = "x".repeat(len), MAX_NAME_LEN),
+        (|topic, len| topic.topic_name = "x".repeat(len), MAX_TOPIC_NAME_LEN),
+        (|topic, len| topic.ttype = "x".repeat(len), MAX_NAME_LEN),
+        (|topic, len| topic.tdesc = vec![0; len].into(), MAX_DESCRIPTOR_LEN),
+        (|topic, len| topic.transport_layer = vec![pb::TransportLayer::default(); len], MAX_LAYERS),
+    ];
+    for (set, max_len) in fields {
+        let with_len = |len| {
+            let mut topic = pb::Topic::default();
+            set(&mut topic, len);
+            Registration::decode(&message(&publisher(topic))).map(|_| ())
+        };
+        assert_eq!(with_len(max_len), Ok(()));
+        assert_eq!(with_len(max_len + 1), Err(DropReason::TooLong));
+    }
+}
+
+#[test]
+fn a_long_message_is_not_decoded() {
+    let mut message = message(&publisher(pb::Topic::default()));
+    // An unknown field fills it up to the limit.
+    let field_len = MAX_REGISTRATION_LEN - message.len() - 6;
+    crate::wire::put_len_prefix(&mut message, 99, field_len);
+    message.resize(MAX_REGISTRATION_LEN, 0);
+    assert!(Registration::decode(&message).is_ok());
+    message.push(0);
+    assert_eq!(Registration::decode(&message), Err(DropReason::TooLong));
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_refused() {
+    let mut message = message(&pb::Sample { cmd_type: 2, process: None, topic: None });
+    message.extend_from_slice(&[0x2a, 3, 0x3a, 1, 0xff]);
+    assert_eq!(Registration::decode(&message), Err(DropReason::BadSample));
+}
+
+#[test]
+fn layers_below_version_2_are_enabled() {
+    for (version, enabled, expected) in
+        [(0, false, true), (1, false, true), (2, false, false), (2, true, true)]
+    {
+        let layer = pb::TransportLayer { r#type: 1, version, active: false, enabled };
+        let topic = pb::Topic { transport_layer: vec![layer], ..Default::default() };
+        let (_, Announcement::Publisher(topic)) = decode(&message(&publisher(topic))) else { panic!() };
+        let kind = LayerKind::UdpMulticast;
+        assert_eq!(topic.layers, [Layer { kind, version, enabled: expected, active: false }]);
+    }
+}
+
+#[test]
+fn the_type_of_ecal_5() {
+    for (ttype, encoding, name) in
+        [("proto:demo.Point", "proto", "demo.Point"), ("demo.Point", "", "demo.Point"), ("a:b:c", "a", "b:c")]
+    {
+        let tdesc = Bytes::from_static(b"descriptor");
+        let mut topic = pb::Topic { ttype: ttype.into(), tdesc: tdesc.clone(), ..Default::default() };
+        let told = DataType { name: name.into(), encoding: encoding.into(), descriptor: tdesc };
+        let (_, Announcement::Publisher(info)) = decode(&message(&publisher(topic.clone()))) else {
+            panic!()
+        };
+        assert_eq!(info.data_type, told);
+
+        let new = pb::DataTypeInformation { name: "new".into(), ..Default::default() };
+        topic.datatype_information = Some(new);
+        let (_, Announcement::Publisher(info)) = decode(&message(&publisher(topic))) else { panic!() };
+        assert_eq!(info.data_type, DataType { name: "new".into(), ..DataType::default() });
+    }
+}
+
+#[test]
+fn ecal_6_1() {
+    let (action, announcement) = decode(include_bytes!("../../tests/data/ecal-6.1.1-subscriber.bin"));
+    assert_eq!(action, Action::Register);
+    let layer = |kind, enabled| Layer { kind, version: 2, enabled, active: false };
+    let subscriber = TopicInfo {
+        host_name: "hb".into(),
+        shm_transport_domain: "hb".into(),
+        process_id: 20906,
+        process_name: "/opt/python/bin/python3.11".into(),
+        unit_name: "real_ecal_sub".into(),
+        topic_id: EntityId::from_wire("22986818493087744"),
+        topic_name: "hello".into(),
+        data_type: DataType::default(),
+        layers: vec![
+            layer(LayerKind::UdpMulticast, true),
+            layer(LayerKind::SharedMemory, false),
+            layer(LayerKind::Tcp, false),
+        ],
+        registration_clock: 0,
+        topic_size: 0,
+        connections_local: 0,
+        connections_external: 0,
+        message_drops: 0,
+        data_id: 0,
+        data_clock: 0,
+        data_frequency_mhz: 0,
+    };
+    assert_eq!(announcement, Announcement::Subscriber(subscriber));
+
+    let (_, announcement) = decode(include_bytes!("../../tests/data/ecal-6.1.1-publisher.bin"));
+    let Announcement::Publisher(publisher) = announcement else { panic!() };
+    assert_eq!(publisher.layers, [layer(LayerKind::UdpMulticast, true)]);
+    assert_eq!(publisher.connections_external, 1);
+    let data_type = DataType {
+        name: "demo.Point".into(),
+        encoding: "proto".into(),
+        descriptor: Bytes::from_static(b"\n\x05demo."),
+    };
+    assert_eq!(publisher.data_type, data_type);
+
+    let (_, announcement) = decode(include_bytes!("../../tests/data/ecal-6.1.1-process.bin"));
+    let Announcement::Process(process) = announcement else { panic!() };
+    assert_eq!(process.runtime_version, "v6.1.1");
+    assert_eq!(process.state.severity_level, 1);
+    assert_eq!(process.component_init_info, "pub|sub|log|time");
+    assert_eq!(process.config_file_path, "/opt/peer/cfg-net/ecal.yaml");
+}
+
+#[test]
+fn ecal_5_13() {
+    let (_, announcement) = decode(include_bytes!("../../tests/data/ecal-5.13.4-publisher.bin"));
+    let Announcement::Publisher(publisher) = announcement else { panic!() };
+    assert_eq!(publisher.topic_name, "hello");
+    assert_eq!(publisher.topic_id.get(), 3_334_618_399_782);
+    let layer = |kind| Layer { kind, version: 1, enabled: true, active: false };
+    let kinds = [LayerKind::UdpMulticast, LayerKind::SharedMemory, LayerKind::Tcp, LayerKind::Other(42)];
+    assert_eq!(publisher.layers, kinds.map(layer));
+
+    let (_, announcement) = decode(include_bytes!("../../tests/data/ecal-5.13.4-process.bin"));
+    let Announcement::Process(process) = announcement else { panic!() };
+    assert_eq!(process.process_parameter, "/opt/peer/build/pub513 hello 10 20 0.05");
+    assert_eq!(process.time_sync_state, TimeSyncState::Realtime);
+
+    let message = include_bytes!("../../tests/data/ecal-5.13.4-unreg-publisher.bin");
+    let (action, Announcement::Publisher(gone)) = decode(message) else { panic!() };
+    assert_eq!(action, Action::Unregister);
+    assert_eq!(gone.topic_id, publisher.topic_id);
+}

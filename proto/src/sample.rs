@@ -1,0 +1,294 @@
+//! The sample that carries a payload, read and written in place.
+
+use alloc::vec::Vec;
+
+use crate::DropReason;
+use crate::wire::{Fields, put_len_prefix, put_text_field, put_varint_field, varint_len};
+
+/// `bct_set_sample`, the command of payload samples.
+const SET_SAMPLE: i32 = 1;
+
+// Field numbers of the eCAL wire format.
+const SAMPLE_CMD_TYPE: u32 = 1;
+const SAMPLE_TOPIC: u32 = 5;
+const SAMPLE_CONTENT: u32 = 6;
+const TOPIC_HOST_NAME: u32 = 2;
+const TOPIC_ID: u32 = 6;
+const TOPIC_NAME: u32 = 7;
+const CONTENT_CLOCK: u32 = 2;
+const CONTENT_TIME: u32 = 3;
+const CONTENT_PAYLOAD: u32 = 4;
+const CONTENT_HASH: u32 = 7;
+
+/// A published payload with what identifies it, borrowed from the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PayloadSample<'a> {
+    /// The name of the topic.
+    pub topic_name: &'a str,
+    /// The publisher's id; a decimal number, but eCAL 5.x takes any text.
+    pub topic_id: &'a str,
+    /// The name of the publisher's host.
+    pub host_name: &'a str,
+    /// The publisher's count of messages, from 1.
+    pub clock: i64,
+    /// The time of sending in microseconds since the Unix epoch.
+    pub time_us: i64,
+    /// A number of the sample's own: eCAL 5.x readers take two samples with equal hashes for
+    /// duplicates, whoever published them.
+    pub hash: i64,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> PayloadSample<'a> {
+    /// Decodes a whole message, sample name included.
+    ///
+    /// Nothing is copied. Unknown fields are skipped, and of a repeated field the last one counts,
+    /// as protobuf says.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::Truncated`] or [`DropReason::BadSample`] when the message is damaged,
+    /// [`DropReason::UnexpectedSample`] when it is not a payload sample.
+    pub fn decode(message: &'a [u8]) -> Result<Self, DropReason> {
+        let (_, sample) = split_name(message)?;
+        let mut decoded = Self::default();
+        let mut cmd_type = 0;
+        let mut fields = Fields(sample);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                SAMPLE_CMD_TYPE => cmd_type = value.varint()? as i32,
+                SAMPLE_TOPIC => decoded.decode_topic(value.bytes()?)?,
+                SAMPLE_CONTENT => decoded.decode_content(value.bytes()?)?,
+                _ => {}
+            }
+        }
+        if cmd_type != SET_SAMPLE {
+            return Err(DropReason::UnexpectedSample);
+        }
+        Ok(decoded)
+    }
+
+    fn decode_topic(&mut self, topic: &'a [u8]) -> Result<(), DropReason> {
+        let mut fields = Fields(topic);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                TOPIC_HOST_NAME => self.host_name = value.text()?,
+                TOPIC_ID => self.topic_id = value.text()?,
+                TOPIC_NAME => self.topic_name = value.text()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn decode_content(&mut self, content: &'a [u8]) -> Result<(), DropReason> {
+        let mut fields = Fields(content);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                CONTENT_CLOCK => self.clock = value.varint()? as i64,
+                CONTENT_TIME => self.time_us = value.varint()? as i64,
+                CONTENT_PAYLOAD => self.payload = value.bytes()?,
+                CONTENT_HASH => self.hash = value.varint()? as i64,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the message up to where the payload starts; the payload completes it.
+    ///
+    /// Only the length of the payload is looked at. So that nothing follows it, it comes last,
+    /// which protobuf allows. The sample name is the topic's name, cut at 65534 bytes.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
+        let text_len = |text: &str| 1 + varint_len(text.len() as u64) + text.len();
+        let number_len = |number: i64| 1 + varint_len(number as u64);
+
+        put_name(out, self.topic_name.as_bytes());
+        put_varint_field(out, SAMPLE_CMD_TYPE, SET_SAMPLE as u64);
+
+        let texts =
+            [(TOPIC_HOST_NAME, self.host_name), (TOPIC_ID, self.topic_id), (TOPIC_NAME, self.topic_name)];
+        let topic_len = texts.iter().map(|(_, text)| text_len(text)).sum();
+        put_len_prefix(out, SAMPLE_TOPIC, topic_len);
+        for (number, text) in texts {
+            put_text_field(out, number, text);
+        }
+
+        let numbers = [(CONTENT_CLOCK, self.clock), (CONTENT_TIME, self.time_us), (CONTENT_HASH, self.hash)];
+        let numbers_len: usize = numbers.iter().map(|(_, number)| number_len(*number)).sum();
+        let payload_len = self.payload.len();
+        let content_len = numbers_len + 1 + varint_len(payload_len as u64) + payload_len;
+        put_len_prefix(out, SAMPLE_CONTENT, content_len);
+        for (field, number) in numbers {
+            put_varint_field(out, field, number as u64);
+        }
+        put_len_prefix(out, CONTENT_PAYLOAD, payload_len);
+    }
+}
+
+/// Splits a message into its sample name, without the NUL that ends it, and its sample.
+///
+/// The name of a payload sample is its topic's; eCAL does not require it to be UTF-8.
+///
+/// # Errors
+///
+/// [`DropReason::Truncated`] when the message is shorter than the name, [`DropReason::BadSample`]
+/// when the name does not end with a NUL.
+pub fn split_name(message: &[u8]) -> Result<(&[u8], &[u8]), DropReason> {
+    let (len, rest) = message.split_first_chunk().ok_or(DropReason::Truncated)?;
+    let (name, sample) =
+        rest.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(DropReason::Truncated)?;
+    match name {
+        [name @ .., 0] => Ok((name, sample)),
+        _ => Err(DropReason::BadSample),
+    }
+}
+
+/// Appends the sample name that starts a message, cut at what its length field can tell.
+pub(crate) fn put_name(out: &mut Vec<u8>, name: &[u8]) {
+    let name = &name[..name.len().min(usize::from(u16::MAX) - 1)];
+    out.extend_from_slice(&(name.len() as u16 + 1).to_le_bytes());
+    out.extend_from_slice(name);
+    out.push(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    const SAMPLE: PayloadSample<'static> = PayloadSample {
+        topic_name: "hi",
+        topic_id: "7",
+        host_name: "h",
+        clock: 1,
+        time_us: 300,
+        hash: -1,
+        payload: b"xyz",
+    };
+
+    #[test]
+    fn layout_of_the_head() {
+        let mut head = vec![0xee];
+        SAMPLE.encode_head(&mut head);
+        #[rustfmt::skip]
+        let expected = [
+            0xee,
+            3, 0, b'h', b'i', 0,                                    // sample name
+            0x08, 1,                                                // cmd_type
+            0x2a, 10,                                               // topic
+            0x12, 1, b'h', 0x32, 1, b'7', 0x3a, 2, b'h', b'i',      // host, id, name
+            0x32, 21,                                               // content
+            0x10, 1, 0x18, 0xac, 0x02,                              // clock, time
+            0x38, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1,   // hash
+            0x22, 3,                                                // payload follows
+        ];
+        assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn head_and_payload_make_a_message() {
+        for payload_len in [0, 1, 127, 128, 70_000] {
+            let payload = vec![9; payload_len];
+            let sample = PayloadSample { payload: &payload, ..SAMPLE };
+            let mut message = Vec::new();
+            sample.encode_head(&mut message);
+            message.extend_from_slice(&payload);
+            assert_eq!(PayloadSample::decode(&message), Ok(sample));
+        }
+    }
+
+    #[test]
+    fn the_payload_is_borrowed() {
+        let mut message = Vec::new();
+        SAMPLE.encode_head(&mut message);
+        message.extend_from_slice(SAMPLE.payload);
+        let decoded = PayloadSample::decode(&message).unwrap();
+        assert_eq!(decoded.payload.as_ptr_range().end, message.as_ptr_range().end);
+    }
+
+    #[test]
+    fn the_last_of_repeated_fields_counts() {
+        let mut message = Vec::new();
+        SAMPLE.encode_head(&mut message);
+        message.extend_from_slice(SAMPLE.payload);
+        message.extend_from_slice(&[0x32, 2, 0x10, 5]); // content: clock
+        message.extend_from_slice(&[0x2a, 3, 0x3a, 1, b'x']); // topic: name
+        let expected = PayloadSample { clock: 5, topic_name: "x", ..SAMPLE };
+        assert_eq!(PayloadSample::decode(&message), Ok(expected));
+    }
+
+    #[test]
+    fn only_payload_samples() {
+        let decode = |sample: &[u8]| PayloadSample::decode(&[&[1, 0, 0], sample].concat()).map(|_| ());
+        assert_eq!(decode(&[0x08, 1]), Ok(()));
+        // An enum keeps the low 32 bits, as everywhere in protobuf.
+        assert_eq!(decode(&[0x08, 0x81, 0x80, 0x80, 0x80, 0x10]), Ok(()));
+        assert_eq!(decode(&[0x08, 2]), Err(DropReason::UnexpectedSample));
+        assert_eq!(decode(&[]), Err(DropReason::UnexpectedSample));
+        assert_eq!(decode(&[0x08, 1, 0x2a, 3, 0x3a, 1, 0xff]), Err(DropReason::BadSample), "not UTF-8");
+        assert_eq!(decode(&[0x0a, 0]), Err(DropReason::BadSample), "another wire type");
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let mut message = Vec::new();
+        SAMPLE.encode_head(&mut message);
+        message.extend_from_slice(SAMPLE.payload);
+        for len in 0..message.len() {
+            assert_ne!(PayloadSample::decode(&message[..len]), Ok(SAMPLE), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(split_name(&[3, 0, b'h', b'i', 0, 1]), Ok((&b"hi"[..], &[1][..])));
+        assert_eq!(split_name(&[1, 0, 0]), Ok((&[][..], &[][..])));
+        assert_eq!(split_name(&[]), Err(DropReason::Truncated));
+        assert_eq!(split_name(&[1]), Err(DropReason::Truncated));
+        assert_eq!(split_name(&[4, 0, b'h', b'i', 0]), Err(DropReason::Truncated));
+        assert_eq!(split_name(&[2, 0, b'h', b'i', 0]), Err(DropReason::BadSample));
+        assert_eq!(split_name(&[0, 0, 1]), Err(DropReason::BadSample));
+    }
+
+    #[test]
+    fn a_name_too_long_is_cut() {
+        let name = vec![b'n'; 70_000];
+        let mut message = Vec::new();
+        put_name(&mut message, &name);
+        assert_eq!(split_name(&message), Ok((&name[..65_534], &[][..])));
+    }
+
+    #[test]
+    fn ecal_6_1() {
+        let message = include_bytes!("../tests/data/ecal-6.1.1-payload.bin");
+        let payload: Vec<u8> = (0..20).map(|at| (at * 31) as u8).collect();
+        let expected = PayloadSample {
+            topic_name: "hello",
+            topic_id: "22989044687568896",
+            host_name: "ha",
+            clock: 1,
+            time_us: 1_795_175_721_070_756,
+            hash: 22_989_044_687_568_898,
+            payload: &payload,
+        };
+        assert_eq!(PayloadSample::decode(message), Ok(expected));
+    }
+
+    #[test]
+    fn ecal_5_13() {
+        let message = include_bytes!("../tests/data/ecal-5.13.4-payload.bin");
+        let payload: Vec<u8> = (0..20).map(|at| (at * 31) as u8).collect();
+        let expected = PayloadSample {
+            topic_name: "hello",
+            topic_id: "3334618399782",
+            host_name: "ha",
+            clock: 1,
+            time_us: 1_795_177_313_560_528,
+            hash: 11_672_281_674_998_197_529_u64 as i64,
+            payload: &payload,
+        };
+        assert_eq!(PayloadSample::decode(message), Ok(expected));
+    }
+}
