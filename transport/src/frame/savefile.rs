@@ -1,0 +1,258 @@
+//! Capture files, pcap and pcapng, read without libpcap.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
+use pcap_parser::{
+    InterfaceDescriptionBlock, OptionCode, PcapBlockOwned, PcapError, PcapHeader, create_reader, pcapng,
+};
+use thiserror::Error;
+
+/// How much of a file is in memory, in bytes. A frame with the largest snap length (262144) fits in several times.
+const BUFFER_LEN: usize = 1024 * 1024;
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+/// Why a capture file could not be read, or not further.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SavefileError {
+    /// The file could not be opened.
+    #[error("the capture file {} could not be opened", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file could not be read any further.
+    #[error("reading the capture file {} failed", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is of another format.
+    #[error("{} is neither a pcap nor a pcapng file", .path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file ends within a frame. All frames before were read.
+    #[error("the capture file {} ends within a frame", .path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file contradicts itself. All frames before were read.
+    #[error("the capture file {} is damaged", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A frame of a capture file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SavedFrame<'a> {
+    /// The number of the link type; see [`LinkType::from_dlt`](super::LinkType::from_dlt).
+    pub(crate) dlt: i32,
+    /// What was captured of the frame.
+    pub(crate) bytes: &'a [u8],
+    /// The frame's length on the wire, in bytes.
+    pub(crate) original_len: usize,
+    /// When it was captured, since the Unix epoch.
+    pub(crate) time: Duration,
+}
+
+/// A capture file: pcap or pcapng, of either byte order.
+///
+/// Of pcapng, enhanced and simple packet blocks are read, in any number of sections and from any number of
+/// interfaces. The obsolete packet block is passed over, as are blocks that hold no frames.
+pub(crate) struct Savefile {
+    path: PathBuf,
+    reader: Box<dyn PcapReaderIterator + Send>,
+    /// The length of the block that was read last and is still in the reader's buffer.
+    consumed: usize,
+    section: Section,
+    /// The last frame.
+    frame: Vec<u8>,
+}
+
+impl Savefile {
+    /// Opens a capture file.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is no capture file.
+    pub(crate) fn open(path: &Path) -> Result<Self, SavefileError> {
+        match File::open(path) {
+            Ok(file) => Self::read(path, file),
+            Err(source) => Err(SavefileError::Open { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads a capture file from elsewhere; `path` is for errors.
+    fn read(path: &Path, reader: impl io::Read + Send + 'static) -> Result<Self, SavefileError> {
+        let path = path.to_owned();
+        match create_reader(BUFFER_LEN, reader) {
+            Ok(reader) => {
+                Ok(Self { path, reader, consumed: 0, section: Section::default(), frame: Vec::new() })
+            }
+            Err(PcapError::ReadError) => Err(SavefileError::Read { path }),
+            Err(_) => Err(SavefileError::UnknownFormat { path }),
+        }
+    }
+
+    /// Reads the next frame; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// When the file ends within a frame, is damaged or cannot be read. No more is to be had from it then.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<SavedFrame<'_>>, SavefileError> {
+        let path = || self.path.clone();
+        loop {
+            self.reader.consume(std::mem::take(&mut self.consumed));
+            match self.reader.next() {
+                Ok((len, block)) => {
+                    self.consumed = len;
+                    match self.section.read(&block, &mut self.frame) {
+                        Entry::Frame { dlt, original_len, time } => {
+                            return Ok(Some(SavedFrame { dlt, bytes: &self.frame, original_len, time }));
+                        }
+                        Entry::Other => continue,
+                        Entry::Damaged => return Err(SavefileError::Damaged { path: path() }),
+                    }
+                }
+                Err(PcapError::Eof) => return Ok(None),
+                Err(PcapError::UnexpectedEof) => return Err(SavefileError::Truncated { path: path() }),
+                Err(PcapError::Incomplete(_)) => {}
+                Err(_) => return Err(SavefileError::Damaged { path: path() }),
+            }
+            let available = self.reader.data().len();
+            self.reader.refill().map_err(|_| SavefileError::Read { path: path() })?;
+            // The buffer is full and still the block has no end. pcap-parser tells that itself if it knows how much
+            // is missing; this way reading ends in any case.
+            if self.reader.data().len() == available && !self.reader.reader_exhausted() {
+                return Err(SavefileError::Damaged { path: path() });
+            }
+        }
+    }
+}
+
+/// What a section of a file says of its frames; a pcap file is a section with one interface.
+#[derive(Debug, Default)]
+struct Section {
+    is_big_endian: bool,
+    interfaces: Vec<Interface>,
+    /// When the last frame was captured.
+    time: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    dlt: i32,
+    /// The most that was captured of a frame, in bytes.
+    snap_len: usize,
+    /// How many units of a timestamp make a second.
+    units_per_second: u128,
+    /// What to add to a timestamp, in seconds.
+    offset: i64,
+}
+
+/// What a block of a file holds.
+enum Entry {
+    Frame { dlt: i32, original_len: usize, time: Duration },
+    Other,
+    Damaged,
+}
+
+impl Section {
+    /// Takes a block in, and copies the frame out if it holds one: the reader lends a block out only until it is
+    /// asked for another, and some have to be passed over.
+    fn read(&mut self, block: &PcapBlockOwned<'_>, frame: &mut Vec<u8>) -> Entry {
+        let (interface, bytes, original_len) = match block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                self.interfaces = vec![Interface::of_pcap(header)];
+                return Entry::Other;
+            }
+            PcapBlockOwned::NG(pcapng::Block::SectionHeader(header)) => {
+                *self = Self { is_big_endian: header.big_endian(), ..Self::default() };
+                return Entry::Other;
+            }
+            PcapBlockOwned::NG(pcapng::Block::InterfaceDescription(description)) => {
+                self.interfaces.push(Interface::of_pcapng(description, self.is_big_endian));
+                return Entry::Other;
+            }
+            PcapBlockOwned::Legacy(packet) => {
+                let Some(&interface) = self.interfaces.first() else {
+                    return Entry::Damaged;
+                };
+                self.time = Duration::from_secs(packet.ts_sec.into()) + interface.time(packet.ts_usec.into());
+                (interface, packet.data, packet.origlen)
+            }
+            PcapBlockOwned::NG(pcapng::Block::EnhancedPacket(packet)) => {
+                let interface = usize::try_from(packet.if_id).ok().and_then(|id| self.interfaces.get(id));
+                let Some(&interface) = interface else {
+                    return Entry::Damaged;
+                };
+                let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                self.time = interface.time(units);
+                (interface, packet.packet_data(), packet.origlen)
+            }
+            PcapBlockOwned::NG(pcapng::Block::SimplePacket(packet)) => {
+                let Some(&interface) = self.interfaces.first() else {
+                    return Entry::Damaged;
+                };
+                // What is captured of it has no length of its own and no time.
+                let bytes = packet.packet_data();
+                (interface, bytes.get(..interface.snap_len).unwrap_or(bytes), packet.origlen)
+            }
+            PcapBlockOwned::NG(_) => return Entry::Other,
+        };
+        frame.clear();
+        frame.extend_from_slice(bytes);
+        Entry::Frame { dlt: interface.dlt, original_len: original_len as usize, time: self.time }
+    }
+}
+
+impl Interface {
+    fn of_pcap(header: &PcapHeader) -> Self {
+        Self {
+            // What is above 16 bits tells of check sequences behind the frames.
+            dlt: header.network.0 & 0xffff,
+            snap_len: usize::MAX,
+            units_per_second: if header.is_nanosecond_precision() { NANOS_PER_SECOND } else { 1_000_000 },
+            offset: 0,
+        }
+    }
+
+    /// pcap-parser reads two options itself, but no resolution that is a power of two, and the offset in
+    /// little-endian order always (0.17).
+    fn of_pcapng(description: &InterfaceDescriptionBlock<'_>, is_big_endian: bool) -> Self {
+        let exponent = u32::from(description.if_tsresol & 0x7f);
+        let base: u128 = if description.if_tsresol & 0x80 == 0 { 10 } else { 2 };
+        let offset = description.options.iter().find(|option| option.code == OptionCode::IfTsoffset);
+        let offset = offset.and_then(|option| option.value.first_chunk().copied()).unwrap_or_default();
+        Self {
+            dlt: description.linktype.0,
+            snap_len: match description.snaplen {
+                0 => usize::MAX,
+                len => len as usize,
+            },
+            // Nothing can be told of so fine a resolution in 64 bits anyway.
+            units_per_second: base.checked_pow(exponent).unwrap_or(u128::MAX),
+            offset: if is_big_endian { i64::from_be_bytes(offset) } else { i64::from_le_bytes(offset) },
+        }
+    }
+
+    /// Returns the time that a timestamp means, since the Unix epoch.
+    fn time(&self, units: u64) -> Duration {
+        let nanos = u128::from(units) * NANOS_PER_SECOND / self.units_per_second;
+        // Less than the units, and than a second.
+        let (secs, nanos) = ((nanos / NANOS_PER_SECOND) as u64, (nanos % NANOS_PER_SECOND) as u32);
+        Duration::new(secs.saturating_add_signed(self.offset), nanos)
+    }
+}
+
+#[cfg(test)]
+mod tests;

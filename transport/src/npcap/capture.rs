@@ -1,0 +1,58 @@
+//! One interface's capture.
+
+use ferrocal_pcap_lazy::pcap::{Active, Capture, Device, Error};
+
+use super::{CaptureError, Unavailable};
+
+#[cfg_attr(unix, path = "tap_unix.rs")]
+#[cfg_attr(windows, path = "tap_windows.rs")]
+mod tap;
+
+pub(super) use tap::Tap;
+
+/// Room for the largest frame there is: loopback and segmentation offload make frames longer than any MTU.
+const SNAP_LEN: i32 = 262_144;
+
+/// How long the kernel gathers frames before it hands them over, in milliseconds. Handing over each frame at once
+/// (immediate mode) would make Linux cut the buffer into slots of [`SNAP_LEN`], twenty in all.
+const GATHER_MS: i32 = 1;
+
+/// Opens a device for capturing what it is sent, not what it overhears (no promiscuous mode). The buffer is twice what
+/// is asked for, as Linux makes that of a socket, to have room for headers and gaps.
+fn open(device: &str, buffer_len: usize) -> Result<Capture<Active>, Error> {
+    let capture = Capture::from_device(device)?
+        .promisc(false)
+        .snaplen(SNAP_LEN)
+        .buffer_size(i32::try_from(buffer_len.saturating_mul(2)).unwrap_or(i32::MAX))
+        .timeout(GATHER_MS);
+    // Npcap has no such slots, but waits for its timeout even when frames are there.
+    #[cfg(windows)]
+    let capture = capture.immediate_mode(true);
+    capture.open()
+}
+
+/// Opens a device for sending frames only.
+pub(super) fn open_for_sending(device: &str) -> Result<Capture<Active>, CaptureError> {
+    const LEAST_BUFFER_LEN: usize = 1 << 20;
+    let mut capture = open(device, LEAST_BUFFER_LEN)?;
+    // Nothing is to be received on it.
+    capture.filter("less 1", true)?;
+    Ok(capture)
+}
+
+/// Whether this program may capture at all.
+pub(super) fn probe() -> Result<(), Unavailable> {
+    const LEAST_BUFFER_LEN: usize = 1 << 20;
+    let devices = Device::list().map_err(|error| Unavailable::NoDevices(error.into()))?;
+    let none = || Unavailable::NoDevices(CaptureError("the list of devices is empty".into()));
+    let up = |device: &&Device| device.flags.is_up() || cfg!(windows);
+    let device = devices.iter().find(up).ok_or_else(none)?;
+    match open(&device.name, LEAST_BUFFER_LEN) {
+        Ok(_) => Ok(()),
+        // libpcap has a code of its own for this (PCAP_ERROR_PERM_DENIED), of which the crate keeps the text.
+        Err(error) if error.to_string().to_lowercase().contains("permi") => {
+            Err(Unavailable::NotPermitted(error.into()))
+        }
+        Err(error) => Err(Unavailable::NoDevices(error.into())),
+    }
+}

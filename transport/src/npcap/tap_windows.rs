@@ -1,0 +1,158 @@
+//! A capture that a thread of its own reads, as Windows has no descriptor to wait for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
+
+use ferrocal_pcap_lazy::pcap::{Active, BreakLoop, Capture, Error, Linktype};
+
+use crate::npcap::CaptureError;
+
+/// Frames handed out at once.
+const BATCH: usize = 64;
+
+pub(in crate::npcap) struct Tap {
+    link_type: Linktype,
+    shared: Arc<Mutex<Shared>>,
+    /// Wakes the thread from its wait for frames, which need not end by itself on an idle interface.
+    wake: BreakLoop,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    frames: VecDeque<Frame>,
+    queued_bytes: usize,
+    /// Buffers of frames that were handed out, to be used again.
+    free: Vec<Vec<u8>>,
+    lost: u32,
+    new_filter: Option<String>,
+    failed: Option<CaptureError>,
+    waker: Option<Waker>,
+    stop: bool,
+}
+
+struct Frame {
+    bytes: Vec<u8>,
+    original_len: usize,
+}
+
+impl Tap {
+    pub(in crate::npcap) fn open(device: &str, buffer_len: usize) -> Result<Self, CaptureError> {
+        let mut capture = super::open(device, buffer_len)?;
+        let wake = capture.breakloop_handle();
+        let link_type = capture.get_datalink();
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let thread = thread::Builder::new()
+            .name("ferrocal-capture".into())
+            .spawn({
+                let shared = shared.clone();
+                move || read(capture, &shared, buffer_len)
+            })
+            .map_err(|error| CaptureError(error.to_string().into()))?;
+        Ok(Self { link_type, shared, wake, thread: Some(thread) })
+    }
+
+    pub(in crate::npcap) fn link_type(&self) -> Linktype {
+        self.link_type
+    }
+
+    /// Takes effect when the thread has been woken.
+    pub(in crate::npcap) fn set_filter(&mut self, program: &str) -> Result<(), CaptureError> {
+        lock(&self.shared).new_filter = Some(program.to_owned());
+        self.wake.breakloop();
+        Ok(())
+    }
+
+    /// Frames that were lost because the buffer was full.
+    pub(in crate::npcap) fn lost(&mut self) -> u32 {
+        lock(&self.shared).lost
+    }
+
+    /// Hands out frames, each with its length before it was cut to what the capture takes.
+    pub(in crate::npcap) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        each: &mut dyn FnMut(&[u8], usize),
+    ) -> Poll<Result<(), CaptureError>> {
+        let frames: Vec<Frame> = {
+            let mut shared = lock(&self.shared);
+            if shared.frames.is_empty() {
+                if let Some(error) = shared.failed.take() {
+                    return Poll::Ready(Err(error));
+                }
+                shared.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let count = shared.frames.len().min(BATCH);
+            let frames: Vec<_> = shared.frames.drain(..count).collect();
+            shared.queued_bytes -= frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+            frames
+        };
+        for frame in &frames {
+            each(&frame.bytes, frame.original_len);
+        }
+        let mut shared = lock(&self.shared);
+        shared.free.extend(frames.into_iter().map(|frame| frame.bytes));
+        shared.free.truncate(BATCH);
+        drop(shared);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        lock(&self.shared).stop = true;
+        self.wake.breakloop();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(mut capture: Capture<Active>, shared: &Mutex<Shared>, max_bytes: usize) {
+    let result = loop {
+        let new_filter = {
+            let mut shared = lock(shared);
+            if shared.stop {
+                return;
+            }
+            shared.new_filter.take()
+        };
+        if let Some(program) = new_filter
+            && let Err(error) = capture.filter(&program, true)
+        {
+            break error;
+        }
+        match capture.next_packet() {
+            Ok(packet) => {
+                let mut shared = lock(shared);
+                if shared.queued_bytes + packet.data.len() > max_bytes {
+                    shared.lost = shared.lost.saturating_add(1);
+                    continue;
+                }
+                let mut bytes = shared.free.pop().unwrap_or_default();
+                bytes.clear();
+                bytes.extend_from_slice(packet.data);
+                shared.queued_bytes += bytes.len();
+                shared.frames.push_back(Frame { bytes, original_len: packet.header.len as usize });
+                if let Some(waker) = shared.waker.take() {
+                    waker.wake();
+                }
+            }
+            Err(Error::TimeoutExpired | Error::NoMorePackets) => {}
+            Err(error) => break error,
+        }
+    };
+    let mut shared = lock(shared);
+    shared.failed = Some(result.into());
+    if let Some(waker) = shared.waker.take() {
+        waker.wake();
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
