@@ -1,0 +1,123 @@
+//! What can go wrong, an enum an operation.
+
+use std::io;
+
+use ferrocal_transport as transport;
+use thiserror::Error;
+
+use crate::ConfigError;
+
+/// Why a [`Node`](crate::Node) could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The backend that was asked for cannot be had.
+    #[error(transparent)]
+    Select(#[from] transport::SelectError),
+    /// The backend could not be opened.
+    #[error(transparent)]
+    Open(#[from] transport::OpenError),
+    /// The group of registration and payload could not be joined.
+    #[error(transparent)]
+    Join(#[from] transport::MembershipError),
+    /// A thread or its event loop could not be started.
+    #[error("a thread of the node could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a publisher or subscriber could not be created.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The topic's name cannot go on the wire.
+    #[error(transparent)]
+    Topic(#[from] TopicNameError),
+    /// The topic's group could not be joined.
+    #[error("topic `{topic}`: its multicast group could not be joined")]
+    Join {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: transport::MembershipError,
+    },
+    /// The thread that calls a callback could not be started.
+    #[error("topic `{topic}`: a thread for its callback could not be started")]
+    Thread {
+        /// The topic.
+        topic: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a topic's name cannot go on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TopicNameError {
+    /// It is empty.
+    #[error("topic: the name is empty")]
+    Empty,
+    /// It holds a NUL character, which ends a name on the wire.
+    #[error("topic: the name holds a NUL character at byte {0}")]
+    Nul(usize),
+    /// It is longer than 65534 bytes: its length and a NUL must fit a 16-bit number on the wire.
+    #[error("topic: the name is {0} bytes long; 65534 is the most")]
+    TooLong(usize),
+}
+
+impl TopicNameError {
+    pub(crate) fn check(topic: &str) -> Result<(), Self> {
+        match topic.find('\0') {
+            _ if topic.is_empty() => Err(Self::Empty),
+            Some(position) => Err(Self::Nul(position)),
+            None if topic.len() > usize::from(u16::MAX) - 1 => Err(Self::TooLong(topic.len())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a message was not published.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The message is longer than `limits.reassembly.max_message_len`; nothing was sent.
+    #[error(
+        "topic `{topic}`: a message of {len} bytes is longer than limits.reassembly.max_message_len ({max})"
+    )]
+    TooLong {
+        /// The topic.
+        topic: String,
+        /// Length of the message in bytes, its sample included.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The transport could not send it all.
+    #[error("topic `{topic}`: the message could not be sent")]
+    Send {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: transport::SendError,
+    },
+}
+
+/// There will be no message any more: what is replayed is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the replay is over")]
+pub struct RecvError;
+
+/// Why there was no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecvTimeoutError {
+    /// None arrived in time.
+    #[error("no message arrived in time")]
+    Timeout,
+    /// There will be none any more.
+    #[error(transparent)]
+    Ended(#[from] RecvError),
+}

@@ -1,0 +1,285 @@
+//! What waits for a subscriber: the newest messages, in the order of their publishers' clocks.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ferrocal_proto::EntityId;
+
+use crate::{RecvError, RecvTimeoutError, SubscriberConfig, lock};
+
+/// A message as it came in, not decoded yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    pub(crate) payload: Bytes,
+    pub(crate) clock: i64,
+    pub(crate) time_us: i64,
+    pub(crate) publisher_id: EntityId,
+}
+
+/// What was not handed to the program, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Discarded {
+    pub(crate) duplicate: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) queue_full: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    config: SubscriberConfig,
+    max_publishers: usize,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    publishers: HashMap<EntityId, LastMessage>,
+    queue: VecDeque<Arrived>,
+    queued_bytes: usize,
+    discarded: Discarded,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct LastMessage {
+    clock: i64,
+    arrived: Instant,
+}
+
+impl Inbox {
+    pub(crate) fn new(config: SubscriberConfig, max_publishers: usize) -> Self {
+        let config = SubscriberConfig { queue_len: config.queue_len.max(1), ..config };
+        Self { config, max_publishers, state: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    /// Takes a message in, unless its clock says that it is a repetition or too late. Returns how many messages the
+    /// clock shows to be lost before it, or `None` if it was not taken.
+    pub(crate) fn push(&self, now: Instant, message: Arrived) -> Option<u64> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return None;
+        }
+        let lost = state.check_clock(now, &message, self.config.drop_out_of_order, self.max_publishers)?;
+        state.queued_bytes += message.payload.len();
+        state.queue.push_back(message);
+        while state.queue.len() > self.config.queue_len
+            || (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1)
+        {
+            state.pop();
+            state.discarded.queue_full += 1;
+        }
+        let waker = state.waker.take();
+        drop(state);
+        self.arrived.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Some(lost)
+    }
+
+    pub(crate) fn try_pop(&self) -> Option<Arrived> {
+        lock(&self.state).pop()
+    }
+
+    /// Waits for a message. After [`close`](Self::close), there are those that came before it.
+    pub(crate) fn pop(&self) -> Result<Arrived, RecvError> {
+        let mut state = lock(&self.state);
+        loop {
+            match state.pop() {
+                Some(message) => return Ok(message),
+                None if state.closed => return Err(RecvError),
+                None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Waits for a message for some time.
+    pub(crate) fn pop_timeout(&self, timeout: Duration) -> Result<Arrived, RecvTimeoutError> {
+        let (mut state, _) = self
+            .arrived
+            .wait_timeout_while(lock(&self.state), timeout, |state| state.queue.is_empty() && !state.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.pop() {
+            Some(message) => Ok(message),
+            None if state.closed => Err(RecvError.into()),
+            None => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// Waits for a message, or `None` after [`close`](Self::close).
+    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Arrived>> {
+        let mut state = lock(&self.state);
+        match state.pop() {
+            Some(message) => Poll::Ready(Some(message)),
+            None if state.closed => Poll::Ready(None),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes no more messages.
+    pub(crate) fn close(&self) {
+        self.end(lock(&self.state));
+    }
+
+    /// Drops what waits, and takes no more messages.
+    pub(crate) fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.queue.clear();
+        state.queued_bytes = 0;
+        self.end(state);
+    }
+
+    fn end(&self, mut state: MutexGuard<'_, State>) {
+        state.closed = true;
+        let waker = state.waker.take();
+        drop(state);
+        self.arrived.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Forgets the clock of a publisher that is gone.
+    pub(crate) fn forget_publisher(&self, id: EntityId) {
+        lock(&self.state).publishers.remove(&id);
+    }
+
+    pub(crate) fn discarded(&self) -> Discarded {
+        lock(&self.state).discarded
+    }
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Arrived> {
+        let message = self.queue.pop_front()?;
+        self.queued_bytes -= message.payload.len();
+        Some(message)
+    }
+
+    fn check_clock(
+        &mut self,
+        now: Instant,
+        message: &Arrived,
+        drop_out_of_order: bool,
+        max_publishers: usize,
+    ) -> Option<u64> {
+        let Some(last) = self.publishers.get_mut(&message.publisher_id) else {
+            if self.publishers.len() >= max_publishers
+                && let Some(oldest) =
+                    self.publishers.iter().min_by_key(|(_, last)| last.arrived).map(|(id, _)| *id)
+            {
+                self.publishers.remove(&oldest);
+            }
+            let last = LastMessage { clock: message.clock, arrived: now };
+            self.publishers.insert(message.publisher_id, last);
+            return Some(0);
+        };
+        let step = message.clock.saturating_sub(last.clock);
+        if step == 0 {
+            self.discarded.duplicate += 1;
+            return None;
+        }
+        if step < 0 {
+            self.discarded.out_of_order += 1;
+            return (!drop_out_of_order).then_some(0);
+        }
+        *last = LastMessage { clock: message.clock, arrived: now };
+        Some(step.unsigned_abs() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(publisher: u64, clock: i64, len: usize) -> Arrived {
+        Arrived {
+            payload: vec![0; len].into(),
+            clock,
+            time_us: 0,
+            publisher_id: EntityId::from_wire(&publisher.to_string()),
+        }
+    }
+
+    fn inbox(config: SubscriberConfig) -> Inbox {
+        Inbox::new(config, 2)
+    }
+
+    fn clocks(inbox: &Inbox) -> Vec<i64> {
+        std::iter::from_fn(|| inbox.try_pop()).map(|message| message.clock).collect()
+    }
+
+    #[test]
+    fn repeated_and_late_messages_are_dropped_and_gaps_counted() {
+        let inbox = inbox(SubscriberConfig::default());
+        let now = Instant::now();
+        let lost: Vec<_> = [5, 6, 6, 9, 8, 10].map(|clock| inbox.push(now, message(1, clock, 1))).into();
+        assert_eq!(lost, [Some(0), Some(0), None, Some(2), None, Some(0)]);
+        assert_eq!(inbox.push(now, message(2, 6, 1)), Some(0), "another publisher has a clock of its own");
+        assert_eq!(clocks(&inbox), [5, 6, 9, 10, 6]);
+        assert_eq!(inbox.discarded(), Discarded { duplicate: 1, out_of_order: 1, queue_full: 0 });
+    }
+
+    #[test]
+    fn late_messages_are_kept_if_wanted() {
+        let inbox = inbox(SubscriberConfig { drop_out_of_order: false, ..Default::default() });
+        for clock in [5, 4, 6, 6] {
+            inbox.push(Instant::now(), message(1, clock, 1));
+        }
+        assert_eq!(clocks(&inbox), [5, 4, 6]);
+    }
+
+    #[test]
+    fn clocks_from_the_network_cannot_overflow() {
+        let inbox = inbox(SubscriberConfig::default());
+        let lost =
+            [i64::MIN, i64::MAX, i64::MIN].map(|clock| inbox.push(Instant::now(), message(1, clock, 1)));
+        assert_eq!(lost, [Some(0), Some(i64::MAX as u64 - 1), None]);
+    }
+
+    #[test]
+    fn the_newest_messages_are_kept() {
+        let inbox = inbox(SubscriberConfig { queue_len: 3, queue_bytes: 100, ..Default::default() });
+        for clock in 1..=5 {
+            inbox.push(Instant::now(), message(1, clock, 10));
+        }
+        assert_eq!(clocks(&inbox), [3, 4, 5]);
+        for (clock, len) in [(6, 60), (7, 60), (8, 1000)] {
+            inbox.push(Instant::now(), message(1, clock, len));
+        }
+        assert_eq!(clocks(&inbox), [8], "one message may be longer than the limit");
+        assert_eq!(inbox.discarded().queue_full, 4);
+    }
+
+    #[test]
+    fn publishers_are_forgotten_beyond_the_limit_and_when_gone() {
+        let inbox = inbox(SubscriberConfig::default());
+        let start = Instant::now();
+        for publisher in 1..=3 {
+            inbox.push(start + Duration::from_secs(publisher), message(publisher, 7, 1));
+        }
+        assert_eq!(inbox.push(start, message(3, 7, 1)), None, "the third is remembered");
+        assert_eq!(inbox.push(start, message(1, 7, 1)), Some(0), "the first made room for it");
+        inbox.forget_publisher(EntityId::from_wire("3"));
+        assert_eq!(inbox.push(start, message(3, 7, 1)), Some(0));
+    }
+
+    #[test]
+    fn closing_ends_the_wait() {
+        let inbox = inbox(SubscriberConfig::default());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| inbox.pop());
+            inbox.close();
+            assert!(matches!(waiting.join(), Ok(Err(RecvError))));
+        });
+        assert_eq!(inbox.push(Instant::now(), message(1, 1, 1)), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! Sends messages on a topic.
+
+use std::marker::PhantomData;
+use std::net::SocketAddrV4;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ferrocal_proto::{EntityId, PayloadSample};
+
+use crate::entity::Entity;
+use crate::node::Inner;
+use crate::{Payload, PublishError, lock};
+
+/// Sends messages on a topic; made by [`Node::publisher`](crate::Node::publisher).
+///
+/// It can be shared between threads. Dropping it tells the subscribers that it is gone.
+pub struct Publisher<T: Payload + ?Sized> {
+    node: Arc<Inner>,
+    entity: Arc<Entity>,
+    id: String,
+    destination: SocketAddrV4,
+    buffers: Mutex<Buffers>,
+    payload: PhantomData<fn(&T)>,
+}
+
+#[derive(Default)]
+struct Buffers {
+    payload: Vec<u8>,
+    head: Vec<u8>,
+}
+
+/// What a [`Publisher`] did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublisherStats {
+    /// Messages published, including those for which there was no subscriber.
+    pub published: u64,
+}
+
+impl<T: Payload + ?Sized> Publisher<T> {
+    pub(crate) fn new(node: Arc<Inner>, entity: Arc<Entity>) -> Self {
+        let config = &node.shared.config;
+        let destination = SocketAddrV4::new(config.topic_group(&entity.topic), config.udp.port);
+        let id = entity.id.to_string();
+        Self { node, entity, id, destination, buffers: Mutex::default(), payload: PhantomData }
+    }
+
+    /// Publishes a message.
+    ///
+    /// Without a matched subscriber nothing is sent, and the message is gone: that is no error. It may block for as
+    /// long as the system's send buffer is full.
+    ///
+    /// # Errors
+    /// When the message is longer than [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or
+    /// the system refuses to send it.
+    pub fn send(&self, message: &T) -> Result<(), PublishError> {
+        let Self { node, entity, .. } = self;
+        let mut buffers = lock(&self.buffers);
+        let Buffers { payload: scratch, head } = &mut *buffers;
+        scratch.clear();
+        head.clear();
+        let payload = message.encode(scratch);
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = entity.messages.load(Ordering::Relaxed) + 1;
+        let sample = PayloadSample {
+            topic_name: &entity.topic,
+            topic_id: &self.id,
+            host_name: &node.shared.identity.host_name,
+            clock,
+            time_us: i64::try_from(time.as_micros()).unwrap_or(i64::MAX),
+            hash: sample_hash(entity.id, clock),
+            payload,
+        };
+        sample.encode_head(head);
+        let (len, max) = (head.len() + payload.len(), node.shared.config.limits.reassembly.max_message_len);
+        if len > max {
+            return Err(PublishError::TooLong { topic: self.topic().to_owned(), len, max });
+        }
+        entity.messages.store(clock, Ordering::Relaxed);
+        entity.last_len.store(i32::try_from(payload.len()).unwrap_or(i32::MAX), Ordering::Relaxed);
+        if entity.connected() == 0 {
+            return Ok(());
+        }
+        node.shared
+            .send(self.destination, [head, payload])
+            .map_err(|source| PublishError::Send { topic: self.topic().to_owned(), source })
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.entity.topic
+    }
+
+    /// The publisher's id on the wire.
+    pub fn id(&self) -> EntityId {
+        self.entity.id
+    }
+
+    /// How many subscribers are matched, on this host and others, this program's own included.
+    pub fn subscriber_count(&self) -> usize {
+        self.entity.connected()
+    }
+
+    /// Waits until a subscriber is matched; tells whether one is.
+    pub fn wait_for_subscriber(&self, timeout: Duration) -> bool {
+        self.entity.wait_for_connection(timeout)
+    }
+
+    /// What the publisher did so far.
+    pub fn stats(&self) -> PublisherStats {
+        PublisherStats { published: self.entity.messages.load(Ordering::Relaxed).cast_unsigned() }
+    }
+}
+
+impl<T: Payload + ?Sized> Drop for Publisher<T> {
+    fn drop(&mut self) {
+        self.node.remove(&self.entity);
+    }
+}
+
+impl<T: Payload + ?Sized> std::fmt::Debug for Publisher<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("topic", &self.topic()).finish_non_exhaustive()
+    }
+}
+
+/// A number that no other sample has: readers of eCAL 5 take samples with equal ones for the same.
+///
+/// It lies between 2^56 and 2^63, so that it takes 9 bytes on the wire, always.
+fn sample_hash(id: EntityId, clock: i64) -> i64 {
+    // The finalizer of SplitMix64 is a bijection, so one publisher's hashes differ from each other but for the bits
+    // that are cut off.
+    let mut hash = id.get().wrapping_add(clock.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^= hash >> 31;
+    ((hash >> 1) | (1 << 62)).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn hashes_differ_and_take_the_same_room() {
+        let ids = [EntityId::from_wire("1"), EntityId::from_wire("2")];
+        let hashes: HashSet<_> =
+            ids.iter().flat_map(|&id| (1..10_000).map(move |clock| sample_hash(id, clock))).collect();
+        assert_eq!(hashes.len(), 2 * 9_999);
+        assert!(hashes.iter().all(|&hash| hash >= 1 << 56));
+    }
+}
