@@ -1,0 +1,141 @@
+//! Publishes text or a test pattern on a topic.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+
+mod common;
+use common::{Common, Ramp, Tally};
+use ferrocal::{Node, Payload, PublishError, Publisher};
+
+/// Publishes on a topic, until it is stopped or --count is reached.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// End after this many messages [default: never].
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Length of each message in bytes [default: as the text is long; 64 for the ramp].
+    #[arg(long, value_name = "BYTES")]
+    size: Option<usize>,
+    /// Messages a second; 0 is as fast as it goes.
+    #[arg(long, value_name = "HZ", default_value_t = 10.0, value_parser = rate)]
+    rate: f64,
+    /// What to send.
+    #[arg(long, value_enum, default_value_t = Pattern::Text)]
+    payload: Pattern,
+    /// Wait this long at the most for a subscriber, and give up if there is none [default: do not wait].
+    #[arg(long, value_name = "SECONDS", value_parser = common::seconds)]
+    wait_for_subscriber: Option<Duration>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Pattern {
+    /// "hello world" and a number, cut or filled up with dots to --size.
+    Text,
+    /// Byte k of message n (from 0) is (k*31 + n) & 0xff.
+    Ramp,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            common::explain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let Options { common, size, payload, .. } = options;
+    let node = common.open("pub")?;
+    // Text is published as such, so that eCAL's tools show it; the ramp has no type.
+    match payload {
+        Pattern::Text => publish(options, &node, node.publisher::<str>(&common.topic)?, |publisher, n| {
+            let text = text(n, *size);
+            publisher.send(&text).map(|()| text.len())
+        }),
+        Pattern::Ramp => {
+            let len = size.unwrap_or(64);
+            let ramp = Ramp::new(len);
+            publish(options, &node, node.publisher::<[u8]>(&common.topic)?, |publisher, n| {
+                publisher.send(ramp.message(n as u8, len)).map(|()| len)
+            })
+        }
+    }
+}
+
+/// Reads messages a second from the command line; one in twelve days is the slowest that makes sense.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate == 0.0 || (1e-6..=f64::MAX).contains(&rate) => Ok(rate),
+        _ => Err("not a number of messages a second".to_owned()),
+    }
+}
+
+fn text(n: u64, size: Option<usize>) -> String {
+    let text = format!("hello world {n}");
+    match size {
+        Some(size) => format!("{text:.<size$.size$}"),
+        None => text,
+    }
+}
+
+/// Sends messages with `send`, which is given their numbers from 0 and tells their lengths.
+fn publish<T: Payload + ?Sized>(
+    options: &Options,
+    node: &Node,
+    publisher: Publisher<T>,
+    send: impl Fn(&Publisher<T>, u64) -> Result<usize, PublishError>,
+) -> Result<(), Box<dyn Error>> {
+    let Options { common, count, rate, wait_for_subscriber, .. } = options;
+    let mut tally = Tally::default();
+    let mut outcome = Ok(());
+    let mut peers = 0;
+    let waited = wait_for_subscriber.map(|timeout| publisher.wait_for_subscriber(timeout));
+    if waited == Some(false) {
+        outcome = Err(format!("topic {}: no subscriber came in time", common.topic).into());
+    } else {
+        let start = Instant::now();
+        for n in 0..count.unwrap_or(u64::MAX) {
+            if *rate > 0.0 {
+                let due = start + Duration::from_secs_f64(n as f64 / rate);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            match send(&publisher, n) {
+                Ok(len) => {
+                    tally.count(len);
+                    peers = publisher.subscriber_count().max(peers);
+                    if !common.json {
+                        println!(
+                            "sent message {}: {len} bytes, subscribers: {}",
+                            n + 1,
+                            publisher.subscriber_count()
+                        );
+                    }
+                }
+                Err(error) => {
+                    outcome = Err(error.into());
+                    break;
+                }
+            }
+        }
+    }
+    if common.json {
+        println!(
+            "{}",
+            tally.json(
+                node,
+                &common.topic,
+                "sent",
+                [("corrupt", 0), ("dropped", 0), ("peers", peers as u64)]
+            )
+        );
+    }
+    outcome
+}

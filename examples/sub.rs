@@ -1,0 +1,106 @@
+//! Receives what is published on a topic.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+
+mod common;
+use common::{Common, Ramp, Tally};
+
+/// Receives a topic's messages, until it is stopped, or --count or --duration is reached.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// End after this many messages [default: never].
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// End after this time [default: never].
+    #[arg(long, value_name = "SECONDS", value_parser = common::seconds)]
+    duration: Option<Duration>,
+    /// Check each message against a pattern.
+    #[arg(long, value_enum)]
+    verify: Option<Pattern>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Pattern {
+    /// Byte k is k*31 and the first byte, & 0xff.
+    Ramp,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            common::explain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells whether all that was asked for came, and nothing was corrupt.
+fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Box<dyn Error>> {
+    let node = common.open("sub")?;
+    let subscriber = node.subscriber::<[u8]>(&common.topic)?;
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let mut ramp = (0, Ramp::new(0));
+    let mut corrupt = 0;
+    let mut peers = 0;
+    while count.is_none_or(|count| tally.messages < count) {
+        let message = match duration {
+            None => subscriber.recv().ok(),
+            Some(duration) => subscriber.recv_timeout(duration.saturating_sub(start.elapsed())).ok(),
+        };
+        let Some(message) = message else { break };
+        tally.count(message.payload.len());
+        peers = subscriber.publisher_count().max(peers);
+        let intact = match verify {
+            Some(Pattern::Ramp) => is_ramp(&mut ramp, &message.payload),
+            None => true,
+        };
+        corrupt += u64::from(!intact);
+        if !common.json {
+            let preview = preview(&message.payload);
+            let corrupt = if intact { "" } else { " CORRUPT" };
+            println!(
+                "received message {}: {} bytes{corrupt}, {preview}",
+                message.clock,
+                message.payload.len()
+            );
+        }
+    }
+    let stats = subscriber.stats();
+    if common.json {
+        let also =
+            [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
+        println!("{}", tally.json(&node, &common.topic, "received", also));
+    }
+    Ok(corrupt == 0 && count.is_none_or(|count| tally.messages == count))
+}
+
+/// Whether a message follows the pattern from its first byte on.
+fn is_ramp((max_len, ramp): &mut (usize, Ramp), message: &[u8]) -> bool {
+    if message.len() > *max_len {
+        (*max_len, *ramp) = (message.len(), Ramp::new(message.len()));
+    }
+    message.first().is_none_or(|&n| message == ramp.message(n, message.len()))
+}
+
+/// The start of a message, as text if it is one.
+fn preview(payload: &[u8]) -> String {
+    const LEN: usize = 48;
+    let dots = if payload.len() > LEN { "..." } else { "" };
+    let start = &payload[..payload.len().min(LEN)];
+    match str::from_utf8(start) {
+        Ok(text) if !text.contains(char::is_control) => format!("{text}{dots}"),
+        _ => {
+            let hex: Vec<_> = start.iter().take(LEN / 3).map(|byte| format!("{byte:02x}")).collect();
+            format!("{}...", hex.join(" "))
+        }
+    }
+}
