@@ -1,0 +1,256 @@
+#!/usr/bin/env bash
+# Every job of the continuous integration, a function each: ./ci.sh [JOB...]; without a job, all of them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+ECAL_VERSION=6.1.1
+# What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
+SOCKET_BUFFER=16777216
+WINDOWS_TARGET=x86_64-pc-windows-gnu
+JOBS=(fmt clippy doc wasm targets msrv test snippet windows)
+
+# Where everything has to run, a test that cannot run is a failure.
+if [[ ${CI:-} == true ]]; then
+    export FERROCAL_REQUIRE_ALL=1
+fi
+
+fmt() {
+    component rustfmt
+    cargo fmt --all -- --check
+}
+
+clippy() {
+    component clippy
+    cargo clippy --workspace --all-targets -- --deny warnings
+}
+
+doc() {
+    RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items
+}
+
+# The protocol does no IO: this target has neither sockets nor files nor a clock.
+wasm() {
+    rust_target wasm32v1-none
+    cargo check --package ferrocal-proto --target wasm32v1-none
+}
+
+# What no job runs on must compile all the same. Tests and benchmarks stay out: some need a C compiler for the target.
+targets() {
+    local target
+    component clippy
+    for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu; do
+        rust_target "$target"
+        cargo clippy --workspace --lib --bins --examples --target "$target" -- --deny warnings
+    done
+}
+
+# The oldest Rust that Cargo.toml promises.
+msrv() {
+    local version
+    version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! cargo "+$version" --version >/dev/null 2>&1; then
+        rustup toolchain install "$version" --profile minimal
+    fi
+    cargo "+$version" check --workspace
+}
+
+test() {
+    prepare_python
+    prepare_ip
+    prepare_libpcap
+    prepare_buffers
+    cargo test --workspace --release --no-run
+    # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
+    isolated cargo test --workspace --release --offline --no-fail-fast
+}
+
+# The first block of Rust in README.md, as the program of a crate that knows nothing of this workspace.
+snippet() {
+    local crate source
+    prepare_ip
+    crate=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$crate'" EXIT
+    mkdir "$crate/src"
+    cp Cargo.lock "$crate"
+    source=$crate/src/main.rs
+    awk '/^```rust/ && !seen { seen = inside = 1; next } /^```/ { inside = 0 } inside' README.md >"$source"
+    if ! [[ -s $source ]]; then
+        echo "README.md has no block of Rust" >&2
+        return 1
+    fi
+    if ! grep -q 'fn main' "$source"; then
+        sed -i -e '1i fn main() -> Result<(), Box<dyn std::error::Error>> {' -e '$a Ok(())\n}' "$source"
+    fi
+    cat >"$crate/Cargo.toml" <<EOF
+[package]
+name = "snippet"
+edition = "2024"
+
+[dependencies]
+ferrocal = { path = "$PWD/pubsub" }
+EOF
+    CARGO_TARGET_DIR=target/snippet cargo build --manifest-path "$crate/Cargo.toml"
+    # In an empty folder and with nothing but HOME and PATH, so without configuration. The time only bounds a hang.
+    local program=$PWD/target/snippet/debug/snippet output
+    output=$(cd "$crate" && isolated env -i "HOME=$crate" "PATH=$PATH" timeout 120 "$program")
+    if [[ -z $output ]]; then
+        echo "the snippet of README.md printed no message" >&2
+        return 1
+    fi
+    echo "$output"
+}
+
+# The examples as Windows programs, run by Wine: with each other, with those of Linux and with the real eCAL.
+windows() {
+    local folder
+    folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+    prepare_python
+    prepare_ip
+    prepare_buffers
+    prepare_mingw
+    prepare_libpcap # Wine's wpcap.dll wraps it
+    prepare_wine "$folder/wine"
+    rust_target "$WINDOWS_TARGET"
+    cargo build --workspace --lib --bins --examples --release --target "$WINDOWS_TARGET"
+    cargo build --workspace --examples --release
+    FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
+        cargo test --workspace --release --test windows
+}
+
+# --- what the jobs need -----------------------------------------------------------------------------------------------
+
+component() {
+    if ! cargo "${1/rustfmt/fmt}" --version >/dev/null 2>&1; then
+        rustup component add "$1"
+    fi
+}
+
+rust_target() {
+    if ! rustup target list --installed | grep -qx "$1"; then
+        rustup target add "$1"
+    fi
+}
+
+if ((EUID == 0)); then
+    NAMESPACE=(--net --uts)
+else
+    NAMESPACE=(--user --map-root-user --net --uts)
+fi
+
+# Runs a command where nothing it sends can leave: in a network of its own that has a loopback interface alone.
+isolated() {
+    unshare "${NAMESPACE[@]}" sh -c 'ip link set lo up && ip link set lo multicast on && exec "$@"' sh "$@"
+}
+
+# Installs Debian packages where that is possible; elsewhere the tests say what is missing.
+packages() {
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
+    else
+        echo "note: please install $*" >&2
+    fi
+}
+
+prepare_ip() {
+    if ! command -v ip >/dev/null; then
+        packages iproute2
+    fi
+}
+
+# The library that the raw frames of the tests go through; building needs none.
+prepare_libpcap() {
+    if ! ldconfig -p | grep -q 'libpcap\.so'; then
+        packages libpcap0.8
+    fi
+}
+
+# The linker for Windows programs.
+prepare_mingw() {
+    if ! command -v x86_64-w64-mingw32-gcc >/dev/null; then
+        packages gcc-mingw-w64-x86-64-win32
+    fi
+}
+
+# Wine, and in the folder $1 a prefix of it for the tests to copy.
+prepare_wine() {
+    local folder=$1 fresh system32 version
+    if ! command -v wine >/dev/null || ! command -v wineserver >/dev/null; then
+        packages wine wine64
+    fi
+    version=$(WINEDEBUG=-all wine --version)
+    if [[ $(cat "$folder/version" 2>/dev/null) == "$version" ]]; then
+        return
+    fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    fresh=$folder/fresh
+    # Without Mono, Gecko and entries in the desktop's menu, and where nothing can reach the network.
+    WINEPREFIX=$fresh WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe=" \
+        unshare "${NAMESPACE[@]}" sh -c 'wineboot --init && wineserver --wait' >&2
+    system32=$fresh/drive_c/windows/system32
+    if ! [[ -e $system32/bcryptprimitives.dll ]]; then
+        x86_64-w64-mingw32-gcc -shared -O2 -s -Wall -Wextra -Werror -o "$system32/bcryptprimitives.dll" \
+            integration-tests/windows/bcryptprimitives.c
+    fi
+    mv "$fresh" "$folder/prefix"
+    echo "$version" >"$folder/version"
+}
+
+# A virtual environment with the real eCAL.
+prepare_python() {
+    if [[ -n ${FERROCAL_ECAL_PYTHON:-} ]]; then
+        return
+    fi
+    if .venv/bin/python -c "
+import importlib.metadata
+assert importlib.metadata.version('eclipse-ecal') == '$ECAL_VERSION'" 2>/dev/null; then
+        return
+    fi
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        packages python3 python3-venv
+    fi
+    python3 -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "eclipse-ecal==$ECAL_VERSION"
+}
+
+# Namespaces share these limits, but cannot set them. Long messages need room in the receive buffer.
+prepare_buffers() {
+    local name file
+    for name in rmem_max wmem_max; do
+        file=/proc/sys/net/core/$name
+        if [[ -r $file ]] && (($(<"$file") < SOCKET_BUFFER)) &&
+            ! { echo "$SOCKET_BUFFER" >"$file"; } 2>/dev/null; then
+            echo "note: net.core.$name is $(<"$file"); please run: sysctl -w net.core.$name=$SOCKET_BUFFER" >&2
+        fi
+    done
+}
+
+run() {
+    local job
+    for job in "$@"; do
+        echo "=== $job" >&2
+        SECONDS=0
+        # In a shell of its own, so that what one job sets does not reach the next.
+        ("$job")
+        echo "=== $job: ok, $SECONDS s" >&2
+    done
+}
+
+if (($# == 0)); then
+    set -- all
+fi
+for job in "$@"; do
+    if [[ " ${JOBS[*]} all " != *" $job "* ]]; then
+        echo "unknown job $job; there are: ${JOBS[*]} all" >&2
+        exit 2
+    fi
+done
+for job in "$@"; do
+    if [[ $job == all ]]; then
+        run "${JOBS[@]}"
+    else
+        run "$job"
+    fi
+done

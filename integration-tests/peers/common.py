@@ -1,0 +1,141 @@
+"""What the peer scripts share: starting the real eCAL over UDP only, events as JSON lines, the ramp payload."""
+
+import json
+import os
+import sys
+import tempfile
+import threading
+
+# eCAL prints to standard output as well; events go out on a copy of it, everything else to standard error.
+_events = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+_lock = threading.Lock()
+
+# The receive buffer holds the largest test message with the kernel's overhead.
+# The priorities have to be named: a `publisher:` section without them leaves the publisher no layer at all.
+_ECAL_YAML = """\
+communication_mode: {mode}
+registration:
+  registration_timeout: {registration_timeout}
+transport_layer:
+  udp:
+    receive_buffer: 16777216
+publisher:
+  layer:
+    shm: {{enable: false}}
+    udp: {{enable: true}}
+    tcp: {{enable: false}}
+  priority_local: ["udp"]
+  priority_network: ["udp"]
+subscriber:
+  layer:
+    shm: {{enable: false}}
+    udp: {{enable: true}}
+    tcp: {{enable: false}}
+logging:
+  provider:
+    console: {{enable: false}}
+    file: {{enable: false}}
+"""
+
+
+def emit(event, **fields):
+    """Writes one event, and flushes: whoever drives the script waits for it."""
+    with _lock:
+        print(json.dumps({"event": event, **fields}), file=_events, flush=True)
+
+
+def add_system(parser, unit_name):
+    """Adds the options that `initialize` reads."""
+    parser.add_argument("--mode", choices=["local", "network"], required=True)
+    parser.add_argument("--unit-name", default=unit_name)
+    parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
+
+
+def initialize(args):
+    """Starts eCAL with a configuration of our own and returns its module."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "ecal.yaml"), "w", encoding="ascii") as file:
+            file.write(_ECAL_YAML.format(**vars(args)))
+        os.environ["ECAL_DATA"] = folder  # read when eCAL is imported or initialized
+        import ecal.nanobind_core as ecal
+
+        if not ecal.initialize(args.unit_name, ecal.init.ALL):
+            sys.exit("eCAL cannot be initialized")
+        loaded = ecal.get_configuration().get_configuration_file_path()
+        if os.path.dirname(loaded) != folder:
+            sys.exit(f"eCAL took its configuration from {loaded!r}")
+    return ecal
+
+
+def leave():
+    """Ends the process without Python's shutdown, which sometimes aborts after eCAL ran callbacks."""
+    _events.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def data_type(ecal, args):
+    """The data type of the command line."""
+    information = ecal.DataTypeInformation()
+    information.name = args.type_name
+    information.encoding = args.encoding
+    information.descriptor = bytes.fromhex(args.descriptor)
+    return information
+
+
+def add_data_type(parser):
+    """Adds the options that `data_type` reads."""
+    parser.add_argument("--type-name", default="")
+    parser.add_argument("--encoding", default="")
+    parser.add_argument("--descriptor", default="", help="in hexadecimal digits")
+
+
+class Matches:
+    """Counts the connected entities of the other side per topic, and tells each change."""
+
+    def __init__(self, connected, disconnected):
+        self._events = {connected: True, disconnected: False}
+        self._peers = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, topic, data):
+        """The event callback of eCAL's publishers and subscribers; `topic` is the other side's."""
+        connected = self._events.get(data.event_type)
+        if connected is None:
+            return
+        identity = topic.topic_id
+        with self._lock:
+            peers = self._peers.setdefault(topic.topic_name, set())
+            key = (identity.host_name, identity.process_id, identity.entity_id)
+            (peers.add if connected else peers.discard)(key)
+            emit(
+                "matched" if connected else "unmatched",
+                topic=topic.topic_name,
+                peers=len(peers),
+                host=identity.host_name,
+                pid=identity.process_id,
+                topic_id=str(identity.entity_id),
+            )
+
+
+class Ramp:
+    """Byte k of message n is (k*31 + n) & 0xff, so every message is a window of one table."""
+
+    # 31 * 223 = 1 (mod 256): message n starts where the table holds n.
+    _INVERSE = 223
+
+    def __init__(self, largest):
+        period = bytes(k * 31 & 0xFF for k in range(256))
+        self._table = period * (largest // 256 + 2)
+
+    def message(self, n, size):
+        """Message n, of `size` bytes."""
+        start = n * self._INVERSE & 0xFF
+        return self._table[start : start + size]
+
+    def is_message(self, n, message):
+        """Whether `message` is message n, of whatever size."""
+        if len(message) + 256 > len(self._table):
+            self.__init__(len(message))
+        return self.message(n, len(message)) == message

@@ -1,0 +1,73 @@
+"""Prints what eCAL's monitoring sees, a snapshot for each line read from standard input."""
+
+import argparse
+import sys
+
+import common
+
+
+def process(row):
+    """One process as plain values."""
+    return {
+        "host": row.host_name,
+        "pid": row.process_id,
+        "name": row.process_name,
+        "unit": row.unit_name,
+        "parameter": row.process_parameter,
+        "runtime_version": row.ecal_runtime_version,
+        "state": int(row.state_severity),
+        "state_info": row.state_info,
+        "shm_transport_domain": row.shm_transport_domain,
+        "registration_clock": row.registration_clock,
+    }
+
+
+def topic(row):
+    """One publisher or subscriber as plain values."""
+    information = row.datatype_information
+    descriptor = information.descriptor
+    if isinstance(descriptor, str):
+        descriptor = descriptor.encode("utf-8", "surrogateescape")
+    return {
+        "host": row.host_name,
+        "pid": row.process_id,
+        "process_name": row.process_name,
+        "unit": row.unit_name,
+        "topic": row.topic_name,
+        "topic_id": str(row.topic_id),
+        "direction": row.direction,
+        "type_name": information.name,
+        "encoding": information.encoding,
+        "descriptor": bytes(descriptor).hex(),
+        "layers": [str(layer.type).rpartition(".")[2] for layer in row.transport_layer if layer.active],
+        "connections_local": row.connections_local,
+        "connections_external": row.connections_external,
+        "data_clock": row.data_clock,
+        "data_frequency_mhz": row.data_frequency,
+        "topic_size": row.topic_size,
+        "message_drops": row.message_drops,
+        "shm_transport_domain": row.shm_transport_domain,
+        "registration_clock": row.registration_clock,
+    }
+
+
+def main():
+    """Runs the monitor."""
+    parser = argparse.ArgumentParser()
+    common.add_system(parser, "ecal_monitor")
+    args = parser.parse_args()
+
+    ecal = common.initialize(args)
+    common.emit("ready")
+    for _ in sys.stdin:
+        seen = ecal.monitoring.get_monitoring()
+        common.emit(
+            "snapshot",
+            processes=[process(row) for row in seen.processes],
+            publishers=[topic(row) for row in seen.publishers],
+            subscribers=[topic(row) for row in seen.subscribers],
+        )
+    common.leave()
+
+
+main()

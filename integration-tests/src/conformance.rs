@@ -1,0 +1,133 @@
+//! What every backend has to do: one suite, generic over [`Transport`].
+
+mod errors;
+mod exchange;
+mod listener;
+mod membership;
+mod nodes;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use ferrocal_transport::{Mode, SendHalf, Transmit, Transport};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::pair::Pair;
+use crate::suite::{Need, Test};
+use listener::Listener;
+
+/// A backend in one of its settings.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// What the names of its tests start with.
+    pub name: &'static str,
+    /// What it needs.
+    pub needs: &'static [Need],
+    /// Its mode, which decides whether there are groups.
+    pub mode: Mode,
+    /// Whether its ports are the system's, so that another program can hold one.
+    pub has_system_ports: bool,
+    /// Makes two transports.
+    pub make: fn(Mode) -> Pair,
+    /// Makes a transport that is to use this interface, for backends that know interfaces.
+    pub on_interface: Option<fn(Ipv4Addr) -> Arc<dyn Transport>>,
+}
+
+type Case = (&'static str, fn(&Stage));
+
+const ALWAYS: &[Case] = &[
+    ("datagrams_of_every_length_arrive", exchange::datagrams_of_every_length_arrive),
+    ("a_batch_longer_than_the_systems_arrives_in_order", exchange::a_long_batch_arrives_in_order),
+    ("the_datagrams_of_each_sender_stay_in_order", exchange::each_sender_stays_in_order),
+    ("a_datagram_comes_with_where_and_when", exchange::a_datagram_comes_with_where_and_when),
+    ("one_half_receives_on_several_ports", exchange::one_half_receives_on_several_ports),
+    ("two_receivers_of_a_port_both_get_each_datagram", exchange::two_receivers_both_get_each_datagram),
+    ("a_closed_half_leaves_the_others_alone", exchange::a_closed_half_leaves_the_others_alone),
+    ("closing_a_half_that_waits_does_not_hang", exchange::closing_a_half_that_waits_does_not_hang),
+    ("too_long_a_datagram_is_an_error", errors::too_long_a_datagram_is_an_error),
+    ("garbage_then_a_valid_message_arrives", nodes::garbage_then_a_valid_message_arrives),
+];
+const WITHOUT_GROUPS: &[Case] = &[("joining_and_leaving_do_nothing", membership::joining_does_nothing)];
+const WITH_GROUPS: &[Case] = &[
+    ("groups_are_joined_and_left", membership::groups_are_joined_and_left),
+    ("a_group_that_another_half_joined_is_not_received", membership::groups_are_of_one_half),
+    ("membership_errors_have_types", membership::errors_have_types),
+];
+const WITH_INTERFACES: &[Case] =
+    &[("an_unknown_interface_is_an_error", errors::an_unknown_interface_is_an_error)];
+const WITH_SYSTEM_PORTS: &[Case] =
+    &[("a_port_that_is_not_shared_is_an_error", errors::a_port_that_is_not_shared_is_an_error)];
+
+/// The tests of a backend.
+pub fn suite(subject: Subject) -> Vec<Test> {
+    let groups = if subject.mode == Mode::Local { WITHOUT_GROUPS } else { WITH_GROUPS };
+    let mut cases = [ALWAYS, groups].concat();
+    if subject.on_interface.is_some() {
+        cases.extend(WITH_INTERFACES);
+    }
+    if subject.has_system_ports {
+        cases.extend(WITH_SYSTEM_PORTS);
+    }
+    let test = |(name, case): Case| {
+        Test::new(format!("{}::{name}", subject.name), subject.needs, move || case(&Stage::new(subject)))
+    };
+    cases.into_iter().map(test).collect()
+}
+
+/// Where a case plays: an event loop, two transports, and a sender.
+struct Stage {
+    subject: Subject,
+    /// Before the pair, as halves belong to it.
+    runtime: Runtime,
+    sender: Arc<dyn SendHalf>,
+    pair: Pair,
+}
+
+/// A port that nobody has.
+const PORT: u16 = 24_000;
+/// Another one.
+const OTHER_PORT: u16 = 24_001;
+
+impl Stage {
+    fn new(subject: Subject) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("an event loop starts");
+        let pair = (subject.make)(subject.mode);
+        let sender = pair.sender.sender().expect("a send half opens");
+        Self { subject, runtime, sender, pair }
+    }
+
+    /// Opens a receiver of these ports that has joined the target.
+    #[track_caller]
+    fn listen(&self, ports: &[u16]) -> Listener<'_> {
+        let listener = self.open(ports);
+        listener.half.membership().join(self.pair.target()).expect("a group can be joined");
+        listener
+    }
+
+    /// Opens a receiver of these ports that has joined nothing.
+    #[track_caller]
+    fn open(&self, ports: &[u16]) -> Listener<'_> {
+        let _entered = self.runtime.enter();
+        let half = self.pair.receiver.open(ports).expect("a receive half opens");
+        Listener::new(&self.runtime, half)
+    }
+
+    /// Sends datagrams to the target.
+    #[track_caller]
+    fn send(&self, port: u16, datagrams: &[&[u8]]) {
+        self.send_to(self.pair.target(), port, datagrams);
+    }
+
+    #[track_caller]
+    fn send_to(&self, address: Ipv4Addr, port: u16, datagrams: &[&[u8]]) {
+        send(&*self.sender, address, port, datagrams);
+    }
+}
+
+#[track_caller]
+fn send(half: &dyn SendHalf, address: Ipv4Addr, port: u16, datagrams: &[&[u8]]) {
+    let destination = SocketAddrV4::new(address, port);
+    let batch: Vec<_> =
+        datagrams.iter().map(|datagram| Transmit { destination, parts: [datagram, &[], &[]] }).collect();
+    half.send(&batch).expect("datagrams are sent");
+}

@@ -1,0 +1,56 @@
+//! What cannot be done, and what that says.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+
+use ferrocal_transport::{OpenError, Transmit};
+
+use super::{PORT, Stage};
+
+pub(super) fn too_long_a_datagram_is_an_error(stage: &Stage) {
+    let mut listener = stage.listen(&[PORT]);
+    let destination = SocketAddrV4::new(stage.pair.target(), PORT);
+    let long = vec![0; stage.sender.limits().max_datagram_len + 1];
+    let batch = [b"one".as_slice(), b"two", &long, b"four"]
+        .map(|datagram| Transmit { destination, parts: [&datagram[..1], &datagram[1..], &[]] });
+    let error = stage.sender.send(&batch).expect_err("it is too long");
+    assert_eq!((error.sent, error.len, error.destination), (2, long.len(), destination), "{error}");
+    assert!(error.source().is_some(), "the cause is kept");
+    let error = stage.sender.send(&batch[2..]).expect_err("it is too long");
+    assert_eq!((error.sent, error.len), (0, long.len()), "{error}");
+    stage.send(PORT, &[b"marker"]);
+    let received = [listener.next_bytes(), listener.next_bytes(), listener.next_bytes()];
+    assert_eq!(received, [b"one".to_vec(), b"two".to_vec(), b"marker".to_vec()]);
+}
+
+pub(super) fn an_unknown_interface_is_an_error(stage: &Stage) {
+    let on_interface = stage.subject.on_interface.expect("the backend knows interfaces");
+    let address = Ipv4Addr::new(10, 99, 98, 97);
+    let transport = on_interface(address);
+    let _entered = stage.runtime.enter();
+    let errors = [transport.open(&[PORT]).err(), transport.sender().err()];
+    for error in errors {
+        let error = error.expect("there is no such interface");
+        let told = error.to_string();
+        let OpenError::UnknownInterface { address: named, available } = error else {
+            panic!("another error: {error}");
+        };
+        assert_eq!(named, address);
+        assert!(told.contains("interfaces") && told.contains("10.99.98.97"), "{told}");
+        assert!(available.contains(&Ipv4Addr::LOCALHOST), "what there is, is told: {available:?}");
+    }
+}
+
+pub(super) fn a_port_that_is_not_shared_is_an_error(stage: &Stage) {
+    // Every receiver is on the host of the test itself.
+    let held = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).expect("the port is free");
+    let entered = stage.runtime.enter();
+    let error = stage.pair.receiver.open(&[PORT]).err().expect("the port is held");
+    assert!(matches!(error, OpenError::Bind { port: PORT, .. }), "{error}");
+    assert!(error.to_string().contains("24000"), "{error}");
+    assert!(error.source().is_some(), "the cause is kept");
+    drop((entered, held));
+    let mut listener = stage.listen(&[PORT]);
+    stage.send(PORT, &[b"now it works"]);
+    assert_eq!(listener.next_bytes(), b"now it works");
+}

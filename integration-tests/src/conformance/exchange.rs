@@ -1,0 +1,154 @@
+//! Datagrams from a sender to a receiver.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
+
+use ferrocal_transport::Transmit;
+
+use super::{OTHER_PORT, PORT, Stage, send};
+use crate::ramp;
+
+pub(super) fn datagrams_of_every_length_arrive(stage: &Stage) {
+    let max = stage.sender.limits().max_datagram_len;
+    // Empty, around a header of eCAL, around what fits one Ethernet frame, around two, and the longest.
+    let lens = [0, 1, 2, 23, 24, 25, 512, 1471, 1472, 1473, 2951, 2952, 2953, 9000, 32_768, max - 1, max];
+    let datagrams = lens.map(|len| ramp::message(len as u64, len));
+    let destination = SocketAddrV4::new(stage.pair.target(), PORT);
+    let mut listener = stage.listen(&[PORT]);
+
+    // In one batch, and cut at different places.
+    let cut = |datagram: &'static [u8], first: usize, second: usize| Transmit {
+        destination,
+        parts: [&datagram[..first], &datagram[first..second], &datagram[second..]],
+    };
+    let datagrams: [&'static [u8]; 17] = datagrams.map(|datagram| &*datagram.leak());
+    let batch = datagrams.map(|datagram| cut(datagram, datagram.len() / 3, datagram.len() / 2));
+    stage.sender.send(&batch).expect("datagrams are sent");
+    for datagram in datagrams {
+        assert!(listener.next_bytes() == datagram, "{} bytes in a batch", datagram.len());
+    }
+
+    // One by one, with empty pieces.
+    for datagram in datagrams {
+        let len = datagram.len();
+        for (first, second) in [(0, 0), (0, len), (len, len), (len.min(24), len.min(24))] {
+            stage.sender.send(&[cut(datagram, first, second)]).expect("a datagram is sent");
+            assert!(listener.next_bytes() == datagram, "{len} bytes cut at {first} and {second}");
+        }
+    }
+    stage.sender.send(&[]).expect("a batch may be empty");
+}
+
+pub(super) fn a_long_batch_arrives_in_order(stage: &Stage) {
+    // Linux takes 1024 datagrams in one call at the most (UIO_MAXIOV).
+    let datagrams: Vec<_> = (0..2500u32).map(u32::to_le_bytes).collect();
+    let batch: Vec<&[u8]> = datagrams.iter().map(<[u8; 4]>::as_slice).collect();
+    let mut listener = stage.listen(&[PORT]);
+    stage.send(PORT, &batch);
+    for datagram in datagrams {
+        assert_eq!(listener.next_bytes(), datagram);
+    }
+}
+
+pub(super) fn each_sender_stays_in_order(stage: &Stage) {
+    const COUNT: u8 = 200;
+    let other = stage.pair.sender.sender().expect("a second send half opens");
+    let mut listener = stage.listen(&[PORT]);
+    for n in 0..COUNT {
+        stage.send(PORT, &[&[0, n]]);
+        send(&*other, stage.pair.target(), PORT, &[&[1, n]]);
+    }
+    let mut next = [0; 2];
+    let mut sources = [None; 2];
+    for _ in 0..2 * u32::from(COUNT) {
+        let datagram = listener.next();
+        let sender = usize::from(datagram.bytes[0]);
+        assert_eq!(datagram.bytes[1], next[sender], "of sender {sender}");
+        assert_eq!(*sources[sender].get_or_insert(datagram.source), datagram.source);
+        next[sender] += 1;
+    }
+    assert_ne!(sources[0], sources[1], "messages are kept apart by their sender's port");
+}
+
+pub(super) fn a_datagram_comes_with_where_and_when(stage: &Stage) {
+    let mut listener = stage.listen(&[PORT]);
+    let before = Instant::now();
+    stage.send(PORT, &[b"one", b"two"]);
+    let (one, two) = (listener.next(), listener.next());
+    let after = Instant::now();
+    assert_eq!((one.bytes.as_slice(), two.bytes.as_slice()), (&b"one"[..], &b"two"[..]));
+    for datagram in [&one, &two] {
+        assert_eq!(*datagram.source.ip(), stage.pair.source);
+        assert_ne!(datagram.source.port(), 0);
+        assert_eq!(datagram.destination.port(), PORT);
+        assert!(before <= datagram.received && datagram.received <= after);
+        let told = (*datagram.destination.ip(), datagram.interface);
+        // Not every system tells these two.
+        if cfg!(target_os = "linux") || told != (Ipv4Addr::UNSPECIFIED, 0) {
+            assert_eq!(told, (stage.pair.target(), stage.pair.interface));
+        }
+    }
+    assert_eq!(one.source, two.source);
+}
+
+pub(super) fn one_half_receives_on_several_ports(stage: &Stage) {
+    let mut listener = stage.listen(&[PORT, OTHER_PORT]);
+    stage.send(OTHER_PORT + 1, &[b"to nobody"]);
+    for _ in 0..3 {
+        stage.send(PORT, &[b"a"]);
+        stage.send(OTHER_PORT, &[b"b"]);
+        let mut received = [listener.next(), listener.next()];
+        received.sort_by_key(|datagram| datagram.destination.port());
+        let [first, second] = received;
+        assert_eq!((first.destination.port(), first.bytes), (PORT, b"a".to_vec()));
+        assert_eq!((second.destination.port(), second.bytes), (OTHER_PORT, b"b".to_vec()));
+    }
+    // Neither can starve the other: both are served, whatever waits on one of them.
+    for _ in 0..100 {
+        stage.send(PORT, &[b"a"]);
+    }
+    stage.send(OTHER_PORT, &[b"b"]);
+    let ports: Vec<_> = (0..101).map(|_| listener.next().destination.port()).collect();
+    assert_eq!(ports.iter().filter(|port| **port == OTHER_PORT).count(), 1);
+}
+
+pub(super) fn two_receivers_both_get_each_datagram(stage: &Stage) {
+    let mut listeners = [stage.listen(&[PORT]), stage.listen(&[PORT])];
+    for n in 0..10u8 {
+        stage.send(PORT, &[&[n]]);
+    }
+    for listener in &mut listeners {
+        for n in 0..10u8 {
+            assert_eq!(listener.next_bytes(), [n]);
+        }
+    }
+}
+
+pub(super) fn a_closed_half_leaves_the_others_alone(stage: &Stage) {
+    let mut stays = stage.listen(&[PORT]);
+    let closed = stage.listen(&[PORT]);
+    let membership = closed.half.membership();
+    drop(closed);
+    stage.send(PORT, &[b"one"]);
+    assert_eq!(stays.next_bytes(), b"one");
+    // A handle may outlive its half; using it then harms nobody.
+    let _ = membership.leave(stage.pair.target());
+    drop(membership);
+    stage.send(PORT, &[b"two"]);
+    assert_eq!(stays.next_bytes(), b"two");
+    let mut reopened = stage.listen(&[PORT]);
+    stage.send(PORT, &[b"three"]);
+    assert_eq!(reopened.next_bytes(), b"three");
+    assert_eq!(stays.next_bytes(), b"three");
+}
+
+pub(super) fn closing_a_half_that_waits_does_not_hang(stage: &Stage) {
+    let mut listener = stage.listen(&[PORT]);
+    listener.begin_to_wait();
+    drop(listener);
+    stage.send(PORT, &[b"to nobody"]);
+    let mut listener = stage.listen(&[PORT]);
+    listener.begin_to_wait();
+    stage.send(PORT, &[b"to somebody"]);
+    assert_eq!(listener.next_bytes(), b"to somebody");
+}

@@ -1,0 +1,298 @@
+//! The real eCAL as peer: the scripts in `peers/`, run by the Python that has its wheel.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::netns::Host;
+use crate::process::{HANG, Process};
+use crate::totals::Totals;
+use crate::wait;
+use crate::world::Mode;
+
+/// The eCAL that the tests are written against.
+pub const VERSION: &str = "6.1.1";
+
+/// Makes a peer wait an hour for a silent one, longer than any test.
+const PATIENT: &str = "--registration-timeout=3600000";
+
+/// Names the Python interpreter to use instead of the workspace's own environment.
+const PYTHON: &str = "FERROCAL_ECAL_PYTHON";
+
+/// The interpreter: that of `FERROCAL_ECAL_PYTHON`, else of `.venv`, which `./ci.sh test` makes.
+fn python() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(".venv").join("bin/python");
+    std::env::var_os(PYTHON).map_or_else(own, PathBuf::from)
+}
+
+/// Checks once that the real eCAL can be run.
+///
+/// # Errors
+/// A sentence on what is missing.
+pub fn available() -> Result<(), String> {
+    static CHECKED: OnceLock<Result<(), String>> = OnceLock::new();
+    CHECKED.get_or_init(check).clone()
+}
+
+fn check() -> Result<(), String> {
+    const PROGRAM: &str = "import importlib.metadata as m; print(m.version('eclipse-ecal'))";
+    let python = python();
+    let hint = format!("(`./ci.sh test` installs it; {PYTHON} names another Python)");
+    let output = Command::new(&python)
+        .args(["-c", PROGRAM])
+        .output()
+        .map_err(|error| format!("{} cannot be run: {error} {hint}", python.display()))?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if version == VERSION {
+        Ok(())
+    } else if version.is_empty() {
+        Err(format!("{} has no eclipse-ecal {hint}", python.display()))
+    } else {
+        Err(format!("{} has eclipse-ecal {version}, not {VERSION} {hint}", python.display()))
+    }
+}
+
+#[track_caller]
+fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
+    let mut command = host.command(python());
+    command
+        .arg("-B") // leaves no compiled files in the source tree
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script))
+        .args(["--mode", mode.name()])
+        .args(arguments);
+    let mut process = Process::spawn(&format!("real {script} on {}", host.name()), command);
+    process.event("ready");
+    process
+}
+
+/// A data type as eCAL registers it.
+#[derive(Clone, Debug, Default)]
+pub struct DataType<'a> {
+    /// Its name, as `demo.Point`.
+    pub name: &'a str,
+    /// Its encoding, as `proto`.
+    pub encoding: &'a str,
+    /// Its descriptor.
+    pub descriptor: &'a [u8],
+}
+
+impl DataType<'_> {
+    fn arguments(&self) -> [String; 3] {
+        let digits: String = self.descriptor.iter().map(|byte| format!("{byte:02x}")).collect();
+        [
+            format!("--type-name={}", self.name),
+            format!("--encoding={}", self.encoding),
+            format!("--descriptor={digits}"),
+        ]
+    }
+}
+
+/// Waits until `process` has told of `peers` others on `topic`.
+#[track_caller]
+fn expect_matched(process: &mut Process, topic: &str, peers: usize) -> Value {
+    process.expect(&format!("match of {peers} on {topic}"), |event| {
+        event["event"] == "matched" && event["topic"] == topic && event["peers"] == peers
+    })
+}
+
+/// A real publisher of ramp messages, on one topic or several.
+#[derive(Debug)]
+pub struct Publisher {
+    /// The script.
+    pub process: Process,
+}
+
+impl Publisher {
+    /// Starts it on `host` with its topics and their message lengths.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start(host: Host, mode: Mode, topics: &[(&str, usize)], data_type: &DataType<'_>) -> Self {
+        let mut arguments = data_type.arguments().to_vec();
+        arguments.extend(topics.iter().map(|(topic, len)| format!("{topic}:{len}")));
+        Self { process: start(host, mode, "pub.py", &arguments) }
+    }
+
+    /// As [`start`](Self::start) with one topic, but it gives up no peer that falls silent: one has to say that it
+    /// leaves.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_patient(host: Host, mode: Mode, topic: &str, len: usize) -> Self {
+        let arguments = [PATIENT.to_owned(), format!("{topic}:{len}")];
+        Self { process: start(host, mode, "pub.py", &arguments) }
+    }
+
+    /// Waits for the event that brings the number of its subscribers on `topic` to `subscribers`.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn expect_matched(&mut self, topic: &str, subscribers: usize) -> Value {
+        expect_matched(&mut self.process, topic, subscribers)
+    }
+
+    /// Sends `count` messages on every topic at `rate` Hz (0: as fast as it goes), and returns after the last.
+    ///
+    /// # Panics
+    /// When eCAL says of one that it was not sent.
+    #[track_caller]
+    pub fn send(&mut self, count: u64, rate: f64) {
+        self.begin_sending(count, rate);
+        self.await_sent();
+    }
+
+    /// Begins to send and returns at once; with `count` 0 it goes on until the next command.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[track_caller]
+    pub fn begin_sending(&mut self, count: u64, rate: f64) {
+        self.process.send_line(&format!("send {count} {rate}"));
+    }
+
+    /// Waits for the end of what [`begin_sending`](Self::begin_sending) began, and returns the messages sent in all.
+    ///
+    /// # Panics
+    /// When eCAL says of one that it was not sent.
+    #[track_caller]
+    pub fn await_sent(&mut self) -> u64 {
+        let sent = self.process.event("sent");
+        assert_eq!(sent["unsent"], 0, "the real publisher refused messages: {sent}");
+        sent["total"].as_u64().expect("a number of messages")
+    }
+}
+
+/// A real subscriber that checks every message, on one topic or several.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// The script.
+    pub process: Process,
+}
+
+impl Subscriber {
+    /// Starts it on `host`; it counts as complete with `count` messages on every topic (0: never).
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start(host: Host, mode: Mode, topics: &[&str], count: u64) -> Self {
+        let mut arguments = vec![format!("--count={count}")];
+        arguments.extend(topics.iter().map(|topic| (*topic).to_owned()));
+        Self { process: start(host, mode, "sub.py", &arguments) }
+    }
+
+    /// Waits for the event that brings the number of its publishers on `topic` to `publishers`.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn expect_matched(&mut self, topic: &str, publishers: usize) -> Value {
+        expect_matched(&mut self.process, topic, publishers)
+    }
+
+    /// As [`start`](Self::start), but it gives up no peer that falls silent: one has to say that it leaves.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_patient(host: Host, mode: Mode, topics: &[&str]) -> Self {
+        let mut arguments = vec![PATIENT.to_owned()];
+        arguments.extend(topics.iter().map(|topic| (*topic).to_owned()));
+        Self { process: start(host, mode, "sub.py", &arguments) }
+    }
+
+    /// Waits until `wanted` accepts what it received so far, a row per topic and publisher.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn totals_with(&mut self, what: &str, wanted: impl Fn(&[Totals]) -> bool) -> Vec<Totals> {
+        wait::until_some(what, || {
+            self.process.send_line("totals");
+            let rows = rows(&self.process.event("totals"));
+            wanted(&rows).then_some(rows)
+        })
+    }
+
+    /// Waits until it has its messages on every topic.
+    ///
+    /// # Panics
+    /// When it does not get them.
+    #[track_caller]
+    pub fn await_complete(&mut self) {
+        self.process.event("complete");
+    }
+
+    /// Ends it and returns what it received, a row per topic and publisher.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn finish(self) -> Vec<Totals> {
+        rows(&self.process.finish())
+    }
+}
+
+fn rows(event: &Value) -> Vec<Totals> {
+    event["rows"].as_array().into_iter().flatten().map(Totals::from_row).collect()
+}
+
+/// eCAL's monitoring.
+#[derive(Debug)]
+pub struct Monitor {
+    process: Process,
+}
+
+impl Monitor {
+    /// Starts it on `host`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start(host: Host, mode: Mode) -> Self {
+        Self { process: start(host, mode, "monitor.py", &[]) }
+    }
+
+    /// As [`start`](Self::start), but what falls silent stays listed: it has to say that it leaves.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_patient(host: Host, mode: Mode) -> Self {
+        Self { process: start(host, mode, "monitor.py", &[PATIENT.to_owned()]) }
+    }
+
+    /// What it sees now: `processes`, `publishers`, `subscribers`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn snapshot(&mut self) -> Value {
+        self.process.send_line("snapshot");
+        self.process.event("snapshot")
+    }
+
+    /// Asks again and again until `wanted` accepts what it sees; monitoring has no events of its own.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn snapshot_with(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let snapshot = self.snapshot();
+            if wanted(&snapshot) {
+                return snapshot;
+            }
+            assert!(start.elapsed() < HANG, "monitoring shows no {what}, but {snapshot:#}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

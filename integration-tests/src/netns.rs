@@ -1,0 +1,300 @@
+//! Network namespaces as hosts: the test binary runs inside one, a second one is joined to it by a veth pair.
+//!
+//! Everything is done by `unshare`, `nsenter` (util-linux), `ip` (iproute2) and `hostname`, so there is no unsafe
+//! code and no root needed where the system allows user namespaces.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// The host name of the namespace that the test binary runs in.
+pub const FIRST_NAME: &str = "host-a";
+/// The host name of the second namespace.
+pub const SECOND_NAME: &str = "host-b";
+/// The first host's address on the veth.
+pub const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 11, 12, 1);
+/// The second host's address on the veth.
+pub const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 11, 12, 2);
+
+const FIRST_LINK: &str = "veth-a";
+const SECOND_LINK: &str = "veth-b";
+
+/// Holds the name of the network namespace that the test binary was started in.
+const OUTSIDE: &str = "FERROCAL_OUTSIDE_NETNS";
+
+/// Runs the whole program again inside fresh network and UTS namespaces, unless it is inside already.
+///
+/// Returns inside, with the loopback interface up and able to carry multicast.
+///
+/// # Errors
+/// A sentence on what is missing; nothing was changed then.
+pub fn enter() -> Result<(), String> {
+    let current = namespace_name()?;
+    match std::env::var(OUTSIDE) {
+        // The name, and not a mere mark, so that no traffic can leave because a variable was set by hand.
+        Ok(outside) if outside != current => prepare_first_host(),
+        _ => Err(run_again_inside(&current)?),
+    }
+}
+
+fn namespace_name() -> Result<String, String> {
+    let path =
+        fs::read_link("/proc/self/ns/net").map_err(|error| format!("no network namespaces: {error}"))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Replaces this process; returns only when that fails.
+fn run_again_inside(current: &str) -> Result<String, String> {
+    run(Command::new("ip").arg("-V"))?;
+    let flags = usable_flags()?;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let error = Command::new("unshare")
+        .args(flags)
+        .arg("--")
+        .arg(program)
+        .args(std::env::args_os().skip(1))
+        .env(OUTSIDE, current)
+        .exec();
+    Ok(format!("unshare cannot be run: {error}"))
+}
+
+/// The flags with which unshare(1) works here: as root directly, else through a user namespace.
+fn usable_flags() -> Result<&'static [&'static str], String> {
+    const PLAIN: &[&str] = &["--net", "--uts"];
+    const THROUGH_USER: &[&str] = &["--user", "--map-root-user", "--net", "--uts"];
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    if is_root && run(Command::new("unshare").args(PLAIN).arg("true")).is_ok() {
+        return Ok(PLAIN);
+    }
+    run(Command::new("unshare").args(THROUGH_USER).arg("true"))?;
+    Ok(THROUGH_USER)
+}
+
+fn prepare_first_host() -> Result<(), String> {
+    let host = Host::first();
+    run(host.command("hostname").arg(FIRST_NAME))?;
+    host.prepare_loopback()
+}
+
+/// One of the two hosts, to run commands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// A process that lives on it; none on the host that the test binary itself runs on.
+    resident: Option<u32>,
+}
+
+impl Host {
+    /// The host that the test binary runs on.
+    pub const fn first() -> Self {
+        Self { resident: None }
+    }
+
+    /// Its host name.
+    pub const fn name(self) -> &'static str {
+        if self.resident.is_none() { FIRST_NAME } else { SECOND_NAME }
+    }
+
+    /// A command that runs `program` on this host.
+    ///
+    /// The process started is the program itself, without a parent in between: its id and its signals are direct.
+    pub fn command(self, program: impl AsRef<OsStr>) -> Command {
+        let Some(resident) = self.resident else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &resident.to_string(), "--net", "--uts", "--"]).arg(program);
+        command
+    }
+
+    /// Runs `body` on this host, on a thread of its own that is there.
+    ///
+    /// The threads that `body` starts and the sockets that it opens are on the host too, and stay there.
+    ///
+    /// # Panics
+    /// When `body` does, or the host is gone.
+    pub fn run<T: Send>(self, body: impl FnOnce() -> T + Send) -> T {
+        let Some(resident) = self.resident else {
+            return body();
+        };
+        let on_the_host = || {
+            for (file, kind) in
+                [("net", LinkNameSpaceType::Network), ("uts", LinkNameSpaceType::HostNameAndNISDomainName)]
+            {
+                let namespace = File::open(format!("/proc/{resident}/ns/{file}")).expect("the host is there");
+                move_into_link_name_space(namespace.as_fd(), Some(kind)).expect("a host can be entered");
+            }
+            body()
+        };
+        thread::scope(|scope| scope.spawn(on_the_host).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// What the kernel of this host says it received and lost, for the report of a failure: of datagrams those that
+    /// found a full buffer, of their fragments those that could not be put together, of packets those that its queue
+    /// had no room for (this one for the whole machine).
+    pub fn losses(self) -> String {
+        let read = |path: &str| run(self.command("cat").arg(path)).unwrap_or_default();
+        let snmp = read("/proc/net/snmp");
+        let value = |line: &str, key: &str| {
+            let mut lines = snmp.lines().filter(|text| text.starts_with(line));
+            let (names, values) = (lines.next()?, lines.next()?);
+            let at = names.split(' ').position(|name| name == key)?;
+            values.split(' ').nth(at).map(str::to_owned)
+        };
+        let mut told = format!("losses on {}:", self.name());
+        for (line, key) in [
+            ("Udp:", "InDatagrams"),
+            ("Udp:", "RcvbufErrors"),
+            ("Udp:", "SndbufErrors"),
+            ("Ip:", "ReasmFails"),
+            ("Ip:", "ReasmTimeout"),
+        ] {
+            told += &format!(" {key} {}", value(line, key).unwrap_or_else(|| "?".to_owned()));
+        }
+        let dropped = read("/proc/net/softnet_stat");
+        let dropped = dropped.lines().filter_map(|line| line.split_whitespace().nth(1));
+        told += &format!(" softnet dropped (hex) {}", dropped.collect::<Vec<_>>().join("+"));
+        told
+    }
+
+    /// The index of the interface that the host has its link on.
+    ///
+    /// # Panics
+    /// When there is no link.
+    pub fn link_index(self) -> u32 {
+        let link = if self.resident.is_none() { FIRST_LINK } else { SECOND_LINK };
+        let line = run(self.command("ip").args(["-o", "link", "show", "dev", link]));
+        let line = line.unwrap_or_else(|error| panic!("{error}"));
+        line.split(':').next().and_then(|index| index.parse().ok()).expect("`ip` tells the index first")
+    }
+
+    fn prepare_loopback(self) -> Result<(), String> {
+        self.ip("link set lo up")?;
+        self.ip("link set lo multicast on")
+    }
+
+    fn ip(self, arguments: &str) -> Result<(), String> {
+        run(self.command("ip").args(arguments.split(' '))).map(drop)
+    }
+}
+
+/// A second host, joined to the first by a veth pair with an MTU of 1500; gone when dropped.
+#[derive(Debug)]
+pub struct SecondHost {
+    resident: Child,
+}
+
+impl SecondHost {
+    /// Makes the host and the link.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn new() -> Result<Self, String> {
+        // `cat` ends with its standard input, so that nothing is left even when the tests are killed.
+        let mut resident = Command::new("unshare")
+            .args(["--net", "--uts", "sh", "-c", "echo ready; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("unshare cannot be run: {error}"))?;
+        let mut line = String::new();
+        let stdout = resident.stdout.take().expect("standard output is piped");
+        let read = BufReader::new(stdout).read_line(&mut line);
+        let second = Self { resident };
+        if read.is_err() || line != "ready\n" {
+            return Err("unshare made no second host".to_owned());
+        }
+        second.connect()?;
+        Ok(second)
+    }
+
+    /// The host, to run commands on.
+    pub fn host(&self) -> Host {
+        Host { resident: Some(self.resident.id()) }
+    }
+
+    /// Sets the MTU of both ends of the link.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), String> {
+        Host::first().ip(&format!("link set {FIRST_LINK} mtu {mtu}"))?;
+        self.host().ip(&format!("link set {SECOND_LINK} mtu {mtu}"))
+    }
+
+    /// Takes the link away and puts another one in its place, with the same names and addresses.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn replace_link(&self) -> Result<(), String> {
+        Host::first().ip(&format!("link del {FIRST_LINK}"))?;
+        self.link()
+    }
+
+    fn connect(&self) -> Result<(), String> {
+        let second = self.host();
+        run(second.command("hostname").arg(SECOND_NAME))?;
+        second.prepare_loopback()?;
+        self.link()
+    }
+
+    fn link(&self) -> Result<(), String> {
+        let (first, second) = (Host::first(), self.host());
+        let resident = self.resident.id();
+        first.ip(&format!(
+            "link add {FIRST_LINK} mtu 1500 type veth peer name {SECOND_LINK} mtu 1500 netns {resident}"
+        ))?;
+        for (host, link, address) in
+            [(first, FIRST_LINK, FIRST_ADDRESS), (second, SECOND_LINK, SECOND_ADDRESS)]
+        {
+            host.ip(&format!("addr add {address}/24 dev {link}"))?;
+            host.ip(&format!("link set {link} up"))?;
+            host.ip(&format!("route add 239.0.0.0/8 dev {link}"))?;
+        }
+        wait_until_up(first, FIRST_LINK)?;
+        wait_until_up(second, SECOND_LINK)
+    }
+}
+
+impl Drop for SecondHost {
+    fn drop(&mut self) {
+        // The kernel frees the namespace some time after its last process; the link's name is needed again at once.
+        let _ = Host::first().ip(&format!("link del {FIRST_LINK}"));
+        let _ = self.resident.kill();
+        let _ = self.resident.wait();
+    }
+}
+
+/// A link carries packets a moment after both its ends were set up.
+fn wait_until_up(host: Host, link: &str) -> Result<(), String> {
+    const BOUND: Duration = Duration::from_secs(30);
+    let start = Instant::now();
+    while !run(host.command("ip").args(["-o", "link", "show", "dev", link]))?.contains("state UP") {
+        if start.elapsed() > BOUND {
+            return Err(format!("{link} does not come up"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Runs a command to its end and returns what it printed.
+pub(crate) fn run(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{program} cannot be run: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{program} {}` failed: {}", arguments.join(" "), stderr.trim()))
+}

@@ -1,0 +1,88 @@
+//! The harness of the tests that need a prepared machine: inside namespaces, one test at a time, skipping by reason.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::{ecal, example, netns, wine};
+
+/// Set to 1, this turns a test that cannot run into a failure.
+const REQUIRE_ALL: &str = "FERROCAL_REQUIRE_ALL";
+
+/// What a test needs besides the namespaces that every one of them needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The real eCAL.
+    Ecal,
+    /// Raw frames through libpcap.
+    RawFrames,
+    /// The examples `pub` and `sub`, built in the profile of the tests.
+    Examples,
+    /// Wine and the examples for Windows; a test with this need is ignored unless it [is wanted](wine::is_wanted).
+    Wine,
+}
+
+impl Need {
+    fn check(self) -> Result<(), String> {
+        match self {
+            Self::Ecal => ecal::available(),
+            Self::RawFrames => match ferrocal::detect() {
+                ferrocal::Detection::Present(_) => Ok(()),
+                missing => Err(missing.to_string()),
+            },
+            Self::Wine => wine::available(),
+            Self::Examples => ["pub", "sub"].into_iter().try_for_each(|name| {
+                let path = example::path(name);
+                if path.exists() { Ok(()) } else { Err(format!("{} is not built", path.display())) }
+            }),
+        }
+    }
+}
+
+/// A test: it passes when it returns, and fails when it panics.
+pub struct Test {
+    name: String,
+    needs: &'static [Need],
+    body: Box<dyn FnOnce() + Send>,
+}
+
+impl Test {
+    /// A test of this name.
+    pub fn new(
+        name: impl Into<String>,
+        needs: &'static [Need],
+        body: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        Self { name: name.into(), needs, body: Box::new(body) }
+    }
+}
+
+/// Runs the tests inside namespaces of their own and returns the exit code of the program.
+///
+/// Has to be called first thing in `main`, while the program has a single thread and nothing to lose: it runs the
+/// whole program again.
+pub fn main(tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The tests share the first host and its ports.
+    arguments.test_threads = Some(1);
+    let entered = if arguments.list { Ok(()) } else { netns::enter() };
+    let strict = std::env::var(REQUIRE_ALL).is_ok_and(|value| value == "1");
+    let trials = tests.into_iter().map(|test| trial(test, entered.clone(), strict)).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(test: Test, entered: Result<(), String>, strict: bool) -> Trial {
+    let unwanted = test.needs.contains(&Need::Wine) && !wine::is_wanted();
+    let body = move || {
+        let missing = entered.and_then(|()| test.needs.iter().try_for_each(|need| need.check()));
+        match missing {
+            Ok(()) => {
+                (test.body)();
+                Ok(Completion::Completed)
+            }
+            Err(reason) if strict => Err(Failed::from(format!("cannot run here: {reason}"))),
+            Err(reason) => Ok(Completion::ignored_with(reason)),
+        }
+    };
+    Trial::ignorable_test(test.name, body).with_ignored_flag(unwanted)
+}

@@ -1,0 +1,269 @@
+//! A node's memory does not grow while it runs: as many bytes are in use after some messages as after ten times more.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ferrocal::transport::Mode;
+use ferrocal::transport::memory::Network;
+use ferrocal::{Config, Node};
+use ferrocal_integration_tests::pair::Pair;
+use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::suite::{self, Test};
+use ferrocal_integration_tests::{forge, wait};
+
+fn main() -> ExitCode {
+    suite::main(vec![
+        Test::new("the_count_sees_a_leak", &[], the_count_sees_a_leak),
+        Test::new("messages", &[], messages),
+        Test::new("messages_on_sockets", &[], messages_on_sockets),
+        Test::new("lossy_traffic", &[], lossy_traffic),
+        Test::new("peers_that_come_and_leave", &[], || peers(true)),
+        Test::new("peers_that_come_and_vanish", &[], || peers(false)),
+        Test::new("damaged_and_foreign_traffic", &[], damaged_traffic),
+        Test::new("publishers_and_subscribers_of_its_own", &[], own_entities),
+        Test::new("nodes", &[], nodes),
+    ])
+}
+
+/// Counts the bytes in use.
+struct Counting;
+
+static IN_USE: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the contract of this very function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What tables and buffers may vary by: less than a leak of one small allocation a time would come to.
+const SLACK: i64 = 64 * 1024;
+
+/// Runs `some` a number of times to fill tables and buffers, then ten times as often, and checks that no more memory
+/// is in use after that. `settle` waits until nothing is under way.
+#[track_caller]
+fn check(times: u32, mut some: impl FnMut(u32), mut settle: impl FnMut()) {
+    // A leak of 16 bytes a time has to show.
+    assert!(10 * i64::from(times) * 16 > SLACK, "too few times to tell");
+    let mut measure = |range: std::ops::Range<u32>| {
+        range.for_each(&mut some);
+        settle();
+        // What is under way is freed in a moment; what stays is a leak.
+        let mut least = i64::MAX;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(10));
+            least = least.min(IN_USE.load(Ordering::Relaxed));
+        }
+        least
+    };
+    let before = measure(0..times);
+    let after = measure(times..11 * times);
+    println!("in use: {before} bytes, then {after}");
+    assert!(after - before < SLACK, "{before} bytes in use, and {after} after ten times more");
+}
+
+fn the_count_sees_a_leak() {
+    let caught = std::panic::catch_unwind(|| check(1000, |_| std::mem::forget(vec![0u8; 16]), || {}));
+    assert!(caught.is_err(), "a leak of 16 bytes a time was not seen");
+}
+
+/// Settings with which registrations are frequent and nothing is kept for long.
+fn config(mode: Mode) -> Config {
+    let mut config = Config { mode, ..Config::default() };
+    config.registration.refresh = Duration::from_millis(10);
+    config.registration.timeout = Duration::from_millis(200);
+    config.limits.reassembly.timeout = Duration::from_millis(100);
+    config.limits.max_publishers_per_subscriber = 16;
+    config.subscriber.queue_len = 16;
+    config
+}
+
+fn messages() {
+    let network = Network::new(1);
+    exchange([&network.host(), &network.host()].map(|host| {
+        Node::with_transport("node", config(Mode::Network), Arc::new(host.clone())).expect("a node opens")
+    }));
+}
+
+fn messages_on_sockets() {
+    exchange([0, 1].map(|_| Node::with_config("node", config(Mode::Local)).expect("a node opens")));
+}
+
+/// Messages of one datagram and of several, taken out at once.
+fn exchange([sender, receiver]: [Node; 2]) {
+    let publisher = sender.publisher::<[u8]>("hello").expect("a good topic");
+    let subscriber = receiver.subscriber::<[u8]>("hello").expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG));
+    let send = |n: u32| {
+        let message = vec![0; if n.is_multiple_of(10) { 150_000 } else { 50 }];
+        publisher.send(&message).expect("a message is sent");
+        let message = subscriber.recv_timeout(HANG).expect("it arrives");
+        assert_eq!(message.clock, i64::from(n) + 1);
+    };
+    check(2000, send, || {});
+}
+
+fn lossy_traffic() {
+    let network = Network::new(7).with_loss(0.05).with_reordering(0.2).with_duplication(0.1);
+    let hosts = [network.host(), network.host()];
+    let [sender, receiver] = hosts.map(|host| {
+        let mut config = config(Mode::Network);
+        config.registration.timeout = Duration::from_secs(60);
+        Node::with_transport("node", config, Arc::new(host)).expect("a node opens")
+    });
+    let publisher = sender.publisher::<[u8]>("hello").expect("a good topic");
+    // Nobody takes anything out while messages come, so the queue is full.
+    let subscriber = receiver.subscriber::<[u8]>("hello").expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG));
+    let send = |n: u32| {
+        publisher.send(&vec![0; if n.is_multiple_of(2) { 150_000 } else { 50 }]).expect("a message is sent")
+    };
+    check(2000, send, || {
+        let mut last = None;
+        wait::until("everything was received or given up", || {
+            // Incomplete messages are looked through once a second.
+            std::thread::sleep(Duration::from_millis(1200));
+            let now = Some((subscriber.stats(), receiver.status().drops));
+            let settled = now == last;
+            last = now;
+            settled
+        });
+        // How many of those that wait are long ones is chance.
+        while subscriber.try_recv().is_some() {}
+    });
+    let (stats, drops) = (subscriber.stats(), receiver.status().drops);
+    assert!(stats.lost > 0 && stats.received > 0, "{stats:?}");
+    // Which of the two comes first is a matter of speed.
+    let given_up =
+        [ferrocal::DropReason::Expired, ferrocal::DropReason::OverCap].map(|reason| drops.get(reason));
+    assert!(given_up != [0, 0], "{drops:?}");
+    assert!(drops.get(ferrocal::DropReason::Duplicate) > 0, "{drops:?}");
+}
+
+/// Publishers and subscribers of others, each on a topic of its own, one of them on a topic that this node has too.
+fn peers(leave: bool) {
+    let (node, injector) = Pair::memory(Mode::Network).node(config(Mode::Network));
+    let publisher = node.publisher::<[u8]>("hello").expect("a good topic");
+    let subscriber = node.subscriber::<[u8]>("hello").expect("a good topic");
+    let own = 2;
+    wait::until_eq("own", &own, || node.status().peers);
+    let come = |n: u32| {
+        let topic = if n.is_multiple_of(2) { "hello".to_owned() } else { format!("topic {n}") };
+        let info = |id: u64| forge::topic_info("forged", 7, u64::from(n) * 4 + id, &topic);
+        let mut datagrams = Vec::new();
+        for _ in 0..2 {
+            datagrams.push(forge::whole(&forge::publisher(info(1))));
+            datagrams.push(forge::whole(&forge::subscriber(info(2))));
+        }
+        injector.registration(&datagrams);
+        injector.payload(&[forge::whole(&forge::payload(&topic, u64::from(n) * 4 + 1, 1, b"x"))]);
+        if leave {
+            injector.registration(&[
+                forge::whole(&forge::publisher_gone(info(1))),
+                forge::whole(&forge::subscriber_gone(info(2))),
+            ]);
+        }
+        if n % 100 == 99 {
+            wait::until("they are gone", || node.status().peers <= own);
+        }
+    };
+    // More at once than will ever be again, as tables keep the size they once had.
+    (1_000_000..1_001_000).filter(|n| n % 100 != 99).for_each(come);
+    check(2000, come, || {
+        wait::until_eq("peers", &own, || node.status().peers);
+        wait::until_eq("connections", &(1, 1), || {
+            (publisher.subscriber_count(), subscriber.publisher_count())
+        });
+    });
+    assert!(subscriber.stats().received > 0);
+}
+
+fn damaged_traffic() {
+    let (node, injector) = Pair::memory(Mode::Network).node(config(Mode::Network));
+    let subscriber = node.subscriber::<[u8]>("hello").expect("a good topic");
+    let send = |n: u32| {
+        let id = n.cast_signed();
+        let garbage = vec![n as u8; n as usize % 100];
+        let datagrams = [
+            garbage.clone(),
+            forge::whole(&garbage),
+            forge::info(id, 3, 3000),
+            forge::fragment(id, 0, &[0; 1000]),
+            forge::fragment(id, 2, &[0; 1000]),
+        ];
+        injector.payload(&datagrams);
+        injector.registration(&datagrams);
+        injector.payload(&[forge::whole(&forge::payload("hello", u64::from(n), 1, b"x"))]);
+        let message = subscriber.recv_timeout(HANG).expect("it arrives");
+        assert_eq!(message.publisher_id.get(), u64::from(n));
+    };
+    check(1000, send, || {
+        let mut last = 0;
+        wait::until("the incomplete are given up", || {
+            std::thread::sleep(Duration::from_millis(1200));
+            let now = node.status().drops.total();
+            now == std::mem::replace(&mut last, now)
+        });
+    });
+}
+
+fn own_entities() {
+    let network = Network::new(1);
+    let [node, other] = [network.host(), network.host()].map(|host| {
+        Node::with_transport("node", config(Mode::Network), Arc::new(host)).expect("a node opens")
+    });
+    let stays = other.subscriber::<[u8]>("hello").expect("a good topic");
+    let create = |n: u32| {
+        let publisher = node.publisher::<[u8]>("hello").expect("a good topic");
+        let subscriber = node.subscriber::<[u8]>(&format!("topic {n}")).expect("a good topic");
+        publisher.send(b"maybe").expect("that is no error");
+        if n.is_multiple_of(50) {
+            assert!(publisher.wait_for_subscriber(HANG));
+        }
+        drop((publisher, subscriber));
+        if n.is_multiple_of(50) {
+            wait::until_eq("peers", &(1, 1), || (node.status().peers, other.status().peers));
+            while stays.try_recv().is_some() {}
+        }
+    };
+    check(500, create, || {
+        wait::until_eq("peers", &(1, 1), || (node.status().peers, other.status().peers));
+        while stays.try_recv().is_some() {}
+    });
+}
+
+fn nodes() {
+    let network = Network::new(1);
+    let hosts = [network.host(), network.host()];
+    let open = |host: usize| {
+        Node::with_transport("node", config(Mode::Network), Arc::new(hosts[host].clone()))
+            .expect("a node opens")
+    };
+    let stays = open(0);
+    let subscriber = stays.subscriber::<[u8]>("hello").expect("a good topic");
+    let create = |n: u32| {
+        let node = open(1);
+        let publisher = node.publisher::<[u8]>("hello").expect("a good topic");
+        if n.is_multiple_of(50) {
+            assert!(publisher.wait_for_subscriber(HANG));
+            publisher.send(b"x").expect("a message is sent");
+            assert!(subscriber.recv_timeout(HANG).is_ok());
+        }
+    };
+    check(500, create, || wait::until_eq("peers", &1, || stays.status().peers));
+}

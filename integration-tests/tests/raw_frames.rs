@@ -1,0 +1,250 @@
+//! Every way to send to every way to receive: our socket, our raw frames, the real eCAL.
+
+use std::process::ExitCode;
+
+use ferrocal::{Backend, Config, Node, Selection, SendPath};
+use ferrocal_integration_tests::ecal::{self, DataType};
+use ferrocal_integration_tests::netns::Host;
+use ferrocal_integration_tests::ours;
+use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::totals::Totals;
+use ferrocal_integration_tests::wait;
+use ferrocal_integration_tests::world::{Mode, World};
+
+/// Small, just above one Ethernet frame, the largest datagram, and messages of several and of many datagrams.
+const LENS: [usize; 5] = [20, 1473, 65_507, 200_000, 5_000_000];
+const COUNT: u64 = 3;
+const RATE: f64 = 10.0;
+const LARGE_MTU: u32 = 9000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sender {
+    Socket,
+    Raw,
+    Ecal,
+}
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for sender in [Sender::Socket, Sender::Raw, Sender::Ecal] {
+        let name = format!("{sender:?}").to_lowercase();
+        let mut test = |setting: &str, mode, mtu| {
+            tests.push(Test::new(
+                format!("from_{name}::{setting}"),
+                &[Need::Ecal, Need::RawFrames],
+                move || every_receiver_gets_every_length(sender, mode, mtu),
+            ));
+        };
+        // In local mode nothing is sent as raw frames: no kernel takes a loopback address from an injected frame.
+        if sender != Sender::Raw {
+            test("local", Mode::Local, None);
+        }
+        test("mtu_1500", Mode::Network, None);
+        test("mtu_9000", Mode::Network, Some(LARGE_MTU));
+    }
+    let needs = &[Need::RawFrames];
+    tests.push(Test::new(
+        "raw_frames_reach_the_senders_own_host",
+        needs,
+        raw_frames_reach_the_senders_own_host,
+    ));
+    tests.push(Test::new("without_loopback_they_do_not", needs, without_loopback_they_do_not));
+    tests.push(Test::new(
+        "an_interface_that_comes_back_is_followed",
+        needs,
+        an_interface_that_comes_back_is_followed,
+    ));
+    suite::main(tests)
+}
+
+fn raw(config: Config) -> Config {
+    Config { transport: Selection::Npcap, ..config }
+}
+
+fn raw_sending(mut config: Config) -> Config {
+    config.udp.send = SendPath::Raw;
+    raw(config)
+}
+
+fn open(host: Host, name: &str, config: Config) -> Node {
+    host.run(|| Node::with_config(name, config)).unwrap_or_else(|error| panic!("{name}: {error:?}"))
+}
+
+fn every_receiver_gets_every_length(sender: Sender, mode: Mode, mtu: Option<u32>) {
+    let world = World::new(mode);
+    if let Some(mtu) = mtu {
+        world.second().set_mtu(mtu).expect("an MTU that a veth takes");
+    }
+    let (shorter, longest) = LENS.split_at(LENS.len() - 1);
+    receivers_get(&world, sender, &Receiver::ALL, shorter);
+    // Its bursts are more than two cores can take to three receivers before a buffer is full.
+    for receiver in Receiver::ALL {
+        receivers_get(&world, sender, &[receiver], longest);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Receiver {
+    Socket,
+    Raw,
+    Ecal,
+}
+
+impl Receiver {
+    const ALL: [Self; 3] = [Self::Socket, Self::Raw, Self::Ecal];
+
+    /// A node of ours that receives this way.
+    fn node(self, world: &World) -> Option<Node> {
+        let config = ours::config(world, world.here());
+        let (config, backend) = match self {
+            Self::Socket => (config, Backend::Socket),
+            Self::Raw => (raw(config), Backend::Npcap),
+            Self::Ecal => return None,
+        };
+        let node = open(world.here(), "receiver", config);
+        assert_eq!(node.status().backend, backend);
+        Some(node)
+    }
+}
+
+fn receivers_get(world: &World, sender: Sender, receivers: &[Receiver], lens: &[usize]) {
+    let (here, there, mode) = (world.here(), world.there(), world.mode());
+    let lens: Vec<_> = lens.iter().map(|len| (format!("ramp_{len}"), *len)).collect();
+    let topics: Vec<_> = lens.iter().map(|(topic, _)| topic.as_str()).collect();
+    let to_send: Vec<_> = lens.iter().map(|(topic, len)| (topic.as_str(), *len)).collect();
+
+    let nodes: Vec<_> = receivers.iter().filter_map(|receiver| receiver.node(world)).collect();
+    let ours: Vec<_> = nodes.iter().map(|node| ours::Subscriber::new(node, &topics)).collect();
+    let mut real =
+        receivers.contains(&Receiver::Ecal).then(|| ecal::Subscriber::start(here, mode, &topics, COUNT));
+
+    match sender {
+        Sender::Ecal => {
+            let mut publisher = ecal::Publisher::start(there, mode, &to_send, &DataType::default());
+            topics.iter().for_each(|topic| drop(publisher.expect_matched(topic, receivers.len())));
+            expect_matched(&ours, real.as_mut(), &topics);
+            for sent in 1..=COUNT {
+                publisher.send(1, RATE);
+                await_received(&ours, real.as_mut(), &topics, sent);
+            }
+            real.iter_mut().for_each(ecal::Subscriber::await_complete);
+            publisher.process.finish();
+        }
+        Sender::Socket | Sender::Raw => {
+            let config = ours::config(world, there);
+            let config = if sender == Sender::Raw { raw_sending(config) } else { config };
+            let node = open(there, "sender", config);
+            let mut publisher = ours::Publisher::new(&node, &to_send);
+            publisher.expect_matched(receivers.len());
+            expect_matched(&ours, real.as_mut(), &topics);
+            for sent in 1..=COUNT {
+                publisher.send(1, RATE);
+                await_received(&ours, real.as_mut(), &topics, sent);
+            }
+            real.iter_mut().for_each(ecal::Subscriber::await_complete);
+        }
+    }
+    let real = real.map(ecal::Subscriber::finish);
+    for rows in ours.iter().map(ours::Subscriber::totals).chain(real) {
+        check(&rows, &lens);
+    }
+    for node in nodes {
+        let status = node.status();
+        assert_eq!(status.drops.total(), 0, "{status:?}");
+        assert_eq!(
+            (status.receive_drops.buffer_full, status.receive_drops.frames.total()),
+            (0, 0),
+            "{status:?}"
+        );
+    }
+}
+
+fn expect_matched(ours: &[ours::Subscriber], mut real: Option<&mut ecal::Subscriber>, topics: &[&str]) {
+    for topic in topics {
+        real.iter_mut().for_each(|subscriber| drop(subscriber.expect_matched(topic, 1)));
+    }
+    ours.iter().for_each(|subscriber| subscriber.expect_matched(1));
+}
+
+/// Waits until this many messages came on every topic.
+fn await_received(
+    ours: &[ours::Subscriber],
+    real: Option<&mut ecal::Subscriber>,
+    topics: &[&str],
+    count: u64,
+) {
+    ours.iter().for_each(|subscriber| subscriber.await_received(count));
+    if let Some(real) = real {
+        let all = topics.len() as u64 * count;
+        real.totals_with(&format!("{all} messages at the real subscriber"), |rows| {
+            rows.iter().map(|row| row.received).sum::<u64>() >= all
+        });
+    }
+}
+
+/// Checks what one receiver got: every message of every topic.
+#[track_caller]
+fn check(rows: &[Totals], lens: &[(String, usize)]) {
+    assert_eq!(rows.len(), lens.len(), "{rows:#?}");
+    for (topic, len) in lens {
+        let row = rows.iter().find(|row| row.topic == *topic);
+        row.unwrap_or_else(|| panic!("nothing on {topic}: {rows:#?}")).assert_all(COUNT, *len);
+    }
+}
+
+fn raw_frames_reach_the_senders_own_host() {
+    let world = World::new(Mode::Network);
+    let here = world.here();
+    let sender = open(here, "sender", raw_sending(ours::config(&world, here)));
+    let nodes = [
+        open(here, "by socket", ours::config(&world, here)),
+        open(here, "by raw frames", raw(ours::config(&world, here))),
+        open(world.there(), "elsewhere", ours::config(&world, world.there())),
+        sender.clone(),
+    ];
+    for len in LENS {
+        let topic = format!("ramp_{len}");
+        let subscribers = nodes.each_ref().map(|node| ours::Subscriber::new(node, &[topic.as_str()]));
+        let mut publisher = ours::Publisher::new(&sender, &[(topic.as_str(), len)]);
+        publisher.expect_matched(nodes.len());
+        for sent in 1..=COUNT {
+            publisher.send(1, RATE);
+            subscribers.iter().for_each(|subscriber| subscriber.await_received(sent));
+        }
+        subscribers.iter().for_each(|subscriber| check(&subscriber.totals(), &[(topic.clone(), len)]));
+    }
+}
+
+fn without_loopback_they_do_not() {
+    let world = World::new(Mode::Network);
+    let here = world.here();
+    let mut config = raw_sending(ours::config(&world, here));
+    config.udp.loopback = false;
+    let sender = open(here, "sender", config);
+    let same_host = open(here, "by raw frames", ours::config(&world, here));
+    let elsewhere = open(world.there(), "elsewhere", ours::config(&world, world.there()));
+    let [deaf, hearing] =
+        [&same_host, &elsewhere].map(|node| node.subscriber::<str>("topic").expect("a good topic"));
+    let publisher = sender.publisher::<str>("topic").expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG));
+    publisher.send("message").expect("a message is sent");
+    hearing.recv().expect("the other host hears it");
+    assert!(deaf.try_recv().is_none());
+}
+
+fn an_interface_that_comes_back_is_followed() {
+    let world = World::new(Mode::Network);
+    let (here, there) = (world.here(), world.there());
+    let node = open(here, "receiver", raw(ours::config(&world, here)));
+    let subscriber = node.subscriber::<str>("topic").expect("a good topic");
+    world.second().replace_link().expect("a new link");
+    let sender = open(there, "sender", ours::config(&world, there));
+    let publisher = sender.publisher::<str>("topic").expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG));
+    // Nothing tells the sender when the other side captures again.
+    wait::until_some("a message over the new link", || {
+        publisher.send("message").expect("a message is sent");
+        subscriber.try_recv()
+    });
+}

@@ -1,0 +1,53 @@
+//! Large messages at a rate for some time: 1 MB at 100 Hz for 10 s, either way, over loopback and between two hosts.
+
+use std::process::ExitCode;
+
+use ferrocal_integration_tests::ecal::{self, DataType};
+use ferrocal_integration_tests::ours;
+use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::world::{Mode, World};
+
+const TOPIC: &str = "large";
+const LEN: usize = 1_000_000;
+const RATE: f64 = 100.0;
+const COUNT: u64 = 1000;
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for mode in Mode::ALL {
+        let mut test = |name: &str, body: fn(Mode)| {
+            tests.push(Test::new(format!("{name}::{}", mode.name()), &[Need::Ecal], move || body(mode)));
+        };
+        test("real_to_ours", real_to_ours);
+        test("ours_to_real", ours_to_real);
+    }
+    suite::main(tests)
+}
+
+fn real_to_ours(mode: Mode) {
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), "ours");
+    let subscriber = ours::Subscriber::new(&node, &[TOPIC]);
+    let mut publisher = ecal::Publisher::start(world.there(), mode, &[(TOPIC, LEN)], &DataType::default());
+    publisher.expect_matched(TOPIC, 1);
+    publisher.send(COUNT, RATE);
+    subscriber.await_received(COUNT);
+    let [row] = &subscriber.totals()[..] else { panic!("one topic, one publisher") };
+    row.assert_all(COUNT, LEN);
+    let status = node.status();
+    assert_eq!((status.drops.total(), status.receive_drops.buffer_full), (0, 0), "{status:?}");
+    publisher.process.finish();
+}
+
+fn ours_to_real(mode: Mode) {
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), "ours");
+    let mut publisher = ours::Publisher::new(&node, &[(TOPIC, LEN)]);
+    let mut subscriber = ecal::Subscriber::start(world.there(), mode, &[TOPIC], COUNT);
+    subscriber.expect_matched(TOPIC, 1);
+    publisher.expect_matched(1);
+    publisher.send(COUNT, RATE);
+    subscriber.await_complete();
+    let [row] = &subscriber.finish()[..] else { panic!("one topic, one publisher") };
+    row.assert_all(COUNT, LEN);
+}
