@@ -1,7 +1,7 @@
 //! A capture that a thread of its own reads, as Windows has no descriptor to wait for.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 
@@ -14,10 +14,17 @@ const BATCH: usize = 64;
 
 pub(in crate::npcap) struct Tap {
     link_type: Linktype,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Handover>,
     /// Wakes the thread from its wait for frames, which need not end by itself on an idle interface.
     wake: BreakLoop,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Handover {
+    shared: Mutex<Shared>,
+    /// Notified when a new filter was taken, or never will be.
+    filtered: Condvar,
 }
 
 #[derive(Default)]
@@ -29,6 +36,7 @@ struct Shared {
     lost: u32,
     new_filter: Option<String>,
     failed: Option<CaptureError>,
+    ended: bool,
     waker: Option<Waker>,
     stop: bool,
 }
@@ -43,7 +51,7 @@ impl Tap {
         let mut capture = super::open(device, buffer_len)?;
         let wake = capture.breakloop_handle();
         let link_type = capture.get_datalink();
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let shared = Arc::new(Handover::default());
         let thread = thread::Builder::new()
             .name("ferrocal-capture".into())
             .spawn({
@@ -58,10 +66,15 @@ impl Tap {
         self.link_type
     }
 
-    /// Takes effect when the thread has been woken.
+    /// Returns when the filter is in force, as what it is to let through may be on its way by then. A filter that is
+    /// refused ends the capture, which the next poll tells.
     pub(in crate::npcap) fn set_filter(&mut self, program: &str) -> Result<(), CaptureError> {
-        lock(&self.shared).new_filter = Some(program.to_owned());
+        let mut shared = lock(&self.shared);
+        shared.new_filter = Some(program.to_owned());
         self.wake.breakloop();
+        while shared.new_filter.is_some() && !shared.ended {
+            shared = self.shared.filtered.wait(shared).unwrap_or_else(PoisonError::into_inner);
+        }
         Ok(())
     }
 
@@ -112,23 +125,25 @@ impl Drop for Tap {
     }
 }
 
-fn read(mut capture: Capture<Active>, shared: &Mutex<Shared>, max_bytes: usize) {
+fn read(mut capture: Capture<Active>, handover: &Handover, max_bytes: usize) {
     let result = loop {
         let new_filter = {
-            let mut shared = lock(shared);
+            let shared = lock(handover);
             if shared.stop {
                 return;
             }
-            shared.new_filter.take()
+            shared.new_filter.clone()
         };
-        if let Some(program) = new_filter
-            && let Err(error) = capture.filter(&program, true)
-        {
-            break error;
+        if let Some(program) = new_filter {
+            if let Err(error) = capture.filter(&program, true) {
+                break error;
+            }
+            lock(handover).new_filter = None;
+            handover.filtered.notify_one();
         }
         match capture.next_packet() {
             Ok(packet) => {
-                let mut shared = lock(shared);
+                let mut shared = lock(handover);
                 if shared.queued_bytes + packet.data.len() > max_bytes {
                     shared.lost = shared.lost.saturating_add(1);
                     continue;
@@ -146,13 +161,15 @@ fn read(mut capture: Capture<Active>, shared: &Mutex<Shared>, max_bytes: usize) 
             Err(error) => break error,
         }
     };
-    let mut shared = lock(shared);
+    let mut shared = lock(handover);
     shared.failed = Some(result.into());
+    shared.ended = true;
+    handover.filtered.notify_one();
     if let Some(waker) = shared.waker.take() {
         waker.wake();
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(handover: &Handover) -> MutexGuard<'_, Shared> {
+    handover.shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
