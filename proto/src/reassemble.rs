@@ -11,9 +11,11 @@ use crate::{DropCounts, DropReason, Header, Kind};
 
 mod closed;
 mod partial;
+mod spare;
 
 use closed::Closed;
 use partial::{Partial, Refusal};
+use spare::Spare;
 
 /// The memory an incomplete message is charged beside its bytes, for the tables it is in.
 const MESSAGE_OVERHEAD: usize = 256;
@@ -22,7 +24,9 @@ const MESSAGE_OVERHEAD: usize = 256;
 ///
 /// Lengths are in bytes of memory set aside for incomplete messages: those received, room for more
 /// of them, and a fixed amount for each message and each fragment that came ahead of its turn. The
-/// room is at most three times what was received, or 64 KiB, and never more than announced.
+/// room is at most three times what was received, or 64 KiB, and never more than announced, unless it is that of an
+/// earlier message: then it is at most twice what was announced. Up to 64 MiB of such room are kept for a second or two
+/// beside these limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest message that is put together; 256 MiB by default.
@@ -108,6 +112,7 @@ pub struct Reassembler {
     senders: BTreeMap<SocketAddrV4, Usage>,
     bytes: usize,
     closed: Closed,
+    spare: Spare,
 }
 
 impl Reassembler {
@@ -122,6 +127,7 @@ impl Reassembler {
             senders: BTreeMap::new(),
             bytes: 0,
             closed: Closed::default(),
+            spare: Spare::default(),
         }
     }
 
@@ -144,7 +150,7 @@ impl Reassembler {
         }
     }
 
-    /// Gives up the messages that nothing was added to for the timeout.
+    /// Gives up the messages that nothing was added to for the timeout, and memory that was kept for new ones in vain.
     ///
     /// To be called now and then, such as once a second: between calls, they only take memory.
     pub fn expire(&mut self, now: Duration) {
@@ -158,6 +164,7 @@ impl Reassembler {
         for key in expired {
             self.give_up(now, key, DropReason::Expired);
         }
+        self.spare.shrink();
     }
 
     /// Returns what was dropped.
@@ -195,7 +202,7 @@ impl Reassembler {
             Ok(false) => Ok(None),
             Ok(true) => {
                 let partial = self.close(now, key, DropReason::Duplicate);
-                Ok(partial.map(|partial| Message::Assembled(partial.into_bytes())))
+                Ok(partial.map(|partial| Message::Assembled(self.spare.hand_out(partial.into_vec()))))
             }
             Err(Refusal::Datagram(reason)) => Err(reason),
             Err(Refusal::Message(reason)) => {
@@ -214,11 +221,17 @@ impl Reassembler {
             _ if num > len => return Err(Refusal::Datagram(DropReason::Inconsistent)),
             _ => {}
         }
-        let max_message_len = self.limits.max_message_len;
+        let (len, max_message_len) = (len as usize, self.limits.max_message_len);
         let partial = self.open(now, key)?;
-        partial.announce(num, len as usize, max_message_len)?;
+        partial.announce(num, len, max_message_len)?;
         partial.touch(now);
-        Ok(partial.is_complete())
+        let complete = partial.is_complete();
+        if partial.is_empty()
+            && let Some(buffer) = self.spare.take(len)
+        {
+            self.reserve(now, key, buffer.capacity())?.fill(buffer);
+        }
+        Ok(complete)
     }
 
     /// Takes a fragment, and returns whether it completes the message.
@@ -229,6 +242,12 @@ impl Reassembler {
         number: u32,
         payload: &[u8],
     ) -> Result<bool, Refusal> {
+        let timeout = self.limits.timeout;
+        if let Some(partial) = self.messages.get_mut(&key)
+            && let Some(complete) = partial.append(now, timeout, number, payload)
+        {
+            return Ok(complete);
+        }
         if payload.is_empty() {
             return Err(Refusal::Datagram(DropReason::Empty));
         }

@@ -101,8 +101,13 @@ impl<'a> PayloadSample<'a> {
     /// Only the length of the payload is looked at. So that nothing follows it, it comes last,
     /// which protobuf allows. The sample name is the topic's name, cut at 65534 bytes.
     pub fn encode_head(&self, out: &mut Vec<u8>) {
+        self.encode_topic(out);
+        self.encode_content(out);
+    }
+
+    /// Appends the part of the head that is the same for all messages of a publisher.
+    pub fn encode_topic(&self, out: &mut Vec<u8>) {
         let text_len = |text: &str| 1 + varint_len(text.len() as u64) + text.len();
-        let number_len = |number: i64| 1 + varint_len(number as u64);
 
         put_name(out, self.topic_name.as_bytes());
         put_varint_field(out, SAMPLE_CMD_TYPE, SET_SAMPLE as u64);
@@ -114,6 +119,11 @@ impl<'a> PayloadSample<'a> {
         for (number, text) in texts {
             put_text_field(out, number, text);
         }
+    }
+
+    /// Appends the rest of the head.
+    pub fn encode_content(&self, out: &mut Vec<u8>) {
+        let number_len = |number: i64| 1 + varint_len(number as u64);
 
         let numbers = [(CONTENT_CLOCK, self.clock), (CONTENT_TIME, self.time_us), (CONTENT_HASH, self.hash)];
         let numbers_len: usize = numbers.iter().map(|(_, number)| number_len(*number)).sum();

@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::Mode;
 use crate::entity::{Entity, Role};
+use crate::identity;
 use crate::intake::{Failing, Intake};
 use crate::node::Shared;
 use crate::topics::{Changed, TooManyPeers};
@@ -96,6 +97,14 @@ impl Shared {
         let (role, info) = match announcement {
             Announcement::Publisher(info) => (Role::Publisher, info),
             Announcement::Subscriber(info) => (Role::Subscriber, info),
+            Announcement::Process(process) if action == Action::Register => {
+                let takes_runs = identity::takes_runs(&process.runtime_version);
+                return self
+                    .topics
+                    .process_seen(now, &process.host_name, process.process_id, takes_runs)
+                    .map(|()| Changed::new())
+                    .map_err(|TooManyPeers| DropReason::OverCap);
+            }
             // Not even the end of a process is one of its publishers and subscribers: each of them tells its own, and
             // those of another node in the same process go on.
             _ => return Ok(Changed::new()),

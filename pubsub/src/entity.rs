@@ -1,6 +1,6 @@
 //! What a publisher and a subscriber have in common: a name on the wire, connections, counters.
 
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,25 @@ pub(crate) struct Connections {
     pub(crate) local: u32,
     /// On other hosts.
     pub(crate) external: u32,
+    /// Those of them that receive runs of datagrams in one piece.
+    takes_runs: u32,
 }
 
 impl Connections {
+    pub(crate) fn add(&mut self, local: bool, takes_runs: bool) {
+        *self.count(local) += 1;
+        self.takes_runs += u32::from(takes_runs);
+    }
+
+    pub(crate) fn remove(&mut self, local: bool, takes_runs: bool) {
+        *self.count(local) -= 1;
+        self.takes_runs -= u32::from(takes_runs);
+    }
+
+    fn count(&mut self, local: bool) -> &mut u32 {
+        if local { &mut self.local } else { &mut self.external }
+    }
+
     pub(crate) fn total(self) -> usize {
         (self.local + self.external) as usize
     }
@@ -42,6 +58,8 @@ pub(crate) struct Entity {
     connections_changed: Condvar,
     /// The total of `connections`, to be read without its lock.
     connected: AtomicU32,
+    /// Whether all of `connections` take runs.
+    all_take_runs: AtomicBool,
     /// Messages published, or received.
     pub(crate) messages: AtomicI64,
     /// Messages that the gaps in the publishers' clocks show to be missing.
@@ -75,6 +93,7 @@ impl Entity {
             connections: Mutex::default(),
             connections_changed: Condvar::new(),
             connected: AtomicU32::new(0),
+            all_take_runs: AtomicBool::new(false),
             messages: AtomicI64::new(0),
             lost: AtomicU64::new(0),
             last_len: AtomicI32::new(0),
@@ -95,12 +114,19 @@ impl Entity {
         self.connected.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether all peers receive runs of datagrams in one piece, so that many short ones cost them no more than few long
+    /// ones.
+    pub(crate) fn all_take_runs(&self) -> bool {
+        self.all_take_runs.load(Ordering::Relaxed)
+    }
+
     /// Tells whether that changed anything.
     pub(crate) fn set_connections(&self, new: Connections) -> bool {
         let mut connections = lock(&self.connections);
         let changed = *connections != new;
         *connections = new;
         self.connected.store(new.local + new.external, Ordering::Relaxed);
+        self.all_take_runs.store(new.takes_runs as usize == new.total(), Ordering::Relaxed);
         self.connections_changed.notify_all();
         changed
     }

@@ -21,6 +21,19 @@ pub(crate) struct Identity {
     ids: AtomicU16,
 }
 
+/// What the runtime versions of nodes that receive runs of datagrams in one piece end with (`UDP_GRO`).
+const TAKES_RUNS: &str = "+gro";
+
+fn runtime_version() -> String {
+    let version = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
+    if cfg!(target_os = "linux") { format!("{version}{TAKES_RUNS}") } else { version.into() }
+}
+
+/// Whether the nodes of a process receive runs of datagrams in one piece.
+pub(crate) fn takes_runs(runtime_version: &str) -> bool {
+    runtime_version.starts_with("ferrocal ") && runtime_version.ends_with(TAKES_RUNS)
+}
+
 impl Identity {
     pub(crate) fn new(unit_name: &str, config: &Config) -> Self {
         let host_name = gethostname::gethostname().to_string_lossy().into_owned();
@@ -60,7 +73,7 @@ impl Identity {
             state: ProcessState { severity: Severity::Healthy, severity_level: 1, info: String::new() },
             component_init_state: 0,
             component_init_info: "pub|sub".into(),
-            runtime_version: concat!("ferrocal ", env!("CARGO_PKG_VERSION")).into(),
+            runtime_version: runtime_version(),
             time_sync_state: TimeSyncState::None,
             time_sync_module_name: String::new(),
             config_file_path: String::new(),

@@ -11,7 +11,7 @@ use ferrocal_proto::{
 };
 use ferrocal_transport::{
     Backend, Membership, MembershipError, ReceiveDrops, Selected, SelectionReason, SendError, SendHalf,
-    Transmit, Transport,
+    SendLimits, Transmit, Transport,
 };
 use tokio::sync::Notify;
 
@@ -297,9 +297,19 @@ const SEND_BATCH: usize = 64;
 
 impl Shared {
     /// Sends a message, in as many datagrams as it takes. The message is the two parts behind each other.
-    pub(crate) fn send(&self, destination: SocketAddrV4, message: [&[u8]; 2]) -> Result<(), SendError> {
-        let max_datagram_len =
-            self.sender.limits().max_datagram_len.clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
+    ///
+    /// With `runs`, these are as short as to be sent in runs, where the transport can do that.
+    pub(crate) fn send(
+        &self,
+        destination: SocketAddrV4,
+        message: [&[u8]; 2],
+        runs: bool,
+    ) -> Result<(), SendError> {
+        let SendLimits { max_datagram_len, segment_len } = self.sender.limits();
+        let max_datagram_len = segment_len
+            .filter(|_| runs)
+            .unwrap_or(max_datagram_len)
+            .clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
         let Ok(mut datagrams) = Fragments::new(fastrand::i32(..), message, max_datagram_len) else {
             unreachable!("callers bound the length of messages")
         };
@@ -330,7 +340,7 @@ impl Shared {
     /// Sends a registration. It is repeated anyway, so a failure is only told.
     pub(crate) fn send_registration(&self, registration: &Registration) {
         let destination = SocketAddrV4::new(self.config.reach().group, self.config.registration_port());
-        match self.send(destination, [&registration.encode(), &[]]) {
+        match self.send(destination, [&registration.encode(), &[]], false) {
             Ok(()) => self.send_failing.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.send_failing.swap(true, Ordering::Relaxed) {

@@ -83,7 +83,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
             return Ok(());
         }
         node.shared
-            .send(self.destination, [head, payload])
+            .send(self.destination, [head, payload], entity.all_take_runs())
             .map_err(|source| PublishError::Send { topic: self.topic().to_owned(), source })
     }
 

@@ -22,6 +22,18 @@ struct PeerKey {
     id: EntityId,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ProcessKey {
+    host_name: Box<str>,
+    process_id: i32,
+}
+
+#[derive(Debug)]
+struct Process {
+    last_seen: Instant,
+    takes_runs: bool,
+}
+
 #[derive(Debug)]
 struct Peer {
     topic: Arc<str>,
@@ -30,6 +42,7 @@ struct Peer {
     sightings: u8,
     matched: bool,
     local: bool,
+    takes_runs: bool,
 }
 
 /// A local subscriber: who it is, and where its messages go.
@@ -65,6 +78,7 @@ impl Default for Topic {
 pub(crate) struct Topics {
     topics: DashMap<Arc<str>, Topic, RandomState>,
     peers: DashMap<PeerKey, Peer, RandomState>,
+    processes: DashMap<ProcessKey, Process, RandomState>,
     max_peers: usize,
     /// Whether no message will come any more.
     ended: AtomicBool,
@@ -84,6 +98,7 @@ impl Topics {
         Self {
             topics: DashMap::default(),
             peers: DashMap::default(),
+            processes: DashMap::default(),
             max_peers,
             ended: AtomicBool::new(false),
             first_reader: Notify::new(),
@@ -147,6 +162,27 @@ impl Topics {
         entities
     }
 
+    /// Takes in a process's registration: whether its nodes receive runs of datagrams in one piece.
+    pub(crate) fn process_seen(
+        &self,
+        now: Instant,
+        host_name: &str,
+        process_id: i32,
+        takes_runs: bool,
+    ) -> Result<(), TooManyPeers> {
+        let full = self.processes.len() >= self.max_peers;
+        match self.processes.entry(ProcessKey { host_name: host_name.into(), process_id }) {
+            Entry::Vacant(_) if full => return Err(TooManyPeers),
+            entry => drop(entry.insert(Process { last_seen: now, takes_runs })),
+        }
+        Ok(())
+    }
+
+    fn takes_runs(&self, info: &TopicInfo) -> bool {
+        let key = ProcessKey { host_name: info.host_name.as_str().into(), process_id: info.process_id };
+        self.processes.get(&key).is_some_and(|process| process.takes_runs)
+    }
+
     /// Takes in a registration; tells which entities of this node it connected or disconnected.
     pub(crate) fn seen(
         &self,
@@ -158,6 +194,7 @@ impl Topics {
         // A subscriber that reads no UDP is none of ours; a publisher names its layers only once it is matched.
         let reachable = role == Role::Publisher
             || info.layers.iter().any(|layer| layer.enabled && layer.kind == LayerKind::UdpMulticast);
+        let takes_runs = self.takes_runs(info);
         let full = self.peers.len() >= self.max_peers;
         let mut changed = Vec::new();
         let mut peer = match self.peers.entry(PeerKey::new(role, info)) {
@@ -168,16 +205,21 @@ impl Topics {
                 sightings: 0,
                 matched: false,
                 local,
+                takes_runs,
             }),
             Entry::Occupied(entry) => entry.into_ref(),
         };
-        if *peer.topic != *info.topic_name {
+        let moved = *peer.topic != *info.topic_name;
+        if moved || peer.takes_runs != takes_runs {
             if peer.matched {
                 changed.extend(self.disconnect(role, &peer));
             }
+            peer.matched = false;
+            peer.takes_runs = takes_runs;
+        }
+        if moved {
             peer.topic = info.topic_name.as_str().into();
             peer.sightings = 0;
-            peer.matched = false;
         }
         peer.last_seen = now;
         peer.sightings = peer.sightings.saturating_add(1);
@@ -209,6 +251,7 @@ impl Topics {
             }
             !remove
         });
+        self.processes.retain(|_, process| now.saturating_duration_since(process.last_seen) < timeout);
         changed
     }
 
@@ -225,14 +268,14 @@ impl Topics {
 
     fn connect(&self, role: Role, peer: &Peer) -> Changed {
         let mut topic = self.topics.entry(peer.topic.clone()).or_default();
-        *topic.count(role, peer.local) += 1;
+        topic.connections(role).add(peer.local, peer.takes_runs);
         topic.tell(role)
     }
 
     fn disconnect(&self, role: Role, peer: &Peer) -> Changed {
         let Entry::Occupied(mut entry) = self.topics.entry(peer.topic.clone()) else { return Vec::new() };
         let topic = entry.get_mut();
-        *topic.count(role, peer.local) -= 1;
+        topic.connections(role).remove(peer.local, peer.takes_runs);
         let changed = topic.tell(role);
         if topic.is_unused() {
             entry.remove();
@@ -264,12 +307,11 @@ impl Topic {
             && self.matched_publishers.total() + self.matched_subscribers.total() == 0
     }
 
-    fn count(&mut self, role: Role, local: bool) -> &mut u32 {
-        let connections = match role {
+    fn connections(&mut self, role: Role) -> &mut Connections {
+        match role {
             Role::Publisher => &mut self.matched_publishers,
             Role::Subscriber => &mut self.matched_subscribers,
-        };
-        if local { &mut connections.local } else { &mut connections.external }
+        }
     }
 
     /// Tells the entities on the other side of the topic how many peers of `role` there are now.

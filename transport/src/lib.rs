@@ -144,6 +144,9 @@ pub trait SendHalf: Send + Sync {
 pub struct SendLimits {
     /// Longest datagram, in bytes of UDP payload.
     pub max_datagram_len: usize,
+    /// Length of datagrams at which many of them behind each other go in one system call, and none of them in pieces;
+    /// `None` where there is none. Linux sockets have one, by the interface's MTU.
+    pub segment_len: Option<usize>,
 }
 
 /// A datagram to send.

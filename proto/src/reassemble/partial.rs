@@ -5,8 +5,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::DropReason;
 
 /// The memory a fragment that came ahead of its turn is charged beside its bytes.
@@ -88,8 +86,43 @@ impl Partial {
         self.announced.is_some_and(|announced| announced.num == self.next)
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
-        self.start.into()
+    pub(super) fn into_vec(self) -> Vec<u8> {
+        self.start
+    }
+
+    /// Whether there is nothing of it yet, and no room either.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start.capacity() == 0 && self.ahead.is_empty()
+    }
+
+    /// Takes an empty buffer for what is to come.
+    pub(super) fn fill(&mut self, buffer: Vec<u8>) {
+        self.start = buffer;
+    }
+
+    /// Takes a fragment if nothing is special about it: it is its turn, nothing came ahead of it, and there is room. Then
+    /// it tells whether the message is complete.
+    pub(super) fn append(
+        &mut self,
+        now: Duration,
+        timeout: Duration,
+        number: u32,
+        payload: &[u8],
+    ) -> Option<bool> {
+        let announced = self.announced?;
+        let is_plain = number == self.next
+            && self.ahead.is_empty()
+            && !payload.is_empty()
+            && payload.len() <= self.start.capacity() - self.start.len()
+            && announced.allows(number.checked_add(1)?, self.start.len() + payload.len())
+            && !self.is_expired(now, timeout);
+        if !is_plain {
+            return None;
+        }
+        self.start.extend_from_slice(payload);
+        self.next += 1;
+        self.touch(now);
+        Some(self.is_complete())
     }
 
     /// Takes what the info tells.

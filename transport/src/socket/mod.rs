@@ -2,7 +2,7 @@
 
 mod receive;
 mod send;
-#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod sys;
 
@@ -90,7 +90,8 @@ impl SocketTransport {
             .bind(&SocketAddrV4::new(source, 0).into())
             .map_err(|source| OpenError::Bind { port: 0, source })?;
         let outgoing = self.config.interfaces.first().copied().filter(|_| self.config.mode == Mode::Network);
-        Ok(send::Sender { socket, outgoing })
+        let segmentation = sys::Segmentation::towards(self.config.mode.usual_destination(), &socket);
+        Ok(send::Sender { socket, outgoing, segmentation })
     }
 
     fn bind(&self, port: u16) -> Result<receive::Port, OpenError> {

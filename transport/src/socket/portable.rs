@@ -51,8 +51,21 @@ pub(super) fn poll_recv(
     Poll::Ready(Ok(()))
 }
 
+/// No run of datagrams is sent in one call.
+pub(super) struct Segmentation;
+
+impl Segmentation {
+    pub(super) fn towards(_: Ipv4Addr, _: &Socket) -> Self {
+        Self
+    }
+
+    pub(super) fn segment_len(&self) -> Option<usize> {
+        None
+    }
+}
+
 /// Sends the first datagram of a batch that is not empty; tells how many that were.
-pub(super) fn send(socket: &Socket, batch: &[Transmit<'_>]) -> io::Result<usize> {
+pub(super) fn send(socket: &Socket, _: &Segmentation, batch: &[Transmit<'_>]) -> io::Result<usize> {
     let Transmit { destination, parts } = batch[0];
     let slices = parts.map(IoSlice::new);
     socket.send_to_vectored(&slices, &destination.into())?;

@@ -1,0 +1,175 @@
+//! Receiving.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::Datagram;
+
+/// Datagrams, or runs of them, asked for at once at the most and at the least.
+const MAX_BATCH: usize = 64;
+const MIN_BATCH: usize = 2;
+/// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is looked at.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Above the longest UDP payload, so that nothing is ever cut short.
+const SLOT_LEN: usize = 1 << 16;
+/// Room for an `in_pktinfo` (12 bytes), a drop count and a segment length (4 each), each behind a header of 16,
+/// aligned as all of them need it.
+type Control = [u64; 12];
+
+pub(in crate::socket) struct Buffers {
+    bytes: Vec<u8>,
+    names: Vec<libc::sockaddr_in>,
+    controls: Vec<Control>,
+    /// How many datagrams to ask for: few when few come, as preparing for many takes time.
+    batch: usize,
+}
+
+impl Buffers {
+    pub(in crate::socket) fn new() -> Self {
+        // SAFETY: this C structure is valid when all its bytes are zero.
+        let name = unsafe { mem::zeroed() };
+        Self {
+            bytes: vec![0; MAX_BATCH * SLOT_LEN],
+            names: vec![name; MAX_BATCH],
+            controls: vec![Control::default(); MAX_BATCH],
+            batch: MIN_BATCH,
+        }
+    }
+
+    fn adapt(&mut self, count: usize, bytes: usize) {
+        if count == self.batch && bytes <= BATCH_BYTES / 2 {
+            self.batch = (2 * self.batch).min(MAX_BATCH);
+        } else if count <= self.batch / 4 || bytes > BATCH_BYTES {
+            self.batch = (self.batch / 2).max(MIN_BATCH);
+        }
+    }
+}
+
+pub(in crate::socket) fn poll_recv(
+    socket: &UdpSocket,
+    port: u16,
+    cx: &mut Context<'_>,
+    buffers: &mut Buffers,
+    lost: &mut u32,
+    sink: &mut dyn FnMut(Datagram<'_>),
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_recv_ready(cx))?;
+        let fd = socket.as_raw_fd();
+        match socket.try_io(Interest::READABLE, || receive(fd, port, buffers, lost, sink)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+fn receive(
+    fd: RawFd,
+    port: u16,
+    buffers: &mut Buffers,
+    lost: &mut u32,
+    sink: &mut dyn FnMut(Datagram<'_>),
+) -> io::Result<()> {
+    let batch = buffers.batch;
+    let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; MAX_BATCH];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_BATCH];
+    for (index, slot) in buffers.bytes.chunks_exact_mut(SLOT_LEN).take(batch).enumerate() {
+        let slice =
+            slices[index].write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT_LEN });
+        // SAFETY: this C structure is valid when all its bytes are zero.
+        let header = &mut messages[index].write(unsafe { mem::zeroed() }).msg_hdr;
+        header.msg_name = (&raw mut buffers.names[index]).cast();
+        header.msg_namelen = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        header.msg_iov = slice;
+        header.msg_iovlen = 1;
+        header.msg_control = (&raw mut buffers.controls[index]).cast();
+        header.msg_controllen = mem::size_of::<Control>() as _;
+    }
+    // SAFETY: as many headers as are asked for are written; each points at a name, a slice of bytes and a control
+    // buffer of the stated lengths, all of which outlive the call and are borrowed by nobody else.
+    let count = unsafe {
+        libc::recvmmsg(
+            fd,
+            messages.as_mut_ptr().cast(),
+            batch as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+            ptr::null_mut(),
+        )
+    };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let received = Instant::now();
+    let (count, mut total) = (count as usize, 0);
+    for ((message, name), slot) in
+        messages.iter().zip(&buffers.names).zip(buffers.bytes.chunks_exact(SLOT_LEN)).take(count)
+    {
+        // SAFETY: `count` is at most `batch`, and as many headers were written.
+        let message = unsafe { message.assume_init_ref() };
+        let Ancillary { destination, interface, lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
+        *lost = now_lost.unwrap_or(*lost);
+        let len = (message.msg_len as usize).min(SLOT_LEN);
+        total += len;
+        sink(Datagram {
+            bytes: &slot[..len],
+            segment_len: segment_len.unwrap_or(len),
+            source: SocketAddrV4::new(
+                Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),
+                u16::from_be(name.sin_port),
+            ),
+            destination: SocketAddrV4::new(destination, port),
+            interface,
+            received,
+        });
+    }
+    buffers.adapt(count, total);
+    Ok(())
+}
+
+/// What the kernel told beside a datagram.
+struct Ancillary {
+    destination: Ipv4Addr,
+    interface: u32,
+    /// Datagrams this socket had lost when this one came, if it lost any.
+    lost: Option<u32>,
+    /// The length of each datagram but the last, if these are several.
+    segment_len: Option<usize>,
+}
+
+/// Reads what [`receive`] got beside a datagram.
+fn ancillary(header: &libc::msghdr) -> Ancillary {
+    let mut told =
+        Ancillary { destination: Ipv4Addr::UNSPECIFIED, interface: 0, lost: None, segment_len: None };
+    // SAFETY: the kernel filled the header's control buffer and set its length, which is what the CMSG macros need;
+    // an IP_PKTINFO message holds an `in_pktinfo`, an SO_RXQ_OVFL message a u32, a UDP_GRO message a C integer, each
+    // possibly unaligned.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while !control.is_null() {
+            let data = libc::CMSG_DATA(control);
+            match ((*control).cmsg_level, (*control).cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info: libc::in_pktinfo = ptr::read_unaligned(data.cast());
+                    told.destination = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+                    told.interface = info.ipi_ifindex.cast_unsigned();
+                }
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => told.lost = Some(ptr::read_unaligned(data.cast())),
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let len: libc::c_int = ptr::read_unaligned(data.cast());
+                    told.segment_len = usize::try_from(len).ok().filter(|&len| len > 0);
+                }
+                _ => {}
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+    told
+}

@@ -1,0 +1,196 @@
+//! Sending.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use socket2::{Domain, Socket, Type};
+
+use super::get;
+use crate::{MAX_DATAGRAM_LEN, Transmit};
+
+/// Datagrams handed over at once without segmentation.
+const BATCH: usize = 64;
+/// The most datagrams that Linux cuts a run into (`UDP_MAX_SEGMENTS` of include/linux/udp.h; 128 since 6.9).
+const MAX_SEGMENTS: usize = 64;
+/// Headers of IPv4 and UDP.
+const HEADERS_LEN: usize = 28;
+/// Two datagrams that fill a run, where the interface takes them, as loopback does.
+const LONGEST_SEGMENT: usize = MAX_DATAGRAM_LEN / 2;
+
+/// Whether, and up to which length of datagrams, the kernel cuts a run of them (`UDP_SEGMENT`, udp(7), Linux 4.18).
+pub(in crate::socket) struct Segmentation(AtomicUsize);
+
+impl Segmentation {
+    /// Finds out what the way to `destination` takes.
+    pub(in crate::socket) fn towards(destination: Ipv4Addr, socket: &Socket) -> Self {
+        Self(AtomicUsize::new(segment_len(destination, socket).unwrap_or(0)))
+    }
+
+    /// The longest datagrams that runs can be made of, in bytes.
+    pub(in crate::socket) fn segment_len(&self) -> Option<usize> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&len| len > 0)
+    }
+
+    /// After the kernel refused a run: that interface has no checksums of its own, or a smaller MTU than before.
+    fn give_up(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+fn segment_len(destination: Ipv4Addr, socket: &Socket) -> Option<usize> {
+    get(socket, libc::SOL_UDP, libc::UDP_SEGMENT).ok()?;
+    // A connected socket knows the MTU of its route; nothing is sent.
+    let probe = Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
+    probe.set_broadcast(true).ok()?;
+    probe.set_multicast_if_v4(&socket.multicast_if_v4().ok()?).ok()?;
+    probe.connect(&SocketAddrV4::new(destination, 9).into()).ok()?;
+    let mtu = usize::try_from(get(&probe, libc::IPPROTO_IP, libc::IP_MTU).ok()?).ok()?;
+    mtu.checked_sub(HEADERS_LEN).map(|len| len.min(LONGEST_SEGMENT))
+}
+/// Sends the first datagrams of a batch that is not empty; tells how many.
+pub(in crate::socket) fn send(
+    socket: &Socket,
+    segmentation: &Segmentation,
+    batch: &[Transmit<'_>],
+) -> io::Result<usize> {
+    let max_len = segmentation.segment_len().unwrap_or(0);
+    let run = run_len(batch, max_len);
+    if run > 1 {
+        match send_run(socket, &batch[..run]) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)) => {
+                segmentation.give_up();
+            }
+            result => return result.map(|()| run),
+        }
+    }
+    let next_run = batch.windows(2).position(|pair| run_len(pair, max_len) > 1);
+    match &batch[..next_run.unwrap_or(batch.len()).clamp(1, BATCH)] {
+        [datagram] => send_one(socket, datagram).map(|()| 1),
+        several => send_several(socket, several),
+    }
+}
+
+/// How many datagrams at the start of a batch can be sent as one run: to one place, and of one length, but for the last
+/// one, which may be shorter.
+fn run_len(batch: &[Transmit<'_>], max_len: usize) -> usize {
+    let Some(first) = batch.first() else { return 0 };
+    let len = first.len();
+    if len == 0 || len > max_len {
+        return 1;
+    }
+    let most = MAX_SEGMENTS.min(MAX_DATAGRAM_LEN / len);
+    let rest = batch.iter().take(most).skip(1);
+    let mut ended = false;
+    let fits = |next: &&Transmit<'_>| {
+        let fits = !ended && next.destination == first.destination && (1..=len).contains(&next.len());
+        ended = next.len() < len;
+        fits
+    };
+    1 + rest.take_while(fits).count()
+}
+
+fn send_run(socket: &Socket, run: &[Transmit<'_>]) -> io::Result<()> {
+    let mut copy = [const { MaybeUninit::<u8>::uninit() }; MAX_DATAGRAM_LEN];
+    let mut len = 0;
+    for part in run.iter().flat_map(|datagram| datagram.parts) {
+        // Costs less than to have the kernel gather the pieces.
+        let room = &mut copy[len..len + part.len()];
+        // SAFETY: both are as long as `part`, and `copy` is no part of what is sent.
+        unsafe { ptr::copy_nonoverlapping(part.as_ptr(), room.as_mut_ptr().cast(), part.len()) };
+        len += part.len();
+    }
+    let mut slice = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
+    let mut name = socket_address(&run[0]);
+    // Room for a header of 16 bytes and a u16, aligned as the header needs it.
+    let mut control = [0_u64; 3];
+    // SAFETY: this C structure is valid when all its bytes are zero.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = (&raw mut name).cast();
+    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    message.msg_iov = &raw mut slice;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = mem::size_of_val(&control) as _;
+    // SAFETY: the control buffer has room for this one message, so that there is a first header, and a u16 behind it.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_UDP;
+        (*header).cmsg_type = libc::UDP_SEGMENT;
+        (*header).cmsg_len = libc::CMSG_LEN(mem::size_of::<u16>() as libc::c_uint) as _;
+        ptr::write_unaligned(libc::CMSG_DATA(header).cast(), run[0].len() as u16);
+    }
+    // SAFETY: the header points at a name, a control buffer and a slice, whose `len` bytes are written; all outlive the
+    // call, and the kernel only reads through them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn send_several(socket: &Socket, batch: &[Transmit<'_>]) -> io::Result<usize> {
+    let mut names = [const { MaybeUninit::<libc::sockaddr_in>::uninit() }; BATCH];
+    let mut slices = [const { MaybeUninit::<[libc::iovec; 3]>::uninit() }; BATCH];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
+    for (((datagram, name), slices), message) in
+        batch.iter().zip(&mut names).zip(&mut slices).zip(&mut messages)
+    {
+        let name = name.write(socket_address(datagram));
+        let slices = slices.write(io_slices(datagram));
+        // SAFETY: this C structure is valid when all its bytes are zero.
+        let message = message.write(unsafe { mem::zeroed() });
+        message.msg_hdr.msg_name = (&raw mut *name).cast();
+        message.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        message.msg_hdr.msg_iov = slices.as_mut_ptr();
+        message.msg_hdr.msg_iovlen = slices.len() as _;
+    }
+    // SAFETY: as many headers as the batch has datagrams are written; each points at a name and slices that outlive
+    // the call, and the kernel only reads through them.
+    let count = unsafe {
+        libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr().cast(), batch.len() as libc::c_uint, 0)
+    };
+    if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
+}
+
+/// A datagram up to this length is copied into one piece, as that costs less than to have the kernel gather it.
+const COPIED_LEN: usize = 2048;
+
+fn send_one(socket: &Socket, datagram: &Transmit<'_>) -> io::Result<()> {
+    let mut copy = [0; COPIED_LEN];
+    let mut len = 0;
+    let mut slices = io_slices(datagram);
+    let mut count = slices.len();
+    if datagram.len() <= COPIED_LEN {
+        for part in datagram.parts {
+            copy[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        slices[0] = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
+        count = 1;
+    }
+    let mut name = socket_address(datagram);
+    // SAFETY: this C structure is valid when all its bytes are zero.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = (&raw mut name).cast();
+    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    message.msg_iov = slices.as_mut_ptr();
+    message.msg_iovlen = count as _;
+    // SAFETY: the header points at a name and `count` slices of bytes that are written and outlive the call, and the
+    // kernel only reads through them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn socket_address(datagram: &Transmit<'_>) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: datagram.destination.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(*datagram.destination.ip()).to_be() },
+        sin_zero: [0; 8],
+    }
+}
+
+fn io_slices(datagram: &Transmit<'_>) -> [libc::iovec; 3] {
+    datagram.parts.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() })
+}
