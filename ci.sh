@@ -8,6 +8,8 @@ ECAL_VERSION=6.1.1
 SOCKET_BUFFER=16777216
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt clippy doc wasm targets msrv test snippet windows)
+# Run only when named.
+EXTRA_JOBS=(bench)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -17,11 +19,13 @@ fi
 fmt() {
     component rustfmt
     cargo fmt --all -- --check
+    cargo fmt --manifest-path bench/Cargo.toml -- --check
 }
 
 clippy() {
     component clippy
     cargo clippy --workspace --all-targets -- --deny warnings
+    cargo clippy --manifest-path bench/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" -- --deny warnings
 }
 
 doc() {
@@ -116,6 +120,16 @@ windows() {
     cargo build --workspace --examples --release
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
         cargo test --workspace --release --test windows
+}
+
+# FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.
+bench() {
+    prepare_python
+    prepare_ip
+    prepare_buffers
+    local options
+    read -ra options <<<"${FERROCAL_BENCH:-}"
+    cargo run --manifest-path bench/Cargo.toml --release -- run "${options[@]}"
 }
 
 # --- what the jobs need -----------------------------------------------------------------------------------------------
@@ -242,8 +256,8 @@ if (($# == 0)); then
     set -- all
 fi
 for job in "$@"; do
-    if [[ " ${JOBS[*]} all " != *" $job "* ]]; then
-        echo "unknown job $job; there are: ${JOBS[*]} all" >&2
+    if [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " != *" $job "* ]]; then
+        echo "unknown job $job; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
         exit 2
     fi
 done

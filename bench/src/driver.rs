@@ -1,0 +1,111 @@
+//! Runs the measurements: within each run, every candidate of a group once, so that noise hits all alike.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use clap::Args;
+use ferrocal_integration_tests::world::{Mode, World};
+use ferrocal_integration_tests::{ecal, netns};
+
+use crate::peers::{Outcome, Peer};
+use crate::plan::{self, Kind, Row};
+use crate::report::{self, Figures, Measured};
+use crate::search::{self, Effort};
+use crate::session::{PingPong, Stream, number};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Measure only rows whose name has each of these words as a part, as `throughput,veth,1MB,ferrocal`; given
+    /// again, these too.
+    #[arg(long, value_name = "WORD,...")]
+    only: Vec<String>,
+    /// How often to measure each; medians are told.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Shorter and coarser.
+    #[arg(long)]
+    quick: bool,
+    /// Write all figures of all runs here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn list(options: &Options) {
+    for row in plan::rows(&options.only) {
+        println!("{}", row.name());
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Outcome<()> {
+    netns::enter()?;
+    let mut rows = plan::rows(&options.only);
+    if let Err(reason) = ecal::available() {
+        eprintln!("without the real eCAL: {reason}");
+        rows.retain(|row| !row.peers.contains(&Peer::Ecal));
+    }
+    if rows.is_empty() {
+        return Err("no such measurement; `bench list` tells all".into());
+    }
+    let (local, network) = (World::new(Mode::Local), World::new(Mode::Network));
+    let mut measured = Vec::new();
+    for group in rows.chunk_by(|a, b| a.group() == b.group()) {
+        let mut results: Vec<_> = group.iter().map(|row| Measured::new(row.clone())).collect();
+        for run in 0..options.runs {
+            for result in &mut results {
+                eprintln!("{} ({} of {})", result.row.name(), run + 1, options.runs);
+                let world = if result.row.place == Mode::Local { &local } else { &network };
+                // A candidate that fails has told why, and the others go on.
+                let figures = catch_unwind(AssertUnwindSafe(|| measure(world, &result.row, options.quick)));
+                result.runs.extend(figures.ok());
+            }
+        }
+        report::print(&results);
+        measured.extend(results);
+        if let Some(path) = &options.json {
+            std::fs::write(path, format!("{:#}\n", report::json(&measured)))?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(world: &World, row: &Row, quick: bool) -> Figures {
+    match row.kind {
+        Kind::Throughput => throughput(world, row, quick),
+        Kind::RoundTrip => round_trip(world, row, quick),
+    }
+}
+
+fn throughput(world: &World, row: &Row, quick: bool) -> Figures {
+    let effort = if quick {
+        Effort { probe_seconds: 0.2, halvings: 2 }
+    } else {
+        Effort { probe_seconds: 0.5, halvings: 4 }
+    };
+    let mut stream = Stream::start(world, row);
+    let found = search::search(effort, |rate| stream.probe(rate, effort.probe_seconds));
+    stream.finish();
+    let flat_out = found.flat_out;
+    let mut figures = Figures::from([
+        ("per_s", 0.0),
+        ("flat_out_per_s", flat_out.delivered_per_s()),
+        ("flat_out_lost", flat_out.lost()),
+    ]);
+    if let Some(best) = found.best {
+        let per_message = |seconds: f64| seconds / best.received;
+        figures.extend([
+            ("per_s", best.delivered_per_s()),
+            ("publisher_cpu", per_message(best.publisher.cpu_seconds)),
+            ("subscriber_cpu", per_message(best.subscriber.cpu_seconds)),
+            ("publisher_peak_kb", best.publisher.peak_kb),
+            ("subscriber_peak_kb", best.subscriber.peak_kb),
+        ]);
+    }
+    figures
+}
+
+fn round_trip(world: &World, row: &Row, quick: bool) -> Figures {
+    let mut both = PingPong::start(world, row);
+    let event = both.run(if quick { 0.3 } else { 1.0 });
+    both.finish();
+    ["count", "lost", "p50_us", "p99_us", "p999_us"].map(|key| (key, number(&event, key))).into()
+}

@@ -1,0 +1,156 @@
+//! Sockets alone, with the datagrams of eCAL's wire format: what is left when a library does nothing of its own.
+
+mod receive;
+mod send;
+
+use std::any::Any;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::thread;
+
+use super::ferrocal::RECEIVE_BUFFER;
+use super::{Outcome, Peer};
+use crate::role::Setup;
+use crate::tally::Tally;
+use receive::{Assembler, Reader};
+pub(super) use send::Sender;
+
+const PORT: u16 = 14_002;
+const HEADER_LEN: usize = 24;
+/// What stands before the payload in a message: as long as ferrocal's sample head for the topics measured here.
+const SAMPLE_HEAD_LEN: usize = 72;
+/// An Ethernet frame's room for UDP, and the most that a datagram holds.
+const SEGMENT_LEN: usize = 1472;
+const LARGEST_LEN: usize = 65_507;
+
+/// How a peer's datagrams are made.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The longest datagram, header included.
+    datagram_len: usize,
+    /// Whether the kernel cuts and joins runs of datagrams.
+    offload: bool,
+    /// Whether readers spin.
+    spin: bool,
+}
+
+impl Shape {
+    fn of(peer: Peer) -> Self {
+        let offload = peer == Peer::BareGso;
+        let datagram_len = if offload { SEGMENT_LEN } else { LARGEST_LEN };
+        Self { datagram_len, offload, spin: peer == Peer::BareSpin }
+    }
+
+    /// Bytes of a message in each of its fragments but the last.
+    fn fragment_len(self) -> usize {
+        self.datagram_len - HEADER_LEN
+    }
+}
+
+/// Sends to where eCAL does.
+fn sending_socket(setup: &Setup, port: u16) -> Outcome<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let to = if setup.interface.is_some() {
+        socket.set_multicast_ttl_v4(3)?;
+        Ipv4Addr::new(239, 0, 0, 1)
+    } else {
+        socket.set_broadcast(true)?;
+        Ipv4Addr::new(127, 255, 255, 255)
+    };
+    socket.connect(SocketAddrV4::new(to, port))?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUF, 5_242_880)?;
+    Ok(socket)
+}
+
+fn receiving_socket(setup: &Setup, port: u16) -> Outcome<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    if let Some(interface) = setup.interface {
+        socket.join_multicast_v4(&Ipv4Addr::new(239, 0, 0, 1), &interface)?;
+    }
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER.try_into()?)?;
+    if Shape::of(setup.peer).offload {
+        set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
+    }
+    Ok(socket)
+}
+
+fn set_option(socket: &UdpSocket, level: i32, name: i32, value: i32) -> Outcome<()> {
+    let len = size_of::<i32>().try_into()?;
+    // SAFETY: `value` is read, and is as long as `len` says.
+    let status = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().into()) }
+}
+
+/// Counts messages on a thread, until the process ends.
+pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<impl Any> {
+    let [tally] = tallies else { return Err("bare sockets have one subscriber".into()) };
+    let shape = Shape::of(setup.peer);
+    let mut reader = Reader::new(receiving_socket(setup, PORT)?, shape);
+    let mut assembler = Assembler::new(shape);
+    let (tally, len) = (tally.clone(), setup.size);
+    Ok(thread::spawn(move || {
+        loop {
+            let read = reader.read(&mut |datagram| {
+                if let Some(payload) = assembler.accept(datagram) {
+                    tally.take(payload, len);
+                }
+            });
+            if let Err(error) = read {
+                eprintln!("receiving fails: {error}");
+                return;
+            }
+        }
+    }))
+}
+
+/// A sender and a reader that waits for one message at a time.
+pub(super) struct Line {
+    sender: Sender,
+    reader: Reader,
+    assembler: Assembler,
+}
+
+impl Line {
+    /// The two sides differ in `first`, and so in their ports.
+    pub(super) fn new(setup: &Setup, first: bool) -> Outcome<Self> {
+        let shape = Shape::of(setup.peer);
+        let (out, into) = if first { (PORT, PORT + 1) } else { (PORT + 1, PORT) };
+        let reader = Reader::new(receiving_socket(setup, into)?, shape);
+        Ok(Self { sender: Sender::to_port(setup, out)?, reader, assembler: Assembler::new(shape) })
+    }
+
+    /// Hands the next message to `look`, whose turn it is as soon as the message is complete.
+    fn next(&mut self, mut look: impl FnMut(&mut Sender, &[u8])) -> Outcome<bool> {
+        let Self { sender, reader, assembler } = self;
+        let mut seen = false;
+        while !seen {
+            let some = reader.read(&mut |datagram| {
+                if let Some(payload) = assembler.accept(datagram) {
+                    look(sender, payload);
+                    seen = true;
+                }
+            })?;
+            if !some {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl super::Line for Line {
+    fn send(&mut self, message: &[u8]) -> Outcome<()> {
+        Ok(self.sender.send_message(message)?)
+    }
+
+    fn receive(&mut self, look: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        self.next(|_, payload| look(payload))
+    }
+
+    fn echo(&mut self) -> Outcome<()> {
+        let mut outcome = Ok(());
+        self.next(|sender, payload| outcome = sender.send_message(payload))?;
+        Ok(outcome?)
+    }
+}
