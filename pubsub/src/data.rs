@@ -1,5 +1,6 @@
 //! Payload: from datagrams to the subscribers of this node.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,9 +11,10 @@ use ferrocal_proto::{EntityId, Message, PayloadSample};
 use ferrocal_transport::{Datagram, ReceiveHalf};
 use tokio::time::MissedTickBehavior;
 
-use crate::inbox::Arrived;
+use crate::inbox::{Arrived, Taken};
 use crate::intake::{Failing, Intake};
 use crate::node::Shared;
+use crate::topics::Reader;
 use crate::worker::Stop;
 
 /// How often incomplete messages are looked through for expired ones.
@@ -28,6 +30,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
         }
     }
     let mut intake = Intake::new(shared.config.limits.reassembly, shared.start);
+    let mut dispatch = Dispatch::default();
     let mut failing = Failing::default();
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,7 +38,10 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
         tokio::select! {
             _ = &mut stop => break,
             _ = expire.tick() => intake.expire(Instant::now()),
-            result = poll_fn(|cx| half.poll_recv(cx, &mut |datagram| receive(&shared, &mut intake, datagram))) => {
+            result = poll_fn(|cx| {
+                half.poll_recv(cx, &mut |datagram| dispatch.receive(&shared, &mut intake, datagram))
+            }) => {
+                dispatch.deliver(&shared);
                 if !failing.after_batch(result).await {
                     shared.topics.end();
                     // Nothing follows: only the end of the node is left to wait for.
@@ -48,31 +54,94 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
     }
 }
 
-fn receive(shared: &Shared, intake: &mut Intake, datagram: Datagram<'_>) {
-    let now = datagram.received;
-    intake.each_message(datagram, |message| {
-        let sample = PayloadSample::decode(message.as_slice())?;
-        let Some(readers) = shared.topics.readers(sample.topic_name) else {
-            // Topics may share a group, so this is nobody's fault.
-            shared.unsubscribed.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
-        };
-        let arrived = Arrived {
-            payload: payload(&message, sample.payload),
-            clock: sample.clock,
-            time_us: sample.time_us,
-            publisher_id: EntityId::from_wire(sample.topic_id),
-        };
-        let len = i32::try_from(sample.payload.len()).unwrap_or(i32::MAX);
-        for reader in &*readers {
-            if let Some(lost) = reader.inbox.push(now, arrived.clone()) {
-                reader.entity.messages.fetch_add(1, Ordering::Relaxed);
-                reader.entity.lost.fetch_add(lost, Ordering::Relaxed);
-                reader.entity.last_len.store(len, Ordering::Relaxed);
+/// Takes what a batch brought to the subscribers, each of which is locked once for all of it.
+#[derive(Default)]
+struct Dispatch {
+    /// The topics that messages came for, with their subscribers as of `version`.
+    topics: Vec<Topic>,
+    by_name: HashMap<Arc<str>, usize>,
+    version: u64,
+    /// The topics that have messages waiting.
+    touched: Vec<usize>,
+}
+
+struct Topic {
+    name: Arc<str>,
+    readers: Arc<[Arc<Reader>]>,
+    waiting: Vec<Arrived>,
+}
+
+impl Dispatch {
+    fn receive(&mut self, shared: &Shared, intake: &mut Intake, datagram: Datagram<'_>) {
+        intake.each_message(datagram, |message| {
+            let sample = PayloadSample::decode(message.as_slice())?;
+            let Some(index) = self.index(shared, sample.topic_name) else {
+                // Topics may share a group, so this is nobody's fault.
+                shared.unsubscribed.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            };
+            let waiting = &mut self.topics[index].waiting;
+            if waiting.is_empty() {
+                self.touched.push(index);
             }
+            waiting.push(Arrived {
+                payload: payload(&message, sample.payload),
+                clock: sample.clock,
+                time_us: sample.time_us,
+                publisher_id: EntityId::from_wire(sample.topic_id),
+            });
+            Ok(())
+        });
+    }
+
+    fn index(&mut self, shared: &Shared, name: &str) -> Option<usize> {
+        // Messages of one topic often follow each other.
+        let latest = self.touched.last().copied().filter(|&index| *self.topics[index].name == *name);
+        if let Some(index) = latest.or_else(|| self.by_name.get(name).copied()) {
+            return Some(index);
         }
-        Ok(())
-    });
+        let readers = shared.topics.readers(name)?;
+        let (name, index) = (Arc::<str>::from(name), self.topics.len());
+        self.by_name.insert(name.clone(), index);
+        self.topics.push(Topic { name, readers, waiting: Vec::new() });
+        Some(index)
+    }
+
+    fn deliver(&mut self, shared: &Shared) {
+        let now = Instant::now();
+        for index in self.touched.drain(..) {
+            self.topics[index].deliver(now);
+        }
+        let version = shared.topics.readers_version();
+        if version != self.version {
+            self.topics.clear();
+            self.by_name.clear();
+            self.version = version;
+        }
+    }
+}
+
+impl Topic {
+    fn deliver(&mut self, now: Instant) {
+        let len = self.waiting.last().map_or(0, |message| message.payload.len());
+        let len = i32::try_from(len).unwrap_or(i32::MAX);
+        let Some((last, others)) = self.readers.split_last() else { return };
+        for reader in others {
+            reader.push(now, len, self.waiting.iter().cloned());
+        }
+        last.push(now, len, self.waiting.drain(..));
+    }
+}
+
+impl Reader {
+    fn push(&self, now: Instant, last_len: i32, messages: impl Iterator<Item = Arrived>) {
+        let Taken { count, lost } = self.inbox.push(now, messages);
+        if count > 0 {
+            self.entity.messages.fetch_add(count, Ordering::Relaxed);
+            self.entity.lost.fetch_add(lost, Ordering::Relaxed);
+            self.entity.last_len.store(last_len, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The payload as bytes of its own: those of a reassembled message are shared, those of a datagram copied.

@@ -1,6 +1,7 @@
 //! What waits for a subscriber: the newest messages, in the order of their publishers' clocks.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -33,6 +34,17 @@ pub(crate) struct Inbox {
     max_publishers: usize,
     state: Mutex<State>,
     arrived: Condvar,
+    /// Whether nobody wants messages any more.
+    abandoned: AtomicBool,
+}
+
+/// What became of messages that arrived together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Taken {
+    /// Messages that were taken in.
+    pub(crate) count: i64,
+    /// Messages that the clocks show to be lost before them.
+    pub(crate) lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +53,8 @@ struct State {
     queue: VecDeque<Arrived>,
     queued_bytes: usize,
     discarded: Discarded,
+    /// Threads that wait for a message.
+    waiting: usize,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -54,32 +68,51 @@ struct LastMessage {
 impl Inbox {
     pub(crate) fn new(config: SubscriberConfig, max_publishers: usize) -> Self {
         let config = SubscriberConfig { queue_len: config.queue_len.max(1), ..config };
-        Self { config, max_publishers, state: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            config,
+            max_publishers,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            abandoned: AtomicBool::new(false),
+        }
     }
 
-    /// Takes a message in, unless its clock says that it is a repetition or too late. Returns how many messages the
-    /// clock shows to be lost before it, or `None` if it was not taken.
-    pub(crate) fn push(&self, now: Instant, message: Arrived) -> Option<u64> {
+    /// Takes messages in, but for those whose clock says that they are repetitions or too late.
+    pub(crate) fn push(&self, now: Instant, messages: impl IntoIterator<Item = Arrived>) -> Taken {
+        let mut taken = Taken::default();
         let mut state = lock(&self.state);
         if state.closed {
-            return None;
+            return taken;
         }
-        let lost = state.check_clock(now, &message, self.config.drop_out_of_order, self.max_publishers)?;
-        state.queued_bytes += message.payload.len();
-        state.queue.push_back(message);
-        while state.queue.len() > self.config.queue_len
-            || (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1)
-        {
-            state.pop();
-            state.discarded.queue_full += 1;
+        for message in messages {
+            let checked =
+                state.check_clock(now, &message, self.config.drop_out_of_order, self.max_publishers);
+            let Some(lost) = checked else { continue };
+            taken.count += 1;
+            taken.lost += lost;
+            state.queued_bytes += message.payload.len();
+            state.queue.push_back(message);
+            while state.queue.len() > self.config.queue_len
+                || (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1)
+            {
+                state.pop();
+                state.discarded.queue_full += 1;
+            }
         }
-        let waker = state.waker.take();
+        if taken.count == 0 {
+            return taken;
+        }
+        let (waiting, waker) = (state.waiting, state.waker.take());
         drop(state);
-        self.arrived.notify_one();
+        match (waiting, taken.count) {
+            (0, _) => {}
+            (_, 1) => self.arrived.notify_one(),
+            _ => self.arrived.notify_all(),
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
-        Some(lost)
+        taken
     }
 
     pub(crate) fn try_pop(&self) -> Option<Arrived> {
@@ -93,17 +126,53 @@ impl Inbox {
             match state.pop() {
                 Some(message) => return Ok(message),
                 None if state.closed => return Err(RecvError),
-                None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => state = self.wait(state),
             }
         }
     }
 
+    /// Waits for messages and moves some of them behind those in `into`, to take the lock less often.
+    pub(crate) fn pop_some(&self, into: &mut VecDeque<Arrived>) -> Result<(), RecvError> {
+        /// What was moved does not count as waiting any more, so this is few.
+        const SOME: usize = 16;
+        const SOME_BYTES: usize = 64 * 1024;
+        let mut state = lock(&self.state);
+        while state.queue.is_empty() {
+            if state.closed {
+                return Err(RecvError);
+            }
+            state = self.wait(state);
+        }
+        let mut bytes = 0;
+        while into.len() < SOME
+            && bytes < SOME_BYTES
+            && let Some(message) = state.pop()
+        {
+            bytes += message.payload.len();
+            into.push_back(message);
+        }
+        Ok(())
+    }
+
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let mut state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
     /// Waits for a message for some time.
     pub(crate) fn pop_timeout(&self, timeout: Duration) -> Result<Arrived, RecvTimeoutError> {
-        let (mut state, _) = self
-            .arrived
-            .wait_timeout_while(lock(&self.state), timeout, |state| state.queue.is_empty() && !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
+        if state.queue.is_empty() {
+            state.waiting += 1;
+            state = self
+                .arrived
+                .wait_timeout_while(state, timeout, |state| state.queue.is_empty() && !state.closed)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            state.waiting -= 1;
+        }
         match state.pop() {
             Some(message) => Ok(message),
             None if state.closed => Err(RecvError.into()),
@@ -131,10 +200,15 @@ impl Inbox {
 
     /// Drops what waits, and takes no more messages.
     pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
         let mut state = lock(&self.state);
         state.queue.clear();
         state.queued_bytes = 0;
         self.end(state);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
     }
 
     fn end(&self, mut state: MutexGuard<'_, State>) {
@@ -213,6 +287,12 @@ mod tests {
         Inbox::new(config, 2)
     }
 
+    /// How many messages were lost before this one, if it was taken.
+    fn push(inbox: &Inbox, now: Instant, message: Arrived) -> Option<u64> {
+        let Taken { count, lost } = inbox.push(now, [message]);
+        (count == 1).then_some(lost)
+    }
+
     fn clocks(inbox: &Inbox) -> Vec<i64> {
         std::iter::from_fn(|| inbox.try_pop()).map(|message| message.clock).collect()
     }
@@ -221,9 +301,9 @@ mod tests {
     fn repeated_and_late_messages_are_dropped_and_gaps_counted() {
         let inbox = inbox(SubscriberConfig::default());
         let now = Instant::now();
-        let lost: Vec<_> = [5, 6, 6, 9, 8, 10].map(|clock| inbox.push(now, message(1, clock, 1))).into();
+        let lost: Vec<_> = [5, 6, 6, 9, 8, 10].map(|clock| push(&inbox, now, message(1, clock, 1))).into();
         assert_eq!(lost, [Some(0), Some(0), None, Some(2), None, Some(0)]);
-        assert_eq!(inbox.push(now, message(2, 6, 1)), Some(0), "another publisher has a clock of its own");
+        assert_eq!(push(&inbox, now, message(2, 6, 1)), Some(0), "another publisher has a clock of its own");
         assert_eq!(clocks(&inbox), [5, 6, 9, 10, 6]);
         assert_eq!(inbox.discarded(), Discarded { duplicate: 1, out_of_order: 1, queue_full: 0 });
     }
@@ -232,7 +312,7 @@ mod tests {
     fn late_messages_are_kept_if_wanted() {
         let inbox = inbox(SubscriberConfig { drop_out_of_order: false, ..Default::default() });
         for clock in [5, 4, 6, 6] {
-            inbox.push(Instant::now(), message(1, clock, 1));
+            push(&inbox, Instant::now(), message(1, clock, 1));
         }
         assert_eq!(clocks(&inbox), [5, 4, 6]);
     }
@@ -241,7 +321,7 @@ mod tests {
     fn clocks_from_the_network_cannot_overflow() {
         let inbox = inbox(SubscriberConfig::default());
         let lost =
-            [i64::MIN, i64::MAX, i64::MIN].map(|clock| inbox.push(Instant::now(), message(1, clock, 1)));
+            [i64::MIN, i64::MAX, i64::MIN].map(|clock| push(&inbox, Instant::now(), message(1, clock, 1)));
         assert_eq!(lost, [Some(0), Some(i64::MAX as u64 - 1), None]);
     }
 
@@ -249,11 +329,11 @@ mod tests {
     fn the_newest_messages_are_kept() {
         let inbox = inbox(SubscriberConfig { queue_len: 3, queue_bytes: 100, ..Default::default() });
         for clock in 1..=5 {
-            inbox.push(Instant::now(), message(1, clock, 10));
+            push(&inbox, Instant::now(), message(1, clock, 10));
         }
         assert_eq!(clocks(&inbox), [3, 4, 5]);
         for (clock, len) in [(6, 60), (7, 60), (8, 1000)] {
-            inbox.push(Instant::now(), message(1, clock, len));
+            push(&inbox, Instant::now(), message(1, clock, len));
         }
         assert_eq!(clocks(&inbox), [8], "one message may be longer than the limit");
         assert_eq!(inbox.discarded().queue_full, 4);
@@ -264,12 +344,12 @@ mod tests {
         let inbox = inbox(SubscriberConfig::default());
         let start = Instant::now();
         for publisher in 1..=3 {
-            inbox.push(start + Duration::from_secs(publisher), message(publisher, 7, 1));
+            push(&inbox, start + Duration::from_secs(publisher), message(publisher, 7, 1));
         }
-        assert_eq!(inbox.push(start, message(3, 7, 1)), None, "the third is remembered");
-        assert_eq!(inbox.push(start, message(1, 7, 1)), Some(0), "the first made room for it");
+        assert_eq!(push(&inbox, start, message(3, 7, 1)), None, "the third is remembered");
+        assert_eq!(push(&inbox, start, message(1, 7, 1)), Some(0), "the first made room for it");
         inbox.forget_publisher(EntityId::from_wire("3"));
-        assert_eq!(inbox.push(start, message(3, 7, 1)), Some(0));
+        assert_eq!(push(&inbox, start, message(3, 7, 1)), Some(0));
     }
 
     #[test]
@@ -280,6 +360,6 @@ mod tests {
             inbox.close();
             assert!(matches!(waiting.join(), Ok(Err(RecvError))));
         });
-        assert_eq!(inbox.push(Instant::now(), message(1, 1, 1)), None);
+        assert_eq!(push(&inbox, Instant::now(), message(1, 1, 1)), None);
     }
 }

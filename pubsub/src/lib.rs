@@ -28,6 +28,8 @@ mod identity;
 mod inbox;
 mod intake;
 mod node;
+mod outgoing;
+mod pacing;
 mod payload;
 mod publisher;
 mod subscriber;
@@ -47,7 +49,10 @@ pub use ferrocal_transport::{
 /// The protobuf library whose messages [`ProtobufMessage`] takes.
 pub use prost;
 
-pub use config::{Config, ConfigError, LimitsConfig, Reach, RegistrationConfig, SubscriberConfig, UdpConfig};
+pub use config::{
+    Config, ConfigError, Fragmentation, LimitsConfig, PublisherConfig, Reach, RegistrationConfig,
+    SubscriberConfig, UdpConfig,
+};
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use node::{Node, Status};
 pub use payload::{Payload, ProtobufMessage};

@@ -6,12 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ferrocal_proto::{
-    Datagram as Fragment, DropCounts, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN, Registration,
-};
+use ferrocal_proto::{DropCounts, Registration};
 use ferrocal_transport::{
-    Backend, Membership, MembershipError, ReceiveDrops, Selected, SelectionReason, SendError, SendHalf,
-    SendLimits, Transmit, Transport,
+    Backend, Membership, MembershipError, ReceiveDrops, Selected, SelectionReason, SendHalf, Transport,
 };
 use tokio::sync::Notify;
 
@@ -19,11 +16,13 @@ use crate::entity::{Entity, Role};
 use crate::identity::Identity;
 use crate::inbox::Inbox;
 use crate::intake::Drops;
+use crate::outgoing::Way;
+use crate::pacing::Pacer;
 use crate::topics::{Reader, Topics};
 use crate::worker::Worker;
 use crate::{
-    Config, CreateError, Message, NodeError, Payload, Publisher, Subscriber, SubscriberConfig, Subscription,
-    TopicNameError, control, data, lock,
+    Config, CreateError, Message, NodeError, Payload, Publisher, PublisherConfig, Subscriber,
+    SubscriberConfig, Subscription, TopicNameError, control, data, lock,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -111,6 +110,7 @@ impl Node {
             unsubscribed: AtomicU64::new(0),
             send_failing: AtomicBool::new(false),
             replaying: transport.backend() == Backend::File,
+            pacer: config.max_bytes_per_second.map(Pacer::new),
             config,
         });
         let open_half = |port: u16| {
@@ -149,10 +149,22 @@ impl Node {
     /// # Errors
     /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes.
     pub fn publisher<T: Payload + ?Sized>(&self, topic: &str) -> Result<Publisher<T>, CreateError> {
+        self.publisher_with(topic, self.inner.shared.config.publisher)
+    }
+
+    /// Creates a publisher of a topic with settings of its own.
+    ///
+    /// # Errors
+    /// As [`publisher`](Self::publisher).
+    pub fn publisher_with<T: Payload + ?Sized>(
+        &self,
+        topic: &str,
+        config: PublisherConfig,
+    ) -> Result<Publisher<T>, CreateError> {
         let entity = self.inner.new_entity::<T>(Role::Publisher, topic)?;
         self.inner.shared.topics.add_publisher(entity.clone());
         self.inner.shared.announcements.add(entity.clone());
-        Ok(Publisher::new(self.inner.clone(), entity))
+        Ok(Publisher::new(self.inner.clone(), entity, config))
     }
 
     /// Creates a subscriber of a topic, which hands out messages by blocking calls or as a stream.
@@ -281,6 +293,7 @@ pub(crate) struct Shared {
     pub(crate) unsubscribed: AtomicU64,
     send_failing: AtomicBool,
     pub(crate) replaying: bool,
+    pub(crate) pacer: Option<Pacer>,
 }
 
 #[derive(Debug, Default)]
@@ -289,58 +302,11 @@ pub(crate) struct NodeDrops {
     pub(crate) payload: Mutex<Drops>,
 }
 
-/// A header and a byte: what a transport of the program's own can send at the least.
-const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
-
-/// Datagrams handed to the transport in one call.
-const SEND_BATCH: usize = 64;
-
 impl Shared {
-    /// Sends a message, in as many datagrams as it takes. The message is the two parts behind each other.
-    ///
-    /// With `runs`, these are as short as to be sent in runs, where the transport can do that.
-    pub(crate) fn send(
-        &self,
-        destination: SocketAddrV4,
-        message: [&[u8]; 2],
-        runs: bool,
-    ) -> Result<(), SendError> {
-        let SendLimits { max_datagram_len, segment_len } = self.sender.limits();
-        let max_datagram_len = segment_len
-            .filter(|_| runs)
-            .unwrap_or(max_datagram_len)
-            .clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
-        let Ok(mut datagrams) = Fragments::new(fastrand::i32(..), message, max_datagram_len) else {
-            unreachable!("callers bound the length of messages")
-        };
-        if datagrams.len() == 1
-            && let Some(Fragment { header, parts: [first, second] }) = datagrams.next()
-        {
-            return self.sender.send(&[Transmit { destination, parts: [&header, first, second] }]);
-        }
-        loop {
-            let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
-            let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
-            let mut count = 0;
-            for ((header, body), datagram) in headers.iter_mut().zip(&mut bodies).zip(&mut datagrams) {
-                (*header, *body) = (datagram.header, datagram.parts);
-                count += 1;
-            }
-            if count == 0 {
-                return Ok(());
-            }
-            let batch: [Transmit<'_>; SEND_BATCH] = std::array::from_fn(|index| Transmit {
-                destination,
-                parts: [&headers[index], bodies[index][0], bodies[index][1]],
-            });
-            self.sender.send(&batch[..count])?;
-        }
-    }
-
     /// Sends a registration. It is repeated anyway, so a failure is only told.
     pub(crate) fn send_registration(&self, registration: &Registration) {
         let destination = SocketAddrV4::new(self.config.reach().group, self.config.registration_port());
-        match self.send(destination, [&registration.encode(), &[]], false) {
+        match self.send(destination, [&registration.encode(), &[]], Way::default()) {
             Ok(()) => self.send_failing.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.send_failing.swap(true, Ordering::Relaxed) {

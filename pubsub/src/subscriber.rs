@@ -130,7 +130,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         }
     }
 
-    fn decode(&self, Arrived { payload, clock, time_us, publisher_id }: Arrived) -> Option<Message<T>> {
+    pub(crate) fn decode(
+        &self,
+        Arrived { payload, clock, time_us, publisher_id }: Arrived,
+    ) -> Option<Message<T>> {
         match T::decode(payload) {
             Ok(payload) => {
                 let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
@@ -169,6 +172,7 @@ impl<T: Payload + ?Sized> futures_core::Stream for Subscriber<T> {
 impl<T: Payload + ?Sized> Drop for Subscriber<T> {
     fn drop(&mut self) {
         self.node.remove(&self.reader.entity);
+        self.reader.inbox.abandon();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Calls a function with the messages of a topic.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,8 +31,17 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
             .spawn({
                 let subscriber = subscriber.clone();
                 move || {
-                    while let Ok(message) = subscriber.recv() {
-                        callback(message);
+                    let inbox = &subscriber.reader.inbox;
+                    let mut arrived = VecDeque::new();
+                    while inbox.pop_some(&mut arrived).is_ok() {
+                        while let Some(message) = arrived.pop_front() {
+                            if inbox.is_abandoned() {
+                                return;
+                            }
+                            if let Some(message) = subscriber.decode(message) {
+                                callback(message);
+                            }
+                        }
                     }
                 }
             })

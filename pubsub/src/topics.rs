@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -80,6 +80,8 @@ pub(crate) struct Topics {
     peers: DashMap<PeerKey, Peer, RandomState>,
     processes: DashMap<ProcessKey, Process, RandomState>,
     max_peers: usize,
+    /// Grows whenever a local subscriber comes or goes.
+    readers_version: AtomicU64,
     /// Whether no message will come any more.
     ended: AtomicBool,
     /// Told when there is a local subscriber.
@@ -100,6 +102,7 @@ impl Topics {
             peers: DashMap::default(),
             processes: DashMap::default(),
             max_peers,
+            readers_version: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             first_reader: Notify::new(),
         }
@@ -120,6 +123,7 @@ impl Topics {
             topic.readers.iter().for_each(|reader| reader.inbox.close());
         }
         drop(topic);
+        self.readers_version.fetch_add(1, Ordering::Release);
         self.first_reader.notify_one();
     }
 
@@ -131,6 +135,7 @@ impl Topics {
             Role::Subscriber => {
                 topic.readers =
                     topic.readers.iter().filter(|reader| reader.entity.id != entity.id).cloned().collect();
+                self.readers_version.fetch_add(1, Ordering::Release);
             }
         }
         if topic.is_unused() {
@@ -142,6 +147,11 @@ impl Topics {
     pub(crate) fn readers(&self, topic: &str) -> Option<Arc<[Arc<Reader>]>> {
         let topic = self.topics.get(topic)?;
         (!topic.readers.is_empty()).then(|| topic.readers.clone())
+    }
+
+    /// Changes when [`readers`](Self::readers) may answer otherwise.
+    pub(crate) fn readers_version(&self) -> u64 {
+        self.readers_version.load(Ordering::Acquire)
     }
 
     /// Tells all local subscribers that no message will come any more.

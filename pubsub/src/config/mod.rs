@@ -3,6 +3,7 @@
 mod load;
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +34,11 @@ pub struct Config {
     pub udp: UdpConfig,
     /// How nodes find each other (`registration`).
     pub registration: RegistrationConfig,
+    /// What publishers do unless they are told otherwise. Not in eCAL.
+    pub publisher: PublisherConfig,
+    /// The most bytes that the node's publishers and registrations send in a second, headers of UDP and IP aside.
+    /// Default: `None`, no limit. Not in eCAL.
+    pub max_bytes_per_second: Option<NonZeroU64>,
     /// What subscribers do unless they are told otherwise (`subscriber`).
     pub subscriber: SubscriberConfig,
     /// Bounds on what the network can make a node keep.
@@ -96,6 +102,30 @@ pub struct RegistrationConfig {
     pub local_port: u16,
     /// Port of registration in network mode (`network.udp.port`). Default: 14000.
     pub network_port: u16,
+}
+
+/// How a publisher sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PublisherConfig {
+    /// How long messages are cut. Default: [`Fragmentation::Auto`].
+    pub fragmentation: Fragmentation,
+    /// The most bytes to send in a second, headers of UDP and IP aside. The datagrams of a long message are spread over
+    /// the time that it takes, so that neither a slow reader nor a switch is flooded. Default: `None`, no limit.
+    pub max_bytes_per_second: Option<NonZeroU64>,
+}
+
+/// The datagrams that a long message is cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fragmentation {
+    /// As [`Mtu`](Self::Mtu) when all matched subscribers are ferrocal's on Linux, which take a run of datagrams in one
+    /// piece; as [`Large`](Self::Large) otherwise, for whom each datagram costs the same.
+    #[default]
+    Auto,
+    /// As long as UDP allows (65507 bytes), as eCAL does; the system cuts them further as the network requires.
+    Large,
+    /// As long as the interface's MTU allows, sent in runs (UDP segmentation offload). As [`Large`](Self::Large) where
+    /// the system has no such runs.
+    Mtu,
 }
 
 /// What a subscriber keeps and what it drops.

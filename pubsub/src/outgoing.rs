@@ -1,0 +1,147 @@
+//! From messages to datagrams that are sent.
+
+use std::net::SocketAddrV4;
+
+use ferrocal_proto::{Datagram, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
+use ferrocal_transport::{SendError, SendLimits, Transmit};
+
+use crate::node::Shared;
+use crate::pacing::Pacer;
+
+/// A header and a byte: what a transport of the program's own can send at the least.
+const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
+
+/// Datagrams handed to the transport in one call.
+const SEND_BATCH: usize = 64;
+
+/// Bytes sent at once when there is a limit on how fast that may be.
+const PACED_BYTES: usize = 64 * 1024;
+
+/// How a message is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way<'a> {
+    /// In datagrams so short that they are sent in runs, where the transport can do that.
+    pub(crate) runs: bool,
+    /// The publisher's limit.
+    pub(crate) pacer: Option<&'a Pacer>,
+}
+
+impl Shared {
+    /// Sends a message, in as many datagrams as it takes. The message is the two parts behind each other.
+    pub(crate) fn send(
+        &self,
+        destination: SocketAddrV4,
+        message: [&[u8]; 2],
+        way: Way<'_>,
+    ) -> Result<(), SendError> {
+        self.send_datagrams(destination, self.cut(message, way), way)
+    }
+
+    /// Cuts a message into datagrams.
+    pub(crate) fn cut<'m>(&self, message: [&'m [u8]; 2], way: Way<'_>) -> Fragments<'m> {
+        let SendLimits { max_datagram_len, segment_len } = self.sender.limits();
+        let max_datagram_len = segment_len
+            .filter(|_| way.runs)
+            .unwrap_or(max_datagram_len)
+            .clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
+        let Ok(datagrams) = Fragments::new(fastrand::i32(..), message, max_datagram_len) else {
+            unreachable!("callers bound the length of messages")
+        };
+        datagrams
+    }
+
+    pub(crate) fn send_datagrams<'m>(
+        &self,
+        destination: SocketAddrV4,
+        mut datagrams: impl ExactSizeIterator<Item = Datagram<'m>>,
+        way: Way<'_>,
+    ) -> Result<(), SendError> {
+        if datagrams.len() == 1
+            && let Some(Datagram { header, parts: [first, second] }) = datagrams.next()
+        {
+            return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way);
+        }
+        loop {
+            let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
+            let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
+            let mut count = 0;
+            for ((header, body), datagram) in headers.iter_mut().zip(&mut bodies).zip(&mut datagrams) {
+                (*header, *body) = (datagram.header, datagram.parts);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            let batch: [Transmit<'_>; SEND_BATCH] = std::array::from_fn(|index| Transmit {
+                destination,
+                parts: [&headers[index], bodies[index][0], bodies[index][1]],
+            });
+            self.hand_over(&batch[..count], way)?;
+        }
+    }
+
+    fn hand_over(&self, mut batch: &[Transmit<'_>], way: Way<'_>) -> Result<(), SendError> {
+        if self.pacer.is_none() && way.pacer.is_none() {
+            return self.sender.send(batch);
+        }
+        while !batch.is_empty() {
+            let mut len = 0;
+            let fits = |datagram: &&Transmit<'_>| {
+                len += datagram.len();
+                len <= PACED_BYTES
+            };
+            let now;
+            (now, batch) = batch.split_at(batch.iter().take_while(fits).count().max(1));
+            let len = now.iter().map(Transmit::len).sum();
+            for pacer in self.pacer.iter().chain(way.pacer) {
+                pacer.wait(len);
+            }
+            self.sender.send(now)?;
+        }
+        Ok(())
+    }
+}
+
+/// Datagrams that are to be sent together, each of them a message.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// They stand behind each other.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// So that few small messages do not wait for many large ones.
+    const FULL_BYTES: usize = 64 * 1024;
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.ends.len() == SEND_BATCH || self.bytes.len() >= Self::FULL_BYTES
+    }
+
+    pub(crate) fn push(&mut self, datagram: &Datagram<'_>) {
+        self.bytes.extend_from_slice(&datagram.header);
+        for part in datagram.parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Sends what is in it and empties it.
+    pub(crate) fn send(
+        &mut self,
+        shared: &Shared,
+        destination: SocketAddrV4,
+        way: Way<'_>,
+    ) -> Result<(), SendError> {
+        let mut batch = [Transmit { destination, parts: [&[]; 3] }; SEND_BATCH];
+        let mut start = 0;
+        for (transmit, &end) in batch.iter_mut().zip(&self.ends) {
+            transmit.parts[0] = &self.bytes[start..end];
+            start = end;
+        }
+        let result = shared.hand_over(&batch[..self.ends.len()], way);
+        self.bytes.clear();
+        self.ends.clear();
+        result
+    }
+}

@@ -1,0 +1,61 @@
+//! Limits on how fast is sent.
+
+use std::num::NonZeroU64;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::lock;
+
+/// What may be ahead of the limit, as a thread cannot sleep for less.
+const SLACK: Duration = Duration::from_micros(200);
+
+/// Spreads what is sent over time.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    bytes_per_second: u64,
+    /// When all that was let through is sent, at the rate of the limit.
+    free: Mutex<Instant>,
+}
+
+impl Pacer {
+    pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
+        Self { bytes_per_second: bytes_per_second.get(), free: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until `len` bytes may be sent.
+    pub(crate) fn wait(&self, len: usize) {
+        thread::sleep(self.reserve(Instant::now(), len));
+    }
+
+    /// Sets time aside to send `len` bytes; tells how long to wait before.
+    fn reserve(&self, now: Instant, len: usize) -> Duration {
+        let takes = Duration::from_nanos(
+            u64::try_from(len as u128 * 1_000_000_000 / u128::from(self.bytes_per_second))
+                .unwrap_or(u64::MAX),
+        );
+        let mut free = lock(&self.free);
+        let start = (*free).max(now.checked_sub(SLACK).unwrap_or(now));
+        *free = start + takes;
+        start.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_with_what_is_sent_and_end_with_time() {
+        let pacer = Pacer::new(NonZeroU64::new(1_000_000).unwrap());
+        let start = Instant::now() + Duration::from_secs(1);
+        let after = |waits: u64| Duration::from_micros(waits);
+        assert_eq!(pacer.reserve(start, 1000), Duration::ZERO);
+        // One of the thousand microseconds is slack for each of two hundred.
+        assert_eq!(pacer.reserve(start, 1000), after(800));
+        assert_eq!(pacer.reserve(start, 0), after(1800));
+        assert_eq!(pacer.reserve(start + after(1800), 500), Duration::ZERO);
+        assert_eq!(pacer.reserve(start + after(5000), 1000), Duration::ZERO, "what was not used is lost");
+        assert_eq!(pacer.reserve(start + after(5000), 1000), after(800));
+    }
+}
