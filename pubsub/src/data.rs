@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
     }
     let mut intake = Intake::new(shared.config.limits.reassembly, shared.start);
     let mut dispatch = Dispatch::default();
+    let mut busy = BusyPoll { span: shared.config.receive_thread.busy_poll, latest: Instant::now() };
     let mut failing = Failing::default();
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -39,7 +41,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
             _ = &mut stop => break,
             _ = expire.tick() => intake.expire(Instant::now()),
             result = poll_fn(|cx| {
-                half.poll_recv(cx, &mut |datagram| dispatch.receive(&shared, &mut intake, datagram))
+                let mut sink = |datagram: Datagram<'_>| dispatch.receive(&shared, &mut intake, datagram);
+                busy.after(half.poll_recv(cx, &mut sink), cx)
             }) => {
                 dispatch.deliver(&shared);
                 if !failing.after_batch(result).await {
@@ -51,6 +54,25 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
             }
         }
         intake.report(&shared.drops.payload, &*half);
+    }
+}
+
+/// Has a poll repeated that brought nothing, until that was so for the busy-polling time.
+struct BusyPoll {
+    span: Duration,
+    latest: Instant,
+}
+
+impl BusyPoll {
+    fn after<T>(&mut self, polled: Poll<T>, cx: &Context<'_>) -> Poll<T> {
+        if !self.span.is_zero() {
+            if polled.is_ready() {
+                self.latest = Instant::now();
+            } else if self.latest.elapsed() < self.span {
+                cx.waker().wake_by_ref();
+            }
+        }
+        polled
     }
 }
 

@@ -1,9 +1,11 @@
 //! What waits for a subscriber: the newest messages, in the order of their publishers' clocks.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -53,10 +55,36 @@ struct State {
     queue: VecDeque<Arrived>,
     queued_bytes: usize,
     discarded: Discarded,
-    /// Threads that wait for a message.
+    delivery: Delivery,
+    /// Threads that wait for a message, or for the end of an inline delivery.
     waiting: usize,
     waker: Option<Waker>,
     closed: bool,
+}
+
+/// What becomes of the messages in the queue.
+#[derive(Default)]
+enum Delivery {
+    /// They wait to be taken.
+    #[default]
+    Queue,
+    /// They are handed to a function at once.
+    Inline(Inline),
+    /// They are being handed to it, by this thread.
+    Delivering(ThreadId),
+}
+
+/// Called by the thread that receives.
+pub(crate) type Inline = Box<dyn FnMut(Arrived) + Send>;
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "Queue",
+            Self::Inline(_) => "Inline",
+            Self::Delivering(_) => "Delivering",
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -92,14 +120,20 @@ impl Inbox {
             taken.lost += lost;
             state.queued_bytes += message.payload.len();
             state.queue.push_back(message);
-            while state.queue.len() > self.config.queue_len
-                || (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1)
+            // Who takes them at once is not slow, however many came together.
+            let bounded = !matches!(state.delivery, Delivery::Inline(_));
+            while bounded && state.queue.len() > self.config.queue_len
+                || bounded && (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1)
             {
                 state.pop();
                 state.discarded.queue_full += 1;
             }
         }
         if taken.count == 0 {
+            return taken;
+        }
+        if matches!(state.delivery, Delivery::Inline(_)) {
+            self.deliver(state);
             return taken;
         }
         let (waiting, waker) = (state.waiting, state.waker.take());
@@ -113,6 +147,57 @@ impl Inbox {
             waker.wake();
         }
         taken
+    }
+
+    /// Has messages handed to a function from now on, by the thread that pushes them.
+    pub(crate) fn deliver_inline(&self, inline: Inline) {
+        let mut state = lock(&self.state);
+        state.delivery = Delivery::Inline(inline);
+        self.deliver(state);
+    }
+
+    /// Empties the queue into the function, without holding the lock meanwhile.
+    fn deliver<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        let delivering = Delivery::Delivering(thread::current().id());
+        let mut inline = match std::mem::replace(&mut state.delivery, delivering) {
+            Delivery::Inline(inline) => inline,
+            other => return state.delivery = other,
+        };
+        let mut queue = VecDeque::new();
+        while !state.queue.is_empty() && !self.is_abandoned() {
+            std::mem::swap(&mut queue, &mut state.queue);
+            state.queued_bytes = 0;
+            drop(state);
+            // A panic has been reported by the panic hook; who receives for others too must not end by it.
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                while !self.is_abandoned()
+                    && let Some(message) = queue.pop_front()
+                {
+                    inline(message);
+                }
+            }));
+            if result.is_err() {
+                self.abandoned.store(true, Ordering::SeqCst);
+            }
+            queue.clear();
+            state = lock(&self.state);
+        }
+        if state.queue.is_empty() {
+            state.queue = queue;
+        }
+        let unused = if self.is_abandoned() {
+            state.closed = true;
+            state.delivery = Delivery::Queue;
+            Some(inline)
+        } else {
+            state.delivery = Delivery::Inline(inline);
+            None
+        };
+        if state.waiting > 0 {
+            self.arrived.notify_all();
+        }
+        drop(state);
+        drop(unused);
     }
 
     pub(crate) fn try_pop(&self) -> Option<Arrived> {
@@ -198,13 +283,24 @@ impl Inbox {
         self.end(lock(&self.state));
     }
 
-    /// Drops what waits, and takes no more messages.
+    /// Drops what waits, and takes no more messages. Waits for the end of an inline delivery, unless it is that which
+    /// calls.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
         let mut state = lock(&self.state);
-        state.queue.clear();
+        let here = thread::current().id();
+        while matches!(state.delivery, Delivery::Delivering(thread) if thread != here) {
+            state = self.wait(state);
+        }
+        let inline = match state.delivery {
+            Delivery::Inline(_) => Some(std::mem::take(&mut state.delivery)),
+            _ => None,
+        };
+        let queue = std::mem::take(&mut state.queue);
         state.queued_bytes = 0;
         self.end(state);
+        // What they own is the program's.
+        drop((inline, queue));
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
@@ -272,6 +368,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, mpsc};
+
     use super::*;
 
     fn message(publisher: u64, clock: i64, len: usize) -> Arrived {
@@ -350,6 +449,83 @@ mod tests {
         assert_eq!(push(&inbox, start, message(1, 7, 1)), Some(0), "the first made room for it");
         inbox.forget_publisher(EntityId::from_wire("3"));
         assert_eq!(push(&inbox, start, message(3, 7, 1)), Some(0));
+    }
+
+    #[test]
+    fn inline_delivery_takes_what_waited_and_what_comes() {
+        let inbox = inbox(SubscriberConfig { queue_len: 2, ..Default::default() });
+        let now = Instant::now();
+        inbox.push(now, [message(1, 1, 1)]);
+        let clocks = Arc::new(Mutex::new(Vec::new()));
+        inbox.deliver_inline(Box::new({
+            let clocks = clocks.clone();
+            move |message| lock(&clocks).push(message.clock)
+        }));
+        inbox.push(now, (2..=5).map(|clock| message(1, clock, 1)));
+        assert_eq!(*lock(&clocks), [1, 2, 3, 4, 5]);
+        inbox.abandon();
+        assert_eq!(inbox.push(now, [message(1, 6, 1)]), Taken::default());
+        assert_eq!(Arc::strong_count(&clocks), 1, "the function is dropped");
+    }
+
+    #[test]
+    fn abandoning_waits_for_an_inline_delivery_unless_it_is_its_own() {
+        let inbox = Arc::new(inbox(SubscriberConfig::default()));
+        let now = Instant::now();
+        let (entered, wait_entered) = mpsc::channel();
+        let (leave, wait_leave) = mpsc::channel();
+        let done = Arc::new(AtomicBool::new(false));
+        inbox.deliver_inline(Box::new({
+            let done = done.clone();
+            move |_| {
+                entered.send(()).unwrap();
+                wait_leave.recv().unwrap();
+                done.store(true, Ordering::SeqCst);
+            }
+        }));
+        thread::scope(|scope| {
+            scope.spawn(|| inbox.push(now, [message(1, 1, 1), message(1, 2, 1)]));
+            wait_entered.recv().unwrap();
+            scope.spawn(|| {
+                inbox.abandon();
+                assert!(done.load(Ordering::SeqCst));
+            });
+            while !inbox.is_abandoned() {
+                thread::yield_now();
+            }
+            leave.send(()).unwrap();
+        });
+        assert!(wait_entered.try_recv().is_err(), "the second message is not delivered");
+
+        let inbox = Arc::new(Inbox::new(SubscriberConfig::default(), 2));
+        let count = Arc::new(AtomicUsize::new(0));
+        inbox.deliver_inline(Box::new({
+            let (inbox, count) = (inbox.clone(), count.clone());
+            move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                inbox.abandon();
+            }
+        }));
+        inbox.push(now, [message(1, 1, 1), message(1, 2, 1)]);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert_eq!(Arc::strong_count(&inbox), 1, "the function is dropped");
+    }
+
+    #[test]
+    fn an_inline_function_that_panics_is_not_called_again() {
+        let inbox = inbox(SubscriberConfig::default());
+        let count = Arc::new(AtomicUsize::new(0));
+        inbox.deliver_inline(Box::new({
+            let count = count.clone();
+            move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                panic!("on purpose");
+            }
+        }));
+        for clock in 1..=2 {
+            inbox.push(Instant::now(), [message(1, clock, 1)]);
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 
     #[test]

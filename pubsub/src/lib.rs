@@ -50,8 +50,8 @@ pub use ferrocal_transport::{
 pub use prost;
 
 pub use config::{
-    Config, ConfigError, Fragmentation, LimitsConfig, PublisherConfig, Reach, RegistrationConfig,
-    SubscriberConfig, UdpConfig,
+    Config, ConfigError, Fragmentation, LimitsConfig, PublisherConfig, Reach, ReceiveThreadConfig,
+    RegistrationConfig, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use node::{Node, Status};

@@ -21,8 +21,8 @@ use crate::pacing::Pacer;
 use crate::topics::{Reader, Topics};
 use crate::worker::Worker;
 use crate::{
-    Config, CreateError, Message, NodeError, Payload, Publisher, PublisherConfig, Subscriber,
-    SubscriberConfig, Subscription, TopicNameError, control, data, lock,
+    Config, CreateError, Message, NodeError, Payload, Publisher, PublisherConfig, ReceiveThreadConfig,
+    Subscriber, SubscriberConfig, Subscription, TopicNameError, control, data, lock,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -124,14 +124,18 @@ impl Node {
         };
         let (data_worker, (membership, receive_buffer_len)) = {
             let shared = shared.clone();
-            Worker::start("ferrocal-data", open_half(shared.config.udp.port), move |half, stop| {
-                data::run(shared, half, stop)
-            })?
+            Worker::start(
+                "ferrocal-data",
+                shared.config.receive_thread,
+                open_half(shared.config.udp.port),
+                move |half, stop| data::run(shared, half, stop),
+            )?
         };
         let (control_worker, _) = {
             let shared = shared.clone();
             Worker::start(
                 "ferrocal-control",
+                ReceiveThreadConfig::default(),
                 open_half(shared.config.registration_port()),
                 move |half, stop| control::run(shared, half, stop),
             )?
@@ -223,6 +227,24 @@ impl Node {
         callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Subscription<T>, CreateError> {
         Subscription::start(self.subscriber_with(topic, config)?, callback)
+    }
+
+    /// Calls `callback` with each message of a topic on the thread that receives, as soon as that has it: the least
+    /// delay there is, as no thread needs to be woken.
+    ///
+    /// While `callback` runs, the node receives nothing for its other subscribers either, and what the system's
+    /// receive buffer cannot hold is lost; so it must be short and must not wait. Otherwise it is called as that of
+    /// [`subscribe`](Self::subscribe); messages never wait in a queue.
+    ///
+    /// # Errors
+    /// As [`subscriber`](Self::subscriber).
+    pub fn subscribe_inline<T: Payload + ?Sized + 'static>(
+        &self,
+        topic: &str,
+        config: SubscriberConfig,
+        callback: impl FnMut(Message<T>) + Send + 'static,
+    ) -> Result<Subscription<T>, CreateError> {
+        Ok(Subscription::inline(self.subscriber_with(topic, config)?, callback))
     }
 
     /// What the node is doing.

@@ -9,7 +9,8 @@ use ferrocal_proto::EntityId;
 
 use crate::{CreateError, Message, Payload, Subscriber, SubscriberStats};
 
-/// Calls a function with the messages of a topic; made by [`Node::subscribe`](crate::Node::subscribe).
+/// Calls a function with the messages of a topic; made by [`Node::subscribe`](crate::Node::subscribe) and
+/// [`Node::subscribe_inline`](crate::Node::subscribe_inline).
 ///
 /// It ends when it is dropped: then the function is not called any more. If the function
 /// panics, it is not called any more either.
@@ -47,6 +48,22 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
             })
             .map_err(|source| CreateError::Thread { topic: subscriber.topic().to_owned(), source })?;
         Ok(Self { subscriber, thread: Some(thread) })
+    }
+
+    pub(crate) fn inline(
+        subscriber: Subscriber<T>,
+        mut callback: impl FnMut(Message<T>) + Send + 'static,
+    ) -> Self {
+        let subscriber = Arc::new(subscriber);
+        subscriber.reader.inbox.deliver_inline(Box::new({
+            let subscriber = subscriber.clone();
+            move |arrived| {
+                if let Some(message) = subscriber.decode(arrived) {
+                    callback(message);
+                }
+            }
+        }));
+        Self { subscriber, thread: None }
     }
 }
 

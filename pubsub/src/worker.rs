@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use crate::NodeError;
+use crate::{NodeError, ReceiveThreadConfig};
 
 /// A running thread. Dropping it stops the thread and waits for its end, unless it is the thread itself that drops it.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ impl Worker {
     /// caller is returned from here.
     pub(crate) fn start<T, Told, Run>(
         name: &str,
+        settings: ReceiveThreadConfig,
         open: impl FnOnce() -> Result<(T, Told), NodeError> + Send + 'static,
         run: impl FnOnce(T, Stop) -> Run + Send + 'static,
     ) -> Result<(Self, Told), NodeError>
@@ -35,7 +36,13 @@ impl Worker {
         let thread = thread::Builder::new()
             .name(name.into())
             .spawn(move || {
-                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                settings.apply_here();
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                if !settings.busy_poll.is_zero() {
+                    // Look for what the system has after every poll.
+                    builder.event_interval(1);
+                }
+                let runtime = match builder.enable_all().build() {
                     Ok(runtime) => runtime,
                     Err(error) => return drop(tell.send(Err(NodeError::Thread(error)))),
                 };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ferrocal_proto::{HashVersion, Limits};
 use ferrocal_transport::IpReassemblyLimits;
 use thiserror::Error;
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::{Mode, Selection, SendPath};
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub max_bytes_per_second: Option<NonZeroU64>,
     /// What subscribers do unless they are told otherwise (`subscriber`).
     pub subscriber: SubscriberConfig,
+    /// The thread that receives payload. Not in eCAL.
+    pub receive_thread: ReceiveThreadConfig,
     /// Bounds on what the network can make a node keep.
     pub limits: LimitsConfig,
 }
@@ -132,7 +135,7 @@ pub enum Fragmentation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberConfig {
     /// How many messages wait for the program at the most; when there are more, the oldest is dropped and counted;
-    /// 1 at the least. Default: 1024.
+    /// 1 at the least. Default: 16384.
     pub queue_len: usize,
     /// How many bytes of payload wait at the most; one message may be longer. Default: 64 MiB.
     pub queue_bytes: usize,
@@ -143,7 +146,37 @@ pub struct SubscriberConfig {
 
 impl Default for SubscriberConfig {
     fn default() -> Self {
-        Self { queue_len: 1024, queue_bytes: 64 * 1024 * 1024, drop_out_of_order: true }
+        Self { queue_len: 16_384, queue_bytes: 64 * 1024 * 1024, drop_out_of_order: true }
+    }
+}
+
+/// The thread that receives payload. What the system refuses is told in the log, and the node works without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiveThreadConfig {
+    /// How long to look for new datagrams again and again before waiting for the system to wake the thread. It takes
+    /// a processor for itself meanwhile, and saves the time that waking takes. Default: zero.
+    pub busy_poll: Duration,
+    /// The number of the processor to run on, from 0. Default: `None`, any.
+    pub cpu: Option<usize>,
+    /// The priority from 0 (least) to 99, where the system's usual one is in the middle: on Linux it becomes the
+    /// niceness, and more than the usual needs `CAP_SYS_NICE`. Default: `None`, the usual one.
+    pub priority: Option<u8>,
+}
+
+impl ReceiveThreadConfig {
+    pub(crate) fn apply_here(self) {
+        if let Some(id) = self.cpu
+            && !core_affinity::set_for_current(core_affinity::CoreId { id })
+        {
+            log::warn!("receive_thread.cpu: the system does not let the thread run on processor {id}");
+        }
+        if let Some(priority) =
+            self.priority.and_then(|priority| ThreadPriorityValue::try_from(priority).ok())
+            && let Err(error) = ThreadPriority::Crossplatform(priority).set_for_current()
+        {
+            let priority = u8::from(priority);
+            log::warn!("receive_thread.priority: the system refuses {priority}: {error}");
+        }
     }
 }
 
@@ -302,6 +335,8 @@ impl Config {
             &registration.timeout.as_millis(),
             "at least the registration_refresh",
         )?;
+        let priority = self.receive_thread.priority.unwrap_or(0);
+        is(priority <= 99, "receive_thread.priority", &priority, "a priority from 0 to 99")?;
         is(subscriber.queue_len > 0, "subscriber.queue_len", &subscriber.queue_len, AT_LEAST_1)?;
         self.check_reassembly()?;
         is(limits.max_peers > 0, "limits.max_peers", &limits.max_peers, AT_LEAST_1)?;

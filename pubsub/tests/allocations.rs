@@ -1,0 +1,112 @@
+//! Once warm, sending allocates nothing, and receiving at most once a message, however many subscribers share it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ferrocal::{Config, Node, Publisher, Subscriber};
+
+thread_local! {
+    static HERE: Cell<usize> = const { Cell::new(0) };
+}
+static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
+
+/// The system's allocator, with a count for each thread and one for all.
+struct Counting;
+
+fn note() {
+    HERE.set(HERE.get() + 1);
+    EVERYWHERE.fetch_add(1, Ordering::Relaxed);
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and `ptr` came from `System`.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note();
+        // SAFETY: the caller keeps the contract of `realloc`, and `ptr` came from `System`.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: usize = 100;
+const MESSAGES: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Exchanges messages and returns the allocations of sending and those of receiving.
+fn exchange(
+    publisher: &Publisher<[u8]>,
+    subscribers: &[Subscriber<[u8]>],
+    len: usize,
+    send: impl Fn(&Publisher<[u8]>, &[u8]),
+    each_send: usize,
+) -> (usize, usize) {
+    let payload = vec![7; len];
+    let mut before = (0, 0);
+    let mut sending = 0;
+    for round in 0..WARM_UP + MESSAGES {
+        if round == WARM_UP {
+            before = (HERE.get(), EVERYWHERE.load(Ordering::Relaxed));
+            sending = 0;
+        }
+        let start = HERE.get();
+        send(publisher, &payload);
+        sending += HERE.get() - start;
+        for _ in 0..each_send {
+            let mut received = subscribers
+                .iter()
+                .map(|subscriber| subscriber.recv_timeout(PATIENCE).expect("a message").payload);
+            let first = received.next().expect("a subscriber");
+            assert_eq!(first, payload);
+            assert!(received.all(|other| other.as_ptr() == first.as_ptr()), "they share the payload");
+        }
+    }
+    (sending, EVERYWHERE.load(Ordering::Relaxed) - before.1 - sending)
+}
+
+#[test]
+fn few_allocations() {
+    let mut config = Config::default();
+    // Registrations allocate, and are not what is counted.
+    config.registration.refresh = Duration::from_secs(1000);
+    config.registration.timeout = Duration::from_secs(10_000);
+    let node = Node::with_config("allocations", config).unwrap();
+    for (len, subscriber_count) in [(64, 1), (64, 16), (10_000, 1), (1_000_000, 1), (1_000_000, 16)] {
+        let topic = format!("{len} to {subscriber_count}");
+        let subscribers: Vec<_> =
+            (0..subscriber_count).map(|_| node.subscriber::<[u8]>(&topic).unwrap()).collect();
+        let publisher = node.publisher::<[u8]>(&topic).unwrap();
+        assert!(publisher.wait_for_subscriber(PATIENCE));
+        let send = |publisher: &Publisher<[u8]>, payload: &[u8]| publisher.send(payload).unwrap();
+        let (sending, receiving) = exchange(&publisher, &subscribers, len, send, 1);
+        assert_eq!(sending, 0, "{topic}");
+        // That of the payload, that of sharing it, and now and then one more when a message is still held.
+        let most = if subscriber_count == 1 { MESSAGES } else { 2 * MESSAGES } + MESSAGES / 20;
+        assert!(receiving <= most, "{topic}: {receiving} allocations for {MESSAGES} messages");
+    }
+
+    let subscriber = node.subscriber::<[u8]>("batch").unwrap();
+    let publisher = node.publisher::<[u8]>("batch").unwrap();
+    assert!(publisher.wait_for_subscriber(PATIENCE));
+    const BATCH: usize = 10;
+    let send = |publisher: &Publisher<[u8]>, payload: &[u8]| {
+        publisher.send_batch(std::iter::repeat_n(payload, BATCH)).unwrap();
+    };
+    let (sending, receiving) = exchange(&publisher, &[subscriber], 64, send, BATCH);
+    assert_eq!(sending, 0);
+    assert!(receiving <= BATCH * MESSAGES, "{receiving} allocations for {} messages", BATCH * MESSAGES);
+}
