@@ -39,8 +39,7 @@ impl Transport for FileTransport {
     fn open(&self, ports: &[u16]) -> Result<Box<dyn ReceiveHalf>, OpenError> {
         Ok(Box::new(Replay {
             file: Savefile::open(&self.path).map_err(OpenError::File)?,
-            decoder: Decoder::new(IpReassemblyLimits::default()),
-            ports: ports.into(),
+            decoder: Decoder::new(ports, IpReassemblyLimits::default()),
             next: None,
             bytes: Vec::new(),
             began: None,
@@ -58,7 +57,6 @@ impl Transport for FileTransport {
 struct Replay {
     file: Savefile,
     decoder: Decoder,
-    ports: Box<[u16]>,
     /// The next frame, if one was read.
     next: Option<Waiting>,
     /// Its bytes.
@@ -105,7 +103,7 @@ impl ReceiveHalf for Replay {
             }
             let Some(link) = LinkType::from_dlt(frame.dlt) else { continue };
             match self.decoder.decode(frame.time, link, &self.bytes, frame.original_len) {
-                Ok(Some(udp)) if self.ports.contains(&udp.destination.port()) => {
+                Ok(Some(udp)) => {
                     each_datagram(udp.payload, |bytes| {
                         sink(Datagram {
                             bytes,
@@ -118,7 +116,7 @@ impl ReceiveHalf for Replay {
                     });
                     return Poll::Ready(Ok(()));
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(reason) => self.drops.frames.count(reason),
             }
         }

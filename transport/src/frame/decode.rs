@@ -29,20 +29,22 @@ pub(crate) struct Udp<'a> {
 
 /// Takes frames apart: link header, IPv4 with its fragments, UDP.
 pub(crate) struct Decoder {
+    ports: Box<[u16]>,
     reassembler: Reassembler,
 }
 
 impl Decoder {
-    /// Returns a decoder that waits for the missing IPv4 fragments of packets within these limits.
-    pub(crate) fn new(limits: IpReassemblyLimits) -> Self {
-        Self { reassembler: Reassembler::new(limits) }
+    /// Returns a decoder of datagrams to these ports that waits for the missing IPv4 fragments of packets within these
+    /// limits.
+    pub(crate) fn new(ports: &[u16], limits: IpReassemblyLimits) -> Self {
+        Self { ports: ports.into(), reassembler: Reassembler::new(limits) }
     }
 
     /// Takes one frame apart.
     ///
     /// `now` is the time since any fixed moment and must not go back. `frame_len_on_wire` is more than the length of
     /// `frame` if that was captured in part only; such a frame is taken as long as its IPv4 packet is whole. `None` is
-    /// a frame of another protocol, or an IPv4 fragment that was kept or not needed.
+    /// a frame of another protocol or to another port, or an IPv4 fragment that was kept or not needed.
     ///
     /// An IPv4 header's checksum is not looked at: senders leave it to their network cards, and the cards of receivers
     /// drop what is damaged.
@@ -84,19 +86,21 @@ impl Decoder {
             identification: header.identification(),
         };
         if is_fragment {
-            let fragment = Fragment {
-                key,
-                offset: usize::from(header.fragments_offset().byte_offset()),
-                more_follow: header.more_fragments(),
-                bytes: payload,
-            };
+            let offset = usize::from(header.fragments_offset().byte_offset());
+            // No other fragment has the port: without this one the rest would be waited for.
+            if offset == 0 && udp::destination_port(payload).is_some_and(|port| !self.ports.contains(&port)) {
+                self.reassembler.ignore(now, key);
+                return Ok(None);
+            }
+            let fragment = Fragment { key, offset, more_follow: header.more_fragments(), bytes: payload };
             payload = match self.reassembler.push(now, fragment)? {
                 Some(payload) => payload,
                 None => return Ok(None),
             };
         }
         let (source, destination, payload) = udp::parse(key.source, key.destination, payload)?;
-        Ok(Some(Udp { source, destination, payload, identification: key.identification, source_mac }))
+        let udp = Udp { source, destination, payload, identification: key.identification, source_mac };
+        Ok(Some(udp).filter(|udp| self.ports.contains(&udp.destination.port())))
     }
 
     /// Gives up the packets whose missing fragments have not come in time.

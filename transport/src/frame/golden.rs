@@ -10,10 +10,11 @@ use ferrocal_proto::{Header, Kind};
 use super::{Decoder, IpReassemblyLimits, LinkType, Savefile, each_datagram};
 
 const PAYLOAD_PORT: u16 = 14_002;
+const PORTS: [u16; 3] = [14_000, 14_001, PAYLOAD_PORT];
 
 struct Capture {
     file: &'static str,
-    /// Frames in the file, and datagrams in them by port (14000, 14001, 14002).
+    /// Frames in the file, and datagrams in them by port ([`PORTS`]).
     frames: usize,
     datagrams: [usize; 3],
     messages: usize,
@@ -81,7 +82,7 @@ fn path(file: &str) -> PathBuf {
 /// What our own code makes of a file, and the number of frames.
 fn decoded(path: &Path) -> (Vec<Datagram>, usize) {
     let mut savefile = Savefile::open(path).expect("a capture file");
-    let mut decoder = Decoder::new(IpReassemblyLimits::default());
+    let mut decoder = Decoder::new(&PORTS, IpReassemblyLimits::default());
     let (mut datagrams, mut frames) = (Vec::new(), 0);
     while let Some(frame) = savefile.next_frame().expect("a whole capture file") {
         frames += 1;
@@ -145,8 +146,8 @@ fn every_datagram_of_the_captures() {
         let path = path(capture.file);
         let (datagrams, frames) = decoded(&path);
         assert_eq!(datagrams, expected(&path), "{}", capture.file);
-        let by_port = [14_000, 14_001, PAYLOAD_PORT]
-            .map(|port| datagrams.iter().filter(|datagram| datagram.destination.port() == port).count());
+        let by_port =
+            PORTS.map(|port| datagrams.iter().filter(|datagram| datagram.destination.port() == port).count());
         assert_eq!((frames, by_port), (capture.frames, capture.datagrams), "{}", capture.file);
         assert_eq!(by_port.iter().sum::<usize>(), datagrams.len());
     }

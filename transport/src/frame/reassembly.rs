@@ -80,7 +80,7 @@ struct Packet {
     len: Option<usize>,
     pieces: Pieces,
     /// Whether all that is left to do is to ignore its fragments.
-    is_contradictory: bool,
+    is_ignored: bool,
 }
 
 impl Packet {
@@ -130,16 +130,13 @@ impl Reassembler {
 
         let index = self.find(now, key).unwrap_or_else(|| self.open(now, key));
         let packet = &self.waiting[index];
-        if packet.is_contradictory {
+        if packet.is_ignored {
             return Ok(None);
         }
         let index = self.make_room(index, packet.pieces.growth(offset, bytes.len()))?;
         let packet = &mut self.waiting[index];
         if packet.insert(now, &fragment).is_err() {
-            packet.is_contradictory = true;
-            packet.progress = now;
-            let pieces = mem::take(&mut packet.pieces);
-            self.recycle(pieces);
+            self.discard(now, index);
             return Err(FrameDrop::FragmentOverlap);
         }
         if packet.len != Some(packet.pieces.len()) {
@@ -153,6 +150,12 @@ impl Reassembler {
             self.recycle(packet.pieces);
         }
         Ok(Some(&self.complete))
+    }
+
+    /// Ignores the fragments of a packet that is not wanted, those to come included.
+    pub(super) fn ignore(&mut self, now: Duration, key: Key) {
+        let index = self.find(now, key).unwrap_or_else(|| self.open(now, key));
+        self.discard(now, index);
     }
 
     /// Gives up the packets whose missing fragments have not come in time.
@@ -193,7 +196,7 @@ impl Reassembler {
             self.give_up(0, FrameDrop::OverCap);
         }
         let pieces = self.spares.pop().unwrap_or_default();
-        self.waiting.push_back(Packet { key, progress: now, len: None, pieces, is_contradictory: false });
+        self.waiting.push_back(Packet { key, progress: now, len: None, pieces, is_ignored: false });
         self.waiting.len() - 1
     }
 
@@ -214,11 +217,20 @@ impl Reassembler {
                 return Err(FrameDrop::OverCap);
             }
             index -= 1;
-            if oldest.is_some_and(|packet| !packet.is_contradictory) {
+            if oldest.is_some_and(|packet| !packet.is_ignored) {
                 self.drops.count(FrameDrop::OverCap);
             }
         }
         Ok(index)
+    }
+
+    /// Keeps no more of a packet than that its fragments are to be ignored.
+    fn discard(&mut self, now: Duration, index: usize) {
+        let packet = &mut self.waiting[index];
+        packet.is_ignored = true;
+        packet.progress = now;
+        let pieces = mem::take(&mut packet.pieces);
+        self.recycle(pieces);
     }
 
     fn is_stale(&self, now: Duration, index: usize) -> bool {
@@ -227,8 +239,8 @@ impl Reassembler {
 
     fn give_up(&mut self, index: usize, reason: FrameDrop) {
         if let Some(packet) = self.waiting.remove(index) {
-            // A contradiction has been counted already.
-            if !packet.is_contradictory {
+            // A contradiction has been counted already, and what is not wanted is no loss.
+            if !packet.is_ignored {
                 self.drops.count(reason);
             }
             self.recycle(packet.pieces);

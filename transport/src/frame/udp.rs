@@ -40,6 +40,11 @@ pub(super) fn parse(
     Ok((source, destination, payload))
 }
 
+/// Returns the destination port, if the start of a datagram is long enough to have one.
+pub(super) fn destination_port(start: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes([*start.get(2)?, *start.get(3)?]))
+}
+
 /// Returns the header of a UDP datagram whose checksum is yet to be put in by [`set_checksum`].
 pub(super) fn header(source_port: u16, destination_port: u16, datagram_len: u16) -> [u8; UDP_HEADER_LEN] {
     let [s0, s1] = source_port.to_be_bytes();

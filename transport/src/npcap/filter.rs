@@ -14,7 +14,8 @@ pub(super) struct Wanted {
 impl Wanted {
     /// A filter in libpcap's language for an interface with these addresses (pcap-filter(7)).
     ///
-    /// Only the first fragment of an IPv4 packet has ports, so all others pass. `tagged` is for links that can carry
+    /// Only the first fragment of an IPv4 packet has ports, so all fragments pass: the first too, as it tells whether
+    /// the others are wanted. `tagged` is for links that can carry
     /// VLAN tags.
     pub(super) fn program(&self, addresses: &[Ipv4Addr], tagged: bool) -> String {
         let ports = join(self.ports.iter().map(|port| format!("udp dst port {port}")));
@@ -25,7 +26,7 @@ impl Wanted {
                 .map(|address| format!("dst host {address}"))
                 .chain(["dst net 127.0.0.0/8".into()]),
         );
-        let program = format!("ip proto 17 and ({destinations}) and ({ports} or ip[6:2] & 0x1fff != 0)");
+        let program = format!("ip proto 17 and ({destinations}) and ({ports} or ip[6:2] & 0x3fff != 0)");
         if tagged { format!("({program}) or (vlan and ({program}))") } else { program }
     }
 }

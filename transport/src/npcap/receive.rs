@@ -79,7 +79,7 @@ impl Receiver {
                 handing_out: Mutex::default(),
                 stale: AtomicBool::new(false),
             }),
-            decoder: Decoder::new(config.ip_reassembly),
+            decoder: Decoder::new(ports, config.ip_reassembly),
             recent: Recent::new(),
             counted: ReceiveDrops::default(),
             lost_before: 0,
@@ -257,7 +257,7 @@ impl ReceiveHalf for Receiver {
     }
 }
 
-/// Whether a socket with these ports and groups would get the datagram.
+/// Whether a socket in these groups would get the datagram.
 fn accepts(
     config: &Config,
     wanted: &Wanted,
@@ -266,9 +266,7 @@ fn accepts(
     counted: &mut ReceiveDrops,
 ) -> bool {
     let to = *udp.destination.ip();
-    if !wanted.ports.contains(&udp.destination.port())
-        || !(interface.has(to) || to.is_loopback() || wanted.groups.contains(&to))
-    {
+    if !(interface.has(to) || to.is_loopback() || wanted.groups.contains(&to)) {
         return false;
     }
     match config.mode {

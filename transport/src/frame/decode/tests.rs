@@ -47,7 +47,7 @@ fn payload(len: usize, seed: usize) -> Vec<u8> {
 }
 
 fn decoder() -> Decoder {
-    Decoder::new(IpReassemblyLimits::default())
+    Decoder::new(&[GROUP.port()], IpReassemblyLimits::default())
 }
 
 /// One Ethernet frame, decoded by a decoder of its own.
@@ -92,6 +92,23 @@ fn what_was_emitted_is_decoded() {
                 "{link:?} {mtu} {len}"
             );
             assert_eq!(before.is_empty(), len + 28 <= mtu, "{mtu} {len}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_to_other_ports_are_passed_over_and_no_loss() {
+    let other = Emit { destination: SocketAddrV4::new(*GROUP.ip(), 9), ..emit(LinkType::Ethernet, 1500, 7) };
+    for len in [3, 5000] {
+        let frames = frames(&other, &payload(len, 0));
+        for first in 0..frames.len() {
+            let mut decoder = decoder();
+            let (late, early) = frames.split_at(first);
+            for frame in [early, late].concat() {
+                assert_eq!(decoder.decode(NOW, LinkType::Ethernet, &frame, frame.len()), Ok(None));
+            }
+            decoder.expire(Duration::MAX);
+            assert_eq!(decoder.drops().total(), 0, "{len} {first}");
         }
     }
 }
@@ -270,7 +287,7 @@ proptest! {
             let frame = &mut all[index].1;
             frame.truncate(len.index(frame.len() + 1).max(1));
         }
-        let mut decoder = Decoder::new(limits);
+        let mut decoder = Decoder::new(&[GROUP.port()], limits);
         for (link, frame) in &all {
             let udp = decoder.decode(NOW, *link, frame, frame.len());
             if let Ok(Some(udp)) = udp {
