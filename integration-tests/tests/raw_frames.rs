@@ -1,6 +1,8 @@
 //! Every way to send to every way to receive: our socket, our raw frames, the real eCAL.
 
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use ferrocal::{Backend, Config, Node, Selection, SendPath};
 use ferrocal_integration_tests::ecal::{self, DataType};
@@ -55,6 +57,11 @@ fn main() -> ExitCode {
         needs,
         an_interface_that_comes_back_is_followed,
     ));
+    tests.push(Test::new(
+        "messages_are_no_lost_registration",
+        &[Need::Ecal, Need::RawFrames],
+        messages_are_no_lost_registration,
+    ));
     suite::main(tests)
 }
 
@@ -76,78 +83,51 @@ fn every_receiver_gets_every_length(sender: Sender, mode: Mode, mtu: Option<u32>
     if let Some(mtu) = mtu {
         world.second().set_mtu(mtu).expect("an MTU that a veth takes");
     }
-    let (shorter, longest) = LENS.split_at(LENS.len() - 1);
-    receivers_get(&world, sender, &Receiver::ALL, shorter);
-    // Its bursts are more than two cores can take to three receivers before a buffer is full.
-    for receiver in Receiver::ALL {
-        receivers_get(&world, sender, &[receiver], longest);
-    }
-}
+    let (here, there) = (world.here(), world.there());
+    let topics = LENS.map(|len| format!("ramp_{len}"));
+    let topics = topics.each_ref().map(String::as_str);
+    let to_send: Vec<_> = topics.into_iter().zip(LENS).collect();
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Receiver {
-    Socket,
-    Raw,
-    Ecal,
-}
-
-impl Receiver {
-    const ALL: [Self; 3] = [Self::Socket, Self::Raw, Self::Ecal];
-
-    /// A node of ours that receives this way.
-    fn node(self, world: &World) -> Option<Node> {
-        let config = ours::config(world, world.here());
-        let (config, backend) = match self {
-            Self::Socket => (config, Backend::Socket),
-            Self::Raw => (raw(config), Backend::Npcap),
-            Self::Ecal => return None,
-        };
-        let node = open(world.here(), "receiver", config);
-        assert_eq!(node.status().backend, backend);
-        Some(node)
-    }
-}
-
-fn receivers_get(world: &World, sender: Sender, receivers: &[Receiver], lens: &[usize]) {
-    let (here, there, mode) = (world.here(), world.there(), world.mode());
-    let lens: Vec<_> = lens.iter().map(|len| (format!("ramp_{len}"), *len)).collect();
-    let topics: Vec<_> = lens.iter().map(|(topic, _)| topic.as_str()).collect();
-    let to_send: Vec<_> = lens.iter().map(|(topic, len)| (topic.as_str(), *len)).collect();
-
-    let nodes: Vec<_> = receivers.iter().filter_map(|receiver| receiver.node(world)).collect();
-    let ours: Vec<_> = nodes.iter().map(|node| ours::Subscriber::new(node, &topics)).collect();
-    let mut real =
-        receivers.contains(&Receiver::Ecal).then(|| ecal::Subscriber::start(here, mode, &topics, COUNT));
+    let config = ours::config(&world, here);
+    let nodes =
+        [(config.clone(), Backend::Socket), (raw(config), Backend::Npcap)].map(|(config, backend)| {
+            let node = open(here, "receiver", config);
+            assert_eq!(node.status().backend, backend);
+            node
+        });
+    let ours = nodes.each_ref().map(|node| ours::Subscriber::new(node, &topics));
+    let mut real = ecal::Subscriber::start(here, mode, &topics, COUNT);
+    // The two of ours and the real one.
+    let receivers = ours.len() + 1;
 
     match sender {
         Sender::Ecal => {
             let mut publisher = ecal::Publisher::start(there, mode, &to_send, &DataType::default());
-            topics.iter().for_each(|topic| drop(publisher.expect_matched(topic, receivers.len())));
-            expect_matched(&ours, real.as_mut(), &topics);
+            topics.iter().for_each(|topic| drop(publisher.expect_matched(topic, receivers)));
+            expect_matched(&ours, &mut real, &topics);
             for sent in 1..=COUNT {
                 publisher.send(1, RATE);
-                await_received(&ours, real.as_mut(), &topics, sent);
+                await_received(&ours, &mut real, &topics, sent);
             }
-            real.iter_mut().for_each(ecal::Subscriber::await_complete);
+            real.await_complete();
             publisher.process.finish();
         }
         Sender::Socket | Sender::Raw => {
-            let config = ours::config(world, there);
+            let config = ours::config(&world, there);
             let config = if sender == Sender::Raw { raw_sending(config) } else { config };
             let node = open(there, "sender", config);
             let mut publisher = ours::Publisher::new(&node, &to_send);
-            publisher.expect_matched(receivers.len());
-            expect_matched(&ours, real.as_mut(), &topics);
+            publisher.expect_matched(receivers);
+            expect_matched(&ours, &mut real, &topics);
             for sent in 1..=COUNT {
                 publisher.send(1, RATE);
-                await_received(&ours, real.as_mut(), &topics, sent);
+                await_received(&ours, &mut real, &topics, sent);
             }
-            real.iter_mut().for_each(ecal::Subscriber::await_complete);
+            real.await_complete();
         }
     }
-    let real = real.map(ecal::Subscriber::finish);
-    for rows in ours.iter().map(ours::Subscriber::totals).chain(real) {
-        check(&rows, &lens);
+    for rows in ours.iter().map(ours::Subscriber::totals).chain([real.finish()]) {
+        check(&rows, &to_send);
     }
     for node in nodes {
         let status = node.status();
@@ -160,32 +140,23 @@ fn receivers_get(world: &World, sender: Sender, receivers: &[Receiver], lens: &[
     }
 }
 
-fn expect_matched(ours: &[ours::Subscriber], mut real: Option<&mut ecal::Subscriber>, topics: &[&str]) {
-    for topic in topics {
-        real.iter_mut().for_each(|subscriber| drop(subscriber.expect_matched(topic, 1)));
-    }
+fn expect_matched(ours: &[ours::Subscriber], real: &mut ecal::Subscriber, topics: &[&str]) {
+    topics.iter().for_each(|topic| drop(real.expect_matched(topic, 1)));
     ours.iter().for_each(|subscriber| subscriber.expect_matched(1));
 }
 
 /// Waits until this many messages came on every topic.
-fn await_received(
-    ours: &[ours::Subscriber],
-    real: Option<&mut ecal::Subscriber>,
-    topics: &[&str],
-    count: u64,
-) {
+fn await_received(ours: &[ours::Subscriber], real: &mut ecal::Subscriber, topics: &[&str], count: u64) {
     ours.iter().for_each(|subscriber| subscriber.await_received(count));
-    if let Some(real) = real {
-        let all = topics.len() as u64 * count;
-        real.totals_with(&format!("{all} messages at the real subscriber"), |rows| {
-            rows.iter().map(|row| row.received).sum::<u64>() >= all
-        });
-    }
+    let all = topics.len() as u64 * count;
+    real.totals_with(&format!("{all} messages at the real subscriber"), |rows| {
+        rows.iter().map(|row| row.received).sum::<u64>() >= all
+    });
 }
 
 /// Checks what one receiver got: every message of every topic.
 #[track_caller]
-fn check(rows: &[Totals], lens: &[(String, usize)]) {
+fn check(rows: &[Totals], lens: &[(&str, usize)]) {
     assert_eq!(rows.len(), lens.len(), "{rows:#?}");
     for (topic, len) in lens {
         let row = rows.iter().find(|row| row.topic == *topic);
@@ -212,7 +183,7 @@ fn raw_frames_reach_the_senders_own_host() {
             publisher.send(1, RATE);
             subscribers.iter().for_each(|subscriber| subscriber.await_received(sent));
         }
-        subscribers.iter().for_each(|subscriber| check(&subscriber.totals(), &[(topic.clone(), len)]));
+        subscribers.iter().for_each(|subscriber| check(&subscriber.totals(), &[(topic.as_str(), len)]));
     }
 }
 
@@ -231,6 +202,26 @@ fn without_loopback_they_do_not() {
     publisher.send("message").expect("a message is sent");
     hearing.recv().expect("the other host hears it");
     assert!(deaf.try_recv().is_none());
+}
+
+/// Registration and messages share a group, and the fragments of a large datagram tell no port.
+fn messages_are_no_lost_registration() {
+    const TOPIC: &str = "ramp";
+    const LEN: usize = 65_507;
+    /// Longer than an incomplete packet is waited for, and than the captures take to look for such packets.
+    const EXPIRY: Duration = Duration::from_secs(4);
+    let world = World::new(Mode::Network);
+    let node = open(world.here(), "receiver", raw(ours::config(&world, world.here())));
+    let subscriber = ours::Subscriber::new(&node, &[TOPIC]);
+    let mut publisher =
+        ecal::Publisher::start(world.there(), world.mode(), &[(TOPIC, LEN)], &DataType::default());
+    publisher.expect_matched(TOPIC, 1);
+    subscriber.expect_matched(1);
+    publisher.send(COUNT, RATE);
+    subscriber.await_received(COUNT);
+    thread::sleep(EXPIRY);
+    let drops = node.status().receive_drops;
+    assert_eq!(drops.frames.total(), 0, "{drops:?}");
 }
 
 fn an_interface_that_comes_back_is_followed() {
