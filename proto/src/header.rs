@@ -72,6 +72,29 @@ impl Header {
     /// [`DropReason::UnknownKind`], or [`DropReason::LengthMismatch`] when more or fewer bytes
     /// follow than the header says.
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DropReason> {
+        let (header, payload) = Self::split(datagram)?;
+        if payload.len() != header.payload_len() {
+            return Err(DropReason::LengthMismatch);
+        }
+        Ok((header, payload))
+    }
+
+    /// Returns the length of the datagram that starts with these bytes, as its header says.
+    ///
+    /// So a run of datagrams, as segmentation offload makes them, can be taken apart.
+    pub fn datagram_len(start: &[u8]) -> Option<usize> {
+        let (header, _) = Self::split(start).ok()?;
+        HEADER_LEN.checked_add(header.payload_len())
+    }
+
+    fn payload_len(&self) -> usize {
+        match self.kind {
+            Kind::Info => 0,
+            Kind::Fragment | Kind::Whole => self.len as usize,
+        }
+    }
+
+    fn split(datagram: &[u8]) -> Result<(Self, &[u8]), DropReason> {
         let magic_len = datagram.len().min(MAGIC.len());
         if datagram[..magic_len] != MAGIC[..magic_len] {
             return Err(DropReason::ForeignMagic);
@@ -95,13 +118,6 @@ impl Header {
             num: u32::from_le_bytes(word(16)),
             len: u32::from_le_bytes(word(20)),
         };
-        let expected_len = match kind {
-            Kind::Info => 0,
-            Kind::Fragment | Kind::Whole => header.len as usize,
-        };
-        if payload.len() != expected_len {
-            return Err(DropReason::LengthMismatch);
-        }
         Ok((header, payload))
     }
 }

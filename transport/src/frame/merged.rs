@@ -1,6 +1,6 @@
 //! eCAL datagrams that segmentation offload merged.
 
-use ferrocal_proto::{HEADER_LEN, Header};
+use ferrocal_proto::Header;
 
 /// Takes a UDP payload apart in which segmentation offload put several eCAL datagrams behind each other.
 ///
@@ -8,23 +8,14 @@ use ferrocal_proto::{HEADER_LEN, Header};
 /// whoever parses it counts it; so an ordinary datagram, good or bad, is handed on once and whole.
 pub(crate) fn each_datagram<'a>(payload: &'a [u8], mut each: impl FnMut(&'a [u8])) {
     let mut rest = payload;
-    while let Some((datagram, behind)) = split_datagram(rest).filter(|(_, behind)| !behind.is_empty()) {
+    while let Some((datagram, behind)) = Header::datagram_len(rest)
+        .and_then(|len| rest.split_at_checked(len))
+        .filter(|(_, behind)| !behind.is_empty())
+    {
         each(datagram);
         rest = behind;
     }
     each(rest);
-}
-
-/// Splits the first datagram off.
-fn split_datagram(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    // The last word of a header is the length of what follows it (wire-format.md, section 2).
-    let payload_len = bytes.get(HEADER_LEN - 4..)?.first_chunk().copied().map(u32::from_le_bytes)?;
-    let with_payload = HEADER_LEN.checked_add(usize::try_from(payload_len).ok()?)?;
-    // An info has no payload; the length is that of its message.
-    [HEADER_LEN, with_payload]
-        .into_iter()
-        .filter_map(|len| bytes.split_at_checked(len))
-        .find(|(datagram, _)| Header::parse(datagram).is_ok())
 }
 
 #[cfg(test)]

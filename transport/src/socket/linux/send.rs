@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ferrocal_proto::Header;
 use socket2::{Domain, Socket, Type};
 
 use super::get;
@@ -75,18 +76,21 @@ pub(in crate::socket) fn send(
 }
 
 /// How many datagrams at the start of a batch can be sent as one run: to one place, and of one length, but for the last
-/// one, which may be shorter.
+/// one, which may be shorter. Each has to say its own length, or those who capture frames could not take the run apart.
 fn run_len(batch: &[Transmit<'_>], max_len: usize) -> usize {
     let Some(first) = batch.first() else { return 0 };
     let len = first.len();
-    if len == 0 || len > max_len {
+    let tells_its_len =
+        |datagram: &Transmit<'_>| Header::datagram_len(datagram.parts[0]) == Some(datagram.len());
+    if len > max_len || !tells_its_len(first) {
         return 1;
     }
     let most = MAX_SEGMENTS.min(MAX_DATAGRAM_LEN / len);
     let rest = batch.iter().take(most).skip(1);
     let mut ended = false;
     let fits = |next: &&Transmit<'_>| {
-        let fits = !ended && next.destination == first.destination && (1..=len).contains(&next.len());
+        let fits =
+            !ended && next.destination == first.destination && next.len() <= len && tells_its_len(next);
         ended = next.len() < len;
         fits
     };
