@@ -127,9 +127,13 @@ bench() {
     prepare_python
     prepare_ip
     prepare_buffers
-    local options
+    if ! ldconfig -p | grep -q 'liblcm\.so '; then
+        packages liblcm-dev
+    fi
+    local options results=${CARGO_TARGET_DIR:-bench/target}/results
     read -ra options <<<"${FERROCAL_BENCH:-}"
-    cargo run --manifest-path bench/Cargo.toml --release -- run "${options[@]}"
+    cargo run --manifest-path bench/Cargo.toml --release --features peers -- run \
+        --json "$results.json" --svg "$results.svg" "${options[@]}"
 }
 
 # --- what the jobs need -----------------------------------------------------------------------------------------------

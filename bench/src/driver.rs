@@ -11,7 +11,8 @@ use crate::peers::{Outcome, Peer};
 use crate::plan::{self, Kind, Row};
 use crate::report::{self, Figures, Measured};
 use crate::search::{self, Effort};
-use crate::session::{PingPong, Stream, number};
+use crate::session::{PingPong, Probe, Stream, number};
+use crate::{chart, machine};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// Write all figures of all runs here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw throughput and round trips here.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 pub(crate) fn list(options: &Options) {
@@ -47,6 +51,12 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         return Err("no such measurement; `bench list` tells all".into());
     }
     let (local, network) = (World::new(Mode::Local), World::new(Mode::Network));
+    // For LCM on loopback; the hosts' own routes to 239.0.0.0/8 go through the veth.
+    let route = local.here().command("ip").args(["route", "add", "224.0.0.0/4", "dev", "lo"]).status()?;
+    if !route.success() {
+        return Err("multicast cannot be routed through the loopback interface".into());
+    }
+    println!("{}\n", machine::describe());
     let mut measured = Vec::new();
     for group in rows.chunk_by(|a, b| a.group() == b.group()) {
         let mut results: Vec<_> = group.iter().map(|row| Measured::new(row.clone())).collect();
@@ -56,13 +66,16 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
                 let world = if result.row.place == Mode::Local { &local } else { &network };
                 // A candidate that fails has told why, and the others go on.
                 let figures = catch_unwind(AssertUnwindSafe(|| measure(world, &result.row, options.quick)));
-                result.runs.extend(figures.ok());
+                result.runs.push(figures.ok());
             }
         }
         report::print(&results);
         measured.extend(results);
         if let Some(path) = &options.json {
             std::fs::write(path, format!("{:#}\n", report::json(&measured)))?;
+        }
+        if let Some(path) = &options.svg {
+            std::fs::write(path, chart::svg(&measured))?;
         }
     }
     Ok(())
@@ -72,6 +85,7 @@ fn measure(world: &World, row: &Row, quick: bool) -> Figures {
     match row.kind {
         Kind::Throughput => throughput(world, row, quick),
         Kind::RoundTrip => round_trip(world, row, quick),
+        _ => steady(world, row, quick),
     }
 }
 
@@ -85,22 +99,38 @@ fn throughput(world: &World, row: &Row, quick: bool) -> Figures {
     let found = search::search(effort, |rate| stream.probe(rate, effort.probe_seconds));
     stream.finish();
     let flat_out = found.flat_out;
-    let mut figures = Figures::from([
-        ("per_s", 0.0),
+    let mut figures = found.best.as_ref().map(costs).unwrap_or_default();
+    figures.extend([
+        ("per_s", found.best.map_or(0.0, |best| best.delivered_per_s())),
         ("flat_out_per_s", flat_out.delivered_per_s()),
         ("flat_out_lost", flat_out.lost()),
     ]);
-    if let Some(best) = found.best {
-        let per_message = |seconds: f64| seconds / best.received;
-        figures.extend([
-            ("per_s", best.delivered_per_s()),
-            ("publisher_cpu", per_message(best.publisher.cpu_seconds)),
-            ("subscriber_cpu", per_message(best.subscriber.cpu_seconds)),
-            ("publisher_peak_kb", best.publisher.peak_kb),
-            ("subscriber_peak_kb", best.subscriber.peak_kb),
-        ]);
-    }
     figures
+}
+
+/// At a rate that is given.
+fn steady(world: &World, row: &Row, quick: bool) -> Figures {
+    let mut stream = Stream::start(world, row);
+    let probe = stream.probe(row.rate(), if quick { 0.5 } else { 2.0 });
+    stream.finish();
+    let mut figures = costs(&probe);
+    figures.extend([
+        ("per_s", probe.delivered_per_s()),
+        ("lost", probe.lost()),
+        ("publisher_cores", probe.publisher.cpu_seconds / probe.seconds),
+        ("subscriber_cores", probe.subscriber.cpu_seconds / probe.seconds),
+    ]);
+    figures
+}
+
+/// CPU time for each message, and memory.
+fn costs(probe: &Probe) -> Figures {
+    Figures::from([
+        ("publisher_cpu", probe.publisher.cpu_seconds / probe.sent),
+        ("subscriber_cpu", probe.subscriber.cpu_seconds / probe.received),
+        ("publisher_peak_kb", probe.publisher.peak_kb),
+        ("subscriber_peak_kb", probe.subscriber.peak_kb),
+    ])
 }
 
 fn round_trip(world: &World, row: &Row, quick: bool) -> Figures {

@@ -1,7 +1,9 @@
 //! Measures ferrocal, bare sockets and other publish/subscribe systems side by side; README.md tells how.
 #![cfg(target_os = "linux")]
 
+mod chart;
 mod driver;
+mod machine;
 mod peers;
 mod plan;
 mod report;

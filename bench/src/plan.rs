@@ -2,13 +2,26 @@
 
 use ferrocal_integration_tests::world::Mode;
 
-use crate::peers::Peer;
+use crate::peers::Peer::{
+    self, BareBatch, BareGso, BareLarge, BareSpin, Ecal, Ferrocal, FerrocalBatch, FerrocalInline,
+    FerrocalSpin, Lcm, Zenoh,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The highest rate that arrives, and what becomes of messages sent as fast as it goes.
     Throughput,
     RoundTrip,
+    /// What 500 MB/s cost.
+    Steady,
+    /// What a message costs with many subscribers in one process.
+    Subscribers,
+    /// With many processes that subscribe.
+    Processes,
+    /// With many topics.
+    Topics,
+    /// With many nodes in both processes, each with a topic.
+    Nodes,
 }
 
 impl Kind {
@@ -16,6 +29,11 @@ impl Kind {
         match self {
             Self::Throughput => "throughput",
             Self::RoundTrip => "roundtrip",
+            Self::Steady => "steady",
+            Self::Subscribers => "subscribers",
+            Self::Processes => "processes",
+            Self::Topics => "topics",
+            Self::Nodes => "nodes",
         }
     }
 }
@@ -28,6 +46,8 @@ pub(crate) struct Row {
     pub size: usize,
     /// Who publishes, or pings, and who receives, or answers.
     pub peers: [Peer; 2],
+    /// How many there are of what the kind names; else 1.
+    pub count: usize,
 }
 
 impl Row {
@@ -36,16 +56,38 @@ impl Row {
         format!("{}/{}/{}", self.kind.name(), place_name(self.place), size_name(self.size))
     }
 
-    /// As `ferrocal`, or `ferrocal:ecal` where publisher and subscriber differ.
+    /// As `ferrocal`, or `ferrocal:ecal` where publisher and subscriber differ, or `ferrocal-x16` for many.
     pub(crate) fn candidate(&self) -> String {
-        match self.peers.map(Peer::name) {
+        let mut name = match self.peers.map(Peer::name) {
             [publisher, subscriber] if publisher == subscriber => publisher,
             [publisher, subscriber] => format!("{publisher}:{subscriber}"),
+        };
+        if self.is_scaling() {
+            name += &format!("-x{}", self.count);
         }
+        name
     }
 
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.group(), self.candidate())
+    }
+
+    fn is_scaling(&self) -> bool {
+        !matches!(self.kind, Kind::Throughput | Kind::RoundTrip | Kind::Steady)
+    }
+
+    /// The count, if it is one of this kind, else 1.
+    pub(crate) fn count_of(&self, kinds: &[Kind]) -> usize {
+        if kinds.contains(&self.kind) { self.count } else { 1 }
+    }
+
+    /// Messages a second, where the measurement does not look for the highest rate.
+    pub(crate) fn rate(&self) -> f64 {
+        match (self.kind, self.size) {
+            (Kind::Steady, size) => 500e6 / size as f64,
+            (_, 1_000_000..) => 50.0,
+            _ => 2000.0,
+        }
     }
 
     /// Whether each of the words of `filter`, between commas, is a part of the row's name or the start of one.
@@ -73,44 +115,58 @@ pub(crate) fn size_name(size: usize) -> String {
     }
 }
 
+const MEGABYTE: usize = 1_000_000;
+
+const STREAMS: &[[Peer; 2]] = &[
+    [Ferrocal, Ferrocal],
+    [FerrocalInline, FerrocalInline],
+    [BareGso, BareGso],
+    [BareLarge, BareLarge],
+    [Ecal, Ecal],
+    [Ferrocal, Ecal],
+    [Ecal, Ferrocal],
+    [Lcm, Lcm],
+    [Zenoh, Zenoh],
+];
+
+const ROUND_TRIPS: &[[Peer; 2]] = &[
+    [Ferrocal, Ferrocal],
+    [FerrocalInline, FerrocalInline],
+    [FerrocalSpin, FerrocalSpin],
+    [BareGso, BareGso],
+    [BareLarge, BareLarge],
+    [BareSpin, BareSpin],
+    [Ecal, Ecal],
+    [Lcm, Lcm],
+    [Zenoh, Zenoh],
+];
+
+const BATCHES: &[[Peer; 2]] = &[[FerrocalBatch, FerrocalBatch], [BareBatch, BareBatch]];
+
 /// All rows that one of `filters` selects; without any, all. Rows of one group follow each other.
 pub(crate) fn rows(filters: &[String]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for place in Mode::ALL {
-        for size in [64, 1000, 64_000, 1_000_000, 8_000_000] {
-            let peers = throughput_peers(size);
-            rows.extend(peers.map(|peers| Row { kind: Kind::Throughput, place, size, peers }));
+    let mut add = |kind, sizes: &[usize], all_peers: &[[Peer; 2]], counts: &[usize]| {
+        for place in Mode::ALL {
+            for &size in sizes {
+                let batches = if kind == Kind::Throughput && size <= 1000 { BATCHES } else { &[] };
+                for &peers in all_peers.iter().chain(batches) {
+                    rows.extend(counts.iter().map(|&count| Row { kind, place, size, peers, count }));
+                }
+            }
         }
-    }
-    for place in Mode::ALL {
-        for size in [64, 1_000_000] {
-            let peers = round_trip_peers(size);
-            rows.extend(peers.map(|peers| Row { kind: Kind::RoundTrip, place, size, peers }));
-        }
-    }
+    };
+    add(Kind::Throughput, &[64, 1000, 64_000, MEGABYTE, 8 * MEGABYTE], STREAMS, &[1]);
+    add(Kind::RoundTrip, &[64, MEGABYTE], ROUND_TRIPS, &[1]);
+    add(Kind::Steady, &[MEGABYTE], STREAMS, &[1]);
+    let (many, same) = ([1, 4, 16], |peers: &[Peer]| peers.iter().map(|&peer| [peer; 2]).collect::<Vec<_>>());
+    add(Kind::Subscribers, &[1000, MEGABYTE], &same(&[Ferrocal, FerrocalInline, Ecal, Zenoh]), &many);
+    add(Kind::Processes, &[1000, MEGABYTE], &same(&[Ferrocal, Ecal]), &many);
+    add(Kind::Topics, &[1000], &same(&[Ferrocal, Ecal, Zenoh]), &[1, 100, 1000]);
+    // The real eCAL is one node a process.
+    add(Kind::Nodes, &[1000], &same(&[Ferrocal]), &many);
+
+    rows.retain(|row| row.peers.iter().all(|peer| peer.is_built()));
     rows.retain(|row| filters.is_empty() || filters.iter().any(|filter| row.matches(filter)));
     rows
-}
-
-fn throughput_peers(_size: usize) -> impl Iterator<Item = [Peer; 2]> {
-    use Peer::{BareGso, BareLarge, Ecal, Ferrocal};
-    [
-        [Ferrocal, Ferrocal],
-        [BareGso, BareGso],
-        [BareLarge, BareLarge],
-        [Ecal, Ecal],
-        [Ferrocal, Ecal],
-        [Ecal, Ferrocal],
-    ]
-    .into_iter()
-}
-
-fn round_trip_peers(size: usize) -> impl Iterator<Item = [Peer; 2]> {
-    use Peer::{BareGso, BareLarge, BareSpin, Ecal, Ferrocal};
-    // A message in one datagram is the same to both ways of making several.
-    let several = size > 1000;
-    [Ferrocal, BareLarge, BareGso, BareSpin, Ecal]
-        .into_iter()
-        .filter(move |peer| several || *peer != BareGso)
-        .map(|peer| [peer, peer])
 }

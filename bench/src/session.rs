@@ -6,13 +6,13 @@ use ferrocal_integration_tests::world::World;
 use serde_json::Value;
 
 use crate::peers::{Peer, ecal};
-use crate::plan::Row;
+use crate::plan::{Kind, Row};
 use crate::role::{Role, Setup};
 
 /// Matching, with the real eCAL, takes up to two seconds.
 const WARM_UP_TRIES: usize = 100;
 
-/// What a process used so far, or in some time.
+/// What processes used so far, or in some time; the peaks are of all time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub cpu_seconds: f64,
@@ -26,17 +26,16 @@ impl Usage {
             peak_kb: number(event, "peak_kb"),
         }
     }
-
-    fn since(self, before: Self) -> Self {
-        Self { cpu_seconds: self.cpu_seconds - before.cpu_seconds, ..self }
-    }
 }
 
 /// What became of the messages of some time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
     pub sent: f64,
+    /// By all subscribers.
     pub received: f64,
+    /// What they should have received.
+    pub expected: f64,
     /// From the first sending to the end of sending, or to the last arrival.
     pub seconds: f64,
     pub sent_per_s: f64,
@@ -46,7 +45,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn lost(&self) -> f64 {
-        1.0 - self.received / self.sent
+        1.0 - self.received / self.expected
     }
 
     pub(crate) fn delivered_per_s(&self) -> f64 {
@@ -54,24 +53,33 @@ impl Probe {
     }
 }
 
-/// A publisher and a subscriber that have found each other.
+/// A publisher and its subscribers, which have found each other.
 pub(crate) struct Stream {
     publisher: Process,
-    subscriber: Process,
     publisher_usage: Usage,
-    totals: Value,
+    /// With what each told last.
+    subscribers: Vec<(Process, Value)>,
+    /// How many messages each receives for one that is sent.
+    copies: f64,
 }
 
 impl Stream {
     pub(crate) fn start(world: &World, row: &Row) -> Self {
         let [from, to] = row.peers;
-        let subscriber = spawn(world, row, Role::Sub, to);
-        let publisher = spawn(world, row, Role::Pub, from);
-        let totals = Value::default();
-        let mut stream = Self { publisher, subscriber, publisher_usage: Usage::default(), totals };
+        let processes = row.count_of(&[Kind::Processes]);
+        let mut stream = Self {
+            subscribers: (0..processes)
+                .map(|_| (spawn(world, row, Role::Sub, to), Value::default()))
+                .collect(),
+            publisher: spawn(world, row, Role::Pub, from),
+            publisher_usage: Usage::default(),
+            copies: row.count_of(&[Kind::Subscribers]) as f64,
+        };
+        // All topics have a turn.
+        let rate = 20.0 * row.count_of(&[Kind::Topics, Kind::Nodes]) as f64;
         for _ in 0..WARM_UP_TRIES {
-            let probe = stream.probe(20.0, 0.1);
-            if probe.received > 0.0 && probe.received >= probe.sent {
+            let probe = stream.probe(rate, 0.1);
+            if probe.received > 0.0 && probe.received >= probe.expected {
                 return stream;
             }
         }
@@ -81,34 +89,45 @@ impl Stream {
     /// Sends `rate` messages a second for `seconds`; 0: as fast as it goes.
     pub(crate) fn probe(&mut self, rate: f64, seconds: f64) -> Probe {
         self.publisher.send_line(&format!("send {rate} {seconds}"));
-        let sent = self.publisher.event("sent");
-        let before = self.totals.take();
-        let expected = number(&before, "received") + number(&sent, "sent");
-        self.subscriber.send_line(&format!("totals {expected}"));
-        self.totals = self.subscriber.event("totals");
-        self.publisher.send_line("usage");
-        let publisher_before = self.publisher_usage;
-        self.publisher_usage = Usage::of(&self.publisher.event("usage"));
-
-        let damaged = number(&self.totals, "damaged");
-        assert!(damaged == 0.0, "{damaged} messages came damaged");
-        let to_last = (number(&self.totals, "last_ns") - number(&sent, "start_ns")) / 1e9;
-        let seconds = number(&sent, "seconds");
-        let (sent, received) =
-            (number(&sent, "sent"), number(&self.totals, "received") - number(&before, "received"));
-        Probe {
+        let event = self.publisher.event("sent");
+        let sent = number(&event, "sent");
+        let (start_ns, seconds) = (number(&event, "start_ns"), number(&event, "seconds"));
+        let mut probe = Probe {
             sent,
-            received,
-            seconds: seconds.max(to_last),
+            received: 0.0,
+            expected: sent * self.copies * self.subscribers.len() as f64,
+            seconds,
             sent_per_s: sent / seconds,
-            publisher: self.publisher_usage.since(publisher_before),
-            subscriber: Usage::of(&self.totals).since(Usage::of(&before)),
+            publisher: Usage::default(),
+            subscriber: Usage::default(),
+        };
+        for (process, totals) in &mut self.subscribers {
+            let before = totals.take();
+            let received_before = number(&before, "received");
+            process.send_line(&format!("totals {}", received_before + sent * self.copies));
+            *totals = process.event("totals");
+            let damaged = number(totals, "damaged");
+            assert!(damaged == 0.0, "{damaged} messages came damaged");
+            probe.received += number(totals, "received") - received_before;
+            probe.seconds = probe.seconds.max((number(totals, "last_ns") - start_ns) / 1e9);
+            let usage = Usage::of(totals);
+            probe.subscriber.cpu_seconds +=
+                usage.cpu_seconds - number(&before, "user") - number(&before, "system");
+            probe.subscriber.peak_kb += usage.peak_kb;
         }
+        self.publisher.send_line("usage");
+        let usage = Usage::of(&self.publisher.event("usage"));
+        let cpu_seconds = usage.cpu_seconds - self.publisher_usage.cpu_seconds;
+        probe.publisher = Usage { cpu_seconds, ..usage };
+        self.publisher_usage = usage;
+        probe
     }
 
     pub(crate) fn finish(self) {
         self.publisher.finish();
-        self.subscriber.finish();
+        for (process, _) in self.subscribers {
+            process.finish();
+        }
     }
 }
 
@@ -152,7 +171,15 @@ fn spawn(world: &World, row: &Row, role: Role, peer: Peer) -> Process {
     let here = matches!(role, Role::Pub | Role::Ping);
     let (host, interface) =
         if here { (world.here(), world.interface()) } else { (world.there(), world.interface_there()) };
-    let setup = Setup { role, peer, size: row.size, interface, topics: 1, subscribers: 1, nodes: 1 };
+    let setup = Setup {
+        role,
+        peer,
+        size: row.size,
+        interface,
+        topics: row.count_of(&[Kind::Topics, Kind::Nodes]),
+        subscribers: row.count_of(&[Kind::Subscribers]),
+        nodes: row.count_of(&[Kind::Nodes]),
+    };
     let mut command = match peer {
         Peer::Ecal => ecal::command(host),
         _ => own_command(host),

@@ -1,11 +1,14 @@
-//! Ours. A new way of sending is a new [`Outlet`] here and a new variant of [`Peer`](super::Peer).
+//! Ours. A new way of sending is a new [`Outlet`] here and a new variant of [`Peer`].
 
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
 
-use ferrocal::{Config, Mode, Node, Publisher, RecvTimeoutError, Subscriber, Subscription};
+use ferrocal::{Bytes, Config, Message, Mode, Node, Publisher, RecvTimeoutError, Subscriber, Subscription};
 
-use super::{Outcome, Outlet, PATIENCE};
-use crate::role::Setup;
+use super::{Outcome, Outlet, PATIENCE, Peer};
+use crate::role::{Role, Setup};
 use crate::tally::Tally;
 
 /// The same for all that are measured: more than one burst of the longest messages.
@@ -14,6 +17,9 @@ pub(super) const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 fn config(setup: &Setup) -> Config {
     let mut config = Config::default();
     config.udp.receive_buffer_len = RECEIVE_BUFFER;
+    if setup.peer == Peer::FerrocalSpin {
+        config.receive_thread.busy_poll = Duration::from_millis(10);
+    }
     if let Some(address) = setup.interface {
         config.mode = Mode::Network;
         config.udp.interfaces = vec![address];
@@ -52,7 +58,29 @@ impl Outlet for Single {
     }
 }
 
-/// `Node::subscribe`, for each tally.
+/// `Publisher::send_batch`, on one topic.
+pub(super) struct Batch {
+    publisher: Publisher<[u8]>,
+}
+
+impl Batch {
+    pub(super) fn new(setup: &Setup) -> Outcome<Self> {
+        Ok(Self { publisher: publishers(setup)?.swap_remove(0) })
+    }
+}
+
+impl Outlet for Batch {
+    fn batch_len(&self) -> usize {
+        super::BATCH_LEN
+    }
+
+    fn send(&mut self, messages: &[Vec<u8>]) -> usize {
+        let accepted = self.publisher.send_batch(messages.iter().map(Vec::as_slice)).is_ok();
+        if accepted { messages.len() } else { 0 }
+    }
+}
+
+/// `Node::subscribe`, or `Node::subscribe_inline`, for each tally.
 pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Vec<Subscription<[u8]>>> {
     let nodes = nodes(setup)?;
     let mut subscriptions = Vec::new();
@@ -61,8 +89,11 @@ pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Vec<Su
     for ((topic, node), tallies) in each {
         for tally in tallies {
             let (tally, len) = (tally.clone(), setup.size);
-            let count = move |message: ferrocal::Message<[u8]>| tally.take(&message.payload, len);
-            subscriptions.push(node.subscribe(topic, count)?);
+            let count = move |message: Message<[u8]>| tally.take(&message.payload, len);
+            subscriptions.push(match setup.peer {
+                Peer::Ferrocal => node.subscribe(topic, count)?,
+                _ => node.subscribe_inline(topic, config(setup).subscriber, count)?,
+            });
         }
     }
     Ok(subscriptions)
@@ -80,7 +111,7 @@ impl Line {
         Ok(Self { publisher: node.publisher(out)?, subscriber: node.subscriber(into)? })
     }
 
-    fn next(&self) -> Outcome<Option<ferrocal::Bytes>> {
+    fn next(&self) -> Outcome<Option<Bytes>> {
         match self.subscriber.recv_timeout(PATIENCE) {
             Ok(message) => Ok(Some(message.payload)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -103,5 +134,50 @@ impl super::Line for Line {
             Some(message) => self.send(&message),
             None => Ok(()),
         }
+    }
+}
+
+/// `Node::subscribe_inline`: who answers does so within the callback.
+pub(super) struct InlineLine {
+    publisher: Arc<Publisher<[u8]>>,
+    messages: Receiver<Bytes>,
+    _subscription: Subscription<[u8]>,
+}
+
+impl InlineLine {
+    pub(super) fn new(setup: &Setup, out: &str, into: &str) -> Outcome<Self> {
+        let config = config(setup);
+        let node = Node::with_config("bench", config.clone())?;
+        let publisher = Arc::new(node.publisher::<[u8]>(out)?);
+        let (sender, messages) = mpsc::channel();
+        let answering = (setup.role == Role::Pong).then(|| publisher.clone());
+        let take = move |message: Message<[u8]>| match &answering {
+            Some(publisher) => {
+                let _ = publisher.send(&message.payload);
+            }
+            None => {
+                let _ = sender.send(message.payload);
+            }
+        };
+        let subscription = node.subscribe_inline(into, config.subscriber, take)?;
+        Ok(Self { publisher, messages, _subscription: subscription })
+    }
+}
+
+impl super::Line for InlineLine {
+    fn send(&mut self, message: &[u8]) -> Outcome<()> {
+        Ok(self.publisher.send(message)?)
+    }
+
+    fn receive(&mut self, look: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        Ok(self.messages.recv_timeout(PATIENCE).is_ok_and(|message| {
+            look(&message);
+            true
+        }))
+    }
+
+    fn echo(&mut self) -> Outcome<()> {
+        thread::sleep(PATIENCE);
+        Ok(())
     }
 }

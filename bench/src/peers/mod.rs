@@ -3,6 +3,10 @@
 pub(crate) mod bare;
 pub(crate) mod ecal;
 pub(crate) mod ferrocal;
+#[cfg(feature = "peers")]
+mod lcm;
+#[cfg(feature = "peers")]
+mod zenoh;
 
 use std::any::Any;
 use std::error::Error;
@@ -19,8 +23,14 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A system, with its way of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
-    /// Ours.
+    /// Ours, as the README shows it.
     Ferrocal,
+    /// Ours, with callbacks on the thread that receives.
+    FerrocalInline,
+    /// As `FerrocalInline`, and the receiving thread looks for datagrams a while before it sleeps.
+    FerrocalSpin,
+    /// As `FerrocalInline`, and messages are sent in batches.
+    FerrocalBatch,
     /// The real eCAL, by its Python binding.
     Ecal,
     /// Sockets: datagrams of 1472 bytes, many in one call each way, by segmentation offload.
@@ -29,7 +39,16 @@ pub(crate) enum Peer {
     BareLarge,
     /// As `BareLarge`, but readers spin instead of sleeping.
     BareSpin,
+    /// Sockets: many messages in one call, by segmentation offload.
+    BareBatch,
+    /// LCM, by its C library.
+    Lcm,
+    /// zenoh, over TCP.
+    Zenoh,
 }
+
+#[cfg(not(feature = "peers"))]
+const LEFT_OUT: &str = "built without the feature `peers`";
 
 /// Sends messages: one way of a system to do so.
 pub(crate) trait Outlet {
@@ -41,6 +60,9 @@ pub(crate) trait Outlet {
     /// Sends up to `batch_len` messages; tells how many were accepted.
     fn send(&mut self, messages: &[Vec<u8>]) -> usize;
 }
+
+/// Short messages in one call, where a candidate sends several.
+pub(crate) const BATCH_LEN: usize = 32;
 
 /// How long a [`Line`] waits for a message.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(200);
@@ -55,6 +77,26 @@ pub(crate) trait Line: Send {
 }
 
 impl Peer {
+    /// Whether this program was built with it.
+    pub(crate) const fn is_built(self) -> bool {
+        cfg!(feature = "peers") || !matches!(self, Self::Lcm | Self::Zenoh)
+    }
+
+    /// Whether it sends many messages in one call.
+    pub(crate) const fn is_batch(self) -> bool {
+        matches!(self, Self::FerrocalBatch | Self::BareBatch)
+    }
+
+    /// Whether it is ferrocal.
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(self, Self::Ferrocal | Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch)
+    }
+
+    /// Whether it is the floor that the others stand on.
+    pub(crate) const fn is_bare(self) -> bool {
+        matches!(self, Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch)
+    }
+
     /// Its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().expect("no peer is hidden").get_name().to_owned()
@@ -63,8 +105,19 @@ impl Peer {
     /// The way to publish on all topics of `setup`.
     pub(crate) fn outlet(self, setup: &Setup) -> Outcome<Box<dyn Outlet>> {
         Ok(match self {
-            Self::Ferrocal => Box::new(ferrocal::Single::new(setup)?),
-            Self::BareGso | Self::BareLarge | Self::BareSpin => Box::new(bare::Sender::new(setup)?),
+            Self::Ferrocal | Self::FerrocalInline | Self::FerrocalSpin => {
+                Box::new(ferrocal::Single::new(setup)?)
+            }
+            Self::FerrocalBatch => Box::new(ferrocal::Batch::new(setup)?),
+            #[cfg(feature = "peers")]
+            Self::Lcm => Box::new(lcm::Sender::new(setup)?),
+            #[cfg(feature = "peers")]
+            Self::Zenoh => Box::new(zenoh::Sender::new(setup)?),
+            #[cfg(not(feature = "peers"))]
+            Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
+            Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch => {
+                Box::new(bare::Sender::new(setup)?)
+            }
             Self::Ecal => return Err("the real eCAL is a script".into()),
         })
     }
@@ -72,8 +125,18 @@ impl Peer {
     /// Subscribes to all topics of `setup`, for as long as the result lives; a tally a subscriber.
     pub(crate) fn subscribe(self, setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Box<dyn Any>> {
         Ok(match self {
-            Self::Ferrocal => Box::new(ferrocal::subscribe(setup, tallies)?),
-            Self::BareGso | Self::BareLarge | Self::BareSpin => Box::new(bare::subscribe(setup, tallies)?),
+            Self::Ferrocal | Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch => {
+                Box::new(ferrocal::subscribe(setup, tallies)?)
+            }
+            #[cfg(feature = "peers")]
+            Self::Lcm => Box::new(lcm::subscribe(setup, tallies)?),
+            #[cfg(feature = "peers")]
+            Self::Zenoh => Box::new(zenoh::subscribe(setup, tallies)?),
+            #[cfg(not(feature = "peers"))]
+            Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
+            Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch => {
+                Box::new(bare::subscribe(setup, tallies)?)
+            }
             Self::Ecal => return Err("the real eCAL is a script".into()),
         })
     }
@@ -82,7 +145,18 @@ impl Peer {
     pub(crate) fn line(self, setup: &Setup, out: &str, into: &str) -> Outcome<Box<dyn Line>> {
         Ok(match self {
             Self::Ferrocal => Box::new(ferrocal::Line::new(setup, out, into)?),
-            Self::BareGso | Self::BareLarge | Self::BareSpin => Box::new(bare::Line::new(setup, out < into)?),
+            Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch => {
+                Box::new(ferrocal::InlineLine::new(setup, out, into)?)
+            }
+            #[cfg(feature = "peers")]
+            Self::Lcm => Box::new(lcm::Line::new(setup, out, into)?),
+            #[cfg(feature = "peers")]
+            Self::Zenoh => Box::new(zenoh::Line::new(setup, out, into)?),
+            #[cfg(not(feature = "peers"))]
+            Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
+            Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch => {
+                Box::new(bare::Line::new(setup, out < into)?)
+            }
             Self::Ecal => return Err("the real eCAL is a script".into()),
         })
     }

@@ -37,7 +37,7 @@ struct Shape {
 
 impl Shape {
     fn of(peer: Peer) -> Self {
-        let offload = peer == Peer::BareGso;
+        let offload = matches!(peer, Peer::BareGso | Peer::BareBatch);
         let datagram_len = if offload { SEGMENT_LEN } else { LARGEST_LEN };
         Self { datagram_len, offload, spin: peer == Peer::BareSpin }
     }

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
 use super::{HEADER_LEN, PORT, SAMPLE_HEAD_LEN, Shape, sending_socket, set_option};
-use crate::peers::{Outcome, Outlet};
+use crate::peers::{BATCH_LEN, Outcome, Outlet};
 use crate::role::Setup;
 
 const INFO: u32 = 1;
@@ -20,6 +20,8 @@ const COPY_LEN: usize = 4096;
 pub(in crate::peers) struct Sender {
     socket: UdpSocket,
     shape: Shape,
+    /// Whether messages are sent many at once, each in a datagram of the same length.
+    batch: bool,
     id: i32,
     sample_head: [u8; SAMPLE_HEAD_LEN],
     /// What goes out in one call, in offload, and short messages.
@@ -38,8 +40,17 @@ fn header(kind: u32, id: i32, num: usize, len: usize) -> [u8; HEADER_LEN] {
 }
 
 impl Outlet for Sender {
+    fn batch_len(&self) -> usize {
+        if self.batch { BATCH_LEN } else { 1 }
+    }
+
     fn send(&mut self, messages: &[Vec<u8>]) -> usize {
-        self.send_message(&messages[0]).is_ok().into()
+        if !self.batch {
+            return self.send_message(&messages[0]).is_ok().into();
+        }
+        self.run.clear();
+        messages.iter().for_each(|message| self.append_whole(message));
+        if self.socket.send(&self.run).is_ok() { messages.len() } else { 0 }
     }
 }
 
@@ -51,11 +62,21 @@ impl Sender {
     pub(super) fn to_port(setup: &Setup, port: u16) -> Outcome<Self> {
         let shape = Shape::of(setup.peer);
         let socket = sending_socket(setup, port)?;
+        let batch = setup.peer.is_batch();
         if shape.offload {
-            set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, shape.datagram_len.try_into()?)?;
+            let len = if batch { HEADER_LEN + SAMPLE_HEAD_LEN + setup.size } else { shape.datagram_len };
+            set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, len.try_into()?)?;
         }
         let run = Vec::with_capacity(RUN_LEN);
-        Ok(Self { socket, shape, id: 0, sample_head: [b'h'; SAMPLE_HEAD_LEN], run, headers: Vec::new() })
+        Ok(Self {
+            socket,
+            shape,
+            batch,
+            id: 0,
+            sample_head: [b'h'; SAMPLE_HEAD_LEN],
+            run,
+            headers: Vec::new(),
+        })
     }
 
     pub(super) fn send_message(&mut self, payload: &[u8]) -> io::Result<()> {
@@ -71,13 +92,17 @@ impl Sender {
             }
         } else if len < COPY_LEN {
             self.run.clear();
-            self.run.extend_from_slice(&header(WHOLE, -1, 1, len));
-            self.run.extend_from_slice(&self.sample_head);
-            self.run.extend_from_slice(payload);
+            self.append_whole(payload);
             self.socket.send(&self.run).map(drop)
         } else {
             self.send_slices(payload, None)
         }
+    }
+
+    fn append_whole(&mut self, payload: &[u8]) {
+        self.run.extend_from_slice(&header(WHOLE, -1, 1, SAMPLE_HEAD_LEN + payload.len()));
+        self.run.extend_from_slice(&self.sample_head);
+        self.run.extend_from_slice(payload);
     }
 
     /// Copies the fragments, headers in between, into runs that the kernel cuts.
