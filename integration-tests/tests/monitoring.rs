@@ -117,7 +117,7 @@ fn everything_is_listed(mode: Mode) {
     let processes = of_ours(&snapshot, "processes");
     assert_eq!(processes.len(), 1, "{snapshot:#}");
     let version = processes[0]["runtime_version"].as_str().expect("a text");
-    assert_eq!(version, format!("ferrocal {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version, format!("ferrocal {}+gro", env!("CARGO_PKG_VERSION")));
     let healthy = 1;
     let parameter: Vec<_> = std::env::args().collect();
     assert_fields(

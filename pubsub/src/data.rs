@@ -87,6 +87,9 @@ struct Dispatch {
     touched: Vec<usize>,
 }
 
+/// Messages for which a topic keeps room from batch to batch.
+const KEPT_LEN: usize = 1024;
+
 struct Topic {
     name: Arc<str>,
     readers: Arc<[Arc<Reader>]>,
@@ -152,6 +155,8 @@ impl Topic {
             reader.push(now, len, self.waiting.iter().cloned());
         }
         last.push(now, len, self.waiting.drain(..));
+        // A batch may have been exceptionally long.
+        self.waiting.shrink_to(KEPT_LEN);
     }
 }
 
