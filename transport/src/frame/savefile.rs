@@ -14,6 +14,10 @@ use thiserror::Error;
 /// How much of a file is in memory, in bytes. A frame with the largest snap length (262144) fits in several times.
 const BUFFER_LEN: usize = 1024 * 1024;
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
+/// How a section of a pcapng file begins, in either byte order.
+const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// The length of a pcapng block with nothing in it, in bytes.
+const EMPTY_BLOCK_LEN: u32 = 12;
 
 /// Why a capture file could not be read, or not further.
 #[derive(Debug, Error)]
@@ -112,6 +116,9 @@ impl Savefile {
         let path = || self.path.clone();
         loop {
             self.reader.consume(std::mem::take(&mut self.consumed));
+            if self.section.is_too_short(self.reader.data()) {
+                return Err(SavefileError::Damaged { path: path() });
+            }
             match self.reader.next() {
                 Ok((len, block)) => {
                     self.consumed = len;
@@ -142,6 +149,7 @@ impl Savefile {
 /// What a section of a file says of its frames; a pcap file is a section with one interface.
 #[derive(Debug, Default)]
 struct Section {
+    is_pcapng: bool,
     is_big_endian: bool,
     interfaces: Vec<Interface>,
     /// When the last frame was captured.
@@ -167,6 +175,16 @@ enum Entry {
 }
 
 impl Section {
+    /// Tells a pcapng block that claims to be shorter than any is.
+    ///
+    /// pcap-parser (0.17) subtracts from that length before it looks at it, in blocks that tell of a process.
+    fn is_too_short(&self, block: &[u8]) -> bool {
+        let [kind, len, ..] = block.as_chunks().0 else { return false };
+        let len = if self.is_big_endian { u32::from_be_bytes(*len) } else { u32::from_le_bytes(*len) };
+        // A new section may be of the other byte order.
+        self.is_pcapng && *kind != SECTION_HEADER && len < EMPTY_BLOCK_LEN
+    }
+
     /// Takes a block in, and copies the frame out if it holds one: the reader lends a block out only until it is
     /// asked for another, and some have to be passed over.
     fn read(&mut self, block: &PcapBlockOwned<'_>, frame: &mut Vec<u8>) -> Entry {
@@ -176,7 +194,7 @@ impl Section {
                 return Entry::Other;
             }
             PcapBlockOwned::NG(pcapng::Block::SectionHeader(header)) => {
-                *self = Self { is_big_endian: header.big_endian(), ..Self::default() };
+                *self = Self { is_pcapng: true, is_big_endian: header.big_endian(), ..Self::default() };
                 return Entry::Other;
             }
             PcapBlockOwned::NG(pcapng::Block::InterfaceDescription(description)) => {

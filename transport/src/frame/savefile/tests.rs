@@ -239,6 +239,23 @@ fn damage_is_told() {
 }
 
 #[test]
+fn blocks_shorter_than_any_are_damage() {
+    for order in ORDERS {
+        for kind in [0, 1, 3, 6, 10, 0x0bad_0001, 0x8000_0001] {
+            for len in 0..12 {
+                let block = [order.u32(kind), order.u32(len), order.u32(0), order.u32(len)].concat();
+                let (frames, error) = read(&[order.section(), block].concat());
+                assert!(frames.is_empty());
+                assert!(matches!(error, Some(SavefileError::Damaged { .. })), "{kind:x} {len}");
+            }
+        }
+    }
+    // In pcap the same bytes are a time.
+    let frame = (0x8000_0001, 4, 3, &b"abc"[..]);
+    assert_eq!(whole(&ORDERS[0].pcap(0xa1b2_c3d4, 1, &[frame])).len(), 1);
+}
+
+#[test]
 fn errors_name_the_file() {
     let missing = Savefile::open(Path::new("/nowhere/missing.pcap")).err().expect("no such file");
     assert!(matches!(missing, SavefileError::Open { .. }));
