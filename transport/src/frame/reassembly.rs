@@ -156,6 +156,8 @@ impl Reassembler {
     pub(super) fn ignore(&mut self, now: Duration, key: Key) {
         let index = self.find(now, key).unwrap_or_else(|| self.open(now, key));
         self.discard(now, index);
+        // Where there is no room for as much as its entry, nothing of it is kept to be ignored.
+        let _ = self.make_room(index, 0);
     }
 
     /// Gives up the packets whose missing fragments have not come in time.

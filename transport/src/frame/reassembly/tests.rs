@@ -149,6 +149,18 @@ fn a_cap_below_one_packet_drops_it() {
 }
 
 #[test]
+fn ignored_packets_are_within_the_cap_of_memory() {
+    let max_bytes = 2 * size_of::<Packet>();
+    let mut reassembler = Reassembler::new(IpReassemblyLimits { max_bytes, ..Default::default() });
+    for identification in 0..5 {
+        reassembler.ignore(MS, key(identification));
+        assert!(reassembler.buffered_bytes() <= max_bytes, "{identification}");
+    }
+    assert_eq!(reassembler.waiting.len(), 2);
+    assert_eq!(reassembler.drops().total(), 0);
+}
+
+#[test]
 fn a_contradiction_is_counted_once() {
     // Enough for the third packet alone.
     let max_bytes = size_of::<Packet>() + 1024 + 70;
