@@ -7,7 +7,7 @@ ECAL_VERSION=6.1.1
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 WINDOWS_TARGET=x86_64-pc-windows-gnu
-JOBS=(fmt clippy doc wasm targets msrv test snippet windows)
+JOBS=(fmt clippy doc wasm targets msrv test fuzz snippet windows)
 # Run only when named.
 EXTRA_JOBS=(bench)
 
@@ -20,6 +20,7 @@ fmt() {
     component rustfmt
     cargo fmt --all -- --check
     cargo fmt --manifest-path bench/Cargo.toml -- --check
+    cargo fmt --manifest-path fuzz/Cargo.toml -- --check
 }
 
 clippy() {
@@ -66,6 +67,19 @@ test() {
     cargo test --workspace --release --no-run
     # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
     isolated cargo test --workspace --release --offline --no-fail-fast
+}
+
+# Every fuzz target for some seconds, from its seeds and with the same random numbers each time.
+fuzz() {
+    prepare_cxx
+    component clippy
+    cd fuzz
+    cargo clippy --release -- --deny warnings
+    cargo build --release
+    fuzz_target reassemble 30000 seeds/reassemble
+    fuzz_target sample 500000 ../proto/tests/data
+    fuzz_target frame 20000 seeds/frame
+    fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
 }
 
 # The first block of Rust in README.md, as the program of a crate that knows nothing of this workspace.
@@ -175,6 +189,26 @@ prepare_ip() {
     if ! command -v ip >/dev/null; then
         packages iproute2
     fi
+}
+
+# libFuzzer is C++.
+prepare_cxx() {
+    if ! command -v c++ >/dev/null; then
+        packages g++
+    fi
+}
+
+# Runs the fuzz target $1 on $2 inputs, which come of the files in the folders behind.
+fuzz_target() {
+    local target=$1 runs=$2 seeds output
+    shift 2
+    seeds=$(find "$@" -type f | sort | paste -sd,)
+    if ! output=$(cargo run --release --quiet --bin "$target" -- \
+        "-runs=$runs" -seed=1 -max_len=8192 "-seed_inputs=$seeds" 2>&1); then
+        echo "$output" >&2
+        return 1
+    fi
+    echo "$target: $(grep DONE <<<"$output")"
 }
 
 # The library that the raw frames of the tests go through; building needs none.

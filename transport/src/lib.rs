@@ -16,6 +16,9 @@ mod config;
 mod error;
 mod file;
 mod frame;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod interfaces;
 pub mod memory;

@@ -117,7 +117,7 @@ impl Decoder {
     }
 
     /// Returns the memory that incomplete packets take, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.reassembler.buffered_bytes()
     }

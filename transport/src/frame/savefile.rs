@@ -97,7 +97,7 @@ impl Savefile {
     }
 
     /// Reads a capture file from elsewhere; `path` is for errors.
-    fn read(path: &Path, reader: impl io::Read + Send + 'static) -> Result<Self, SavefileError> {
+    pub(crate) fn read(path: &Path, reader: impl io::Read + Send + 'static) -> Result<Self, SavefileError> {
         let path = path.to_owned();
         match create_reader(BUFFER_LEN, reader) {
             Ok(reader) => {

@@ -1,0 +1,103 @@
+//! What messages carry: the decoders take any bytes, agree with prost, and read back what the encoders write.
+
+#![no_main]
+
+use ferrocal_fuzz::{Input, with_peak};
+use ferrocal_proto::{Announcement, LogMessage, PayloadSample, Registration, split_name};
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+
+/// The fields of a payload sample that the decoder reads.
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(int32, tag = "1")]
+    cmd_type: i32,
+    #[prost(message, optional, tag = "5")]
+    topic: Option<Topic>,
+    #[prost(message, optional, tag = "6")]
+    content: Option<Content>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Topic {
+    #[prost(string, tag = "2")]
+    host_name: String,
+    #[prost(string, tag = "6")]
+    topic_id: String,
+    #[prost(string, tag = "7")]
+    topic_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Content {
+    #[prost(int64, tag = "2")]
+    clock: i64,
+    #[prost(int64, tag = "3")]
+    time: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    payload: Vec<u8>,
+    #[prost(int64, tag = "7")]
+    hash: i64,
+}
+
+fn encode(sample: &PayloadSample<'_>) -> Vec<u8> {
+    let mut message = Vec::new();
+    sample.encode_head(&mut message);
+    message.extend_from_slice(sample.payload);
+    message
+}
+
+fn payload_sample(message: &[u8]) {
+    let (decoded, peak) = with_peak(|| PayloadSample::decode(message));
+    assert_eq!(peak, 0, "a payload sample is borrowed");
+    let Ok(sample) = decoded else { return };
+    assert_eq!(PayloadSample::decode(&encode(&sample)), Ok(sample));
+
+    let (_, encoded) = split_name(message).expect("the sample was decoded");
+    let Sample { cmd_type, topic, content } = Sample::decode(encoded).expect("a valid sample");
+    let (topic, content) = (topic.unwrap_or_default(), content.unwrap_or_default());
+    assert_eq!(cmd_type, 1);
+    let expected = PayloadSample {
+        topic_name: &topic.topic_name,
+        topic_id: &topic.topic_id,
+        host_name: &topic.host_name,
+        clock: content.clock,
+        time_us: content.time,
+        hash: content.hash,
+        payload: &content.payload,
+    };
+    assert_eq!(sample, expected);
+}
+
+fn registration(message: &[u8]) {
+    let (decoded, peak) = with_peak(|| Registration::decode(message));
+    // A layer takes two bytes on the wire, and lists grow by doubling.
+    assert!(peak <= 64 * message.len() + 1024, "{peak} bytes for {}", message.len());
+    match decoded {
+        Ok(Registration { announcement: Announcement::Other, .. }) | Err(_) => {}
+        Ok(registration) => assert_eq!(Registration::decode(&registration.encode()), Ok(registration)),
+    }
+}
+
+fn log_message(message: &[u8]) {
+    let (decoded, peak) = with_peak(|| LogMessage::decode(message));
+    assert!(peak <= 4 * message.len() + 1024, "{peak} bytes for {}", message.len());
+    if let Ok(log) = decoded {
+        assert_eq!(LogMessage::decode(&log.encode()), Ok(log));
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    payload_sample(data);
+    registration(data);
+    log_message(data);
+
+    let mut input = Input(data);
+    let texts = [(); 3].map(|()| input.text());
+    let [topic_name, topic_id, host_name] = texts.each_ref().map(String::as_str);
+    let [clock, time_us, hash] = [(); 3].map(|()| input.long());
+    let sample = PayloadSample { topic_name, topic_id, host_name, clock, time_us, hash, payload: input.0 };
+    let message = encode(&sample);
+    assert_eq!(PayloadSample::decode(&message), Ok(sample));
+    payload_sample(&message);
+});
