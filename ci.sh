@@ -43,7 +43,8 @@ wasm() {
 targets() {
     local target
     component clippy
-    for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu; do
+    for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu \
+        x86_64-unknown-linux-musl; do
         rust_target "$target"
         cargo clippy --workspace --lib --bins --examples --target "$target" -- --deny warnings
     done
