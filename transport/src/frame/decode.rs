@@ -6,7 +6,6 @@ use std::time::Duration;
 use etherparse::err::ipv4::HeaderSliceError;
 use etherparse::{Ipv4HeaderSlice, ip_number};
 
-use super::link::Linked;
 use super::reassembly::{Fragment, Key, Reassembler};
 use super::{FrameDrop, FrameDrops, IpReassemblyLimits, LinkType, udp};
 
@@ -22,9 +21,6 @@ pub(crate) struct Udp<'a> {
     pub(crate) payload: &'a [u8],
     /// The IPv4 identification; not unique where the packet may not be cut into fragments (RFC 6864).
     pub(crate) identification: u16,
-    /// The hardware address that sent the frame, or the last one if it came in fragments; `None` where the link
-    /// type has none.
-    pub(crate) source_mac: Option<[u8; 6]>,
 }
 
 /// Takes frames apart: link header, IPv4 with its fragments, UDP.
@@ -58,7 +54,7 @@ impl Decoder {
         frame: &'a [u8],
         frame_len_on_wire: usize,
     ) -> Result<Option<Udp<'a>>, FrameDrop> {
-        let Some(Linked { source_mac, payload: packet, .. }) = link.parse(frame)? else {
+        let Some(packet) = link.parse(frame)? else {
             return Ok(None);
         };
         let header = Ipv4HeaderSlice::from_slice(packet).map_err(|error| match error {
@@ -99,7 +95,7 @@ impl Decoder {
             };
         }
         let (source, destination, payload) = udp::parse(key.source, key.destination, payload)?;
-        let udp = Udp { source, destination, payload, identification: key.identification, source_mac };
+        let udp = Udp { source, destination, payload, identification: key.identification };
         Ok(Some(udp).filter(|udp| self.ports.contains(&udp.destination.port())))
     }
 

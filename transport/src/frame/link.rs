@@ -53,43 +53,41 @@ impl LinkType {
     ///
     /// # Errors
     /// [`FrameDrop::Truncated`] when the frame ends within its link header.
-    pub(super) fn parse(self, frame: &[u8]) -> Result<Option<Linked<'_>>, FrameDrop> {
-        let linked = self.split(frame).and_then(Linked::skip_vlan_tags).ok_or(FrameDrop::Truncated)?;
-        Ok(Some(linked).filter(|linked| linked.ethertype == IPV4))
+    pub(super) fn parse(self, frame: &[u8]) -> Result<Option<&[u8]>, FrameDrop> {
+        let (ethertype, packet) = self.split(frame).and_then(skip_vlan_tags).ok_or(FrameDrop::Truncated)?;
+        Ok(Some(packet).filter(|_| ethertype == IPV4))
     }
 
-    /// Splits the link header off. `None` if the frame ends within it.
-    fn split(self, frame: &[u8]) -> Option<Linked<'_>> {
-        let (source_mac, ethertype, payload) = match self {
+    /// Splits the link header off, and returns its ethertype and what is behind it. `None` if the frame ends within it.
+    fn split(self, frame: &[u8]) -> Option<(u16, &[u8])> {
+        Some(match self {
             Self::Ethernet => {
                 let (header, rest) = frame.split_first_chunk::<14>()?;
-                let [_, _, _, _, _, _, mac @ .., high, low] = *header;
-                (Some(mac), u16::from_be_bytes([high, low]), rest)
+                let [.., high, low] = *header;
+                (u16::from_be_bytes([high, low]), rest)
             }
             Self::Null | Self::Loop => {
                 let (family, rest) = frame.split_first_chunk()?;
                 // A capture file may come from a machine of the other byte order; no mirrored family is a valid one.
                 let is_ipv4 = u32::from_be_bytes(*family) == AF_INET
                     || (self == Self::Null && u32::from_le_bytes(*family) == AF_INET);
-                (None, if is_ipv4 { IPV4 } else { FOREIGN }, rest)
+                (if is_ipv4 { IPV4 } else { FOREIGN }, rest)
             }
             Self::LinuxSll => {
                 let (header, rest) = frame.split_first_chunk::<16>()?;
-                let [_, _, _, _, len_high, len_low, mac @ .., _, _, high, low] = *header;
-                let has_mac = [len_high, len_low] == [0, 6];
-                (has_mac.then_some(mac), u16::from_be_bytes([high, low]), rest)
+                let [.., high, low] = *header;
+                (u16::from_be_bytes([high, low]), rest)
             }
             Self::LinuxSll2 => {
                 let (header, rest) = frame.split_first_chunk::<20>()?;
-                let [high, low, _, _, _, _, _, _, _, _, _, mac_len, mac @ .., _, _] = *header;
-                ((mac_len == 6).then_some(mac), u16::from_be_bytes([high, low]), rest)
+                let [high, low, ..] = *header;
+                (u16::from_be_bytes([high, low]), rest)
             }
             Self::Raw => {
                 let is_ipv6 = frame.first()? >> 4 == 6;
-                (None, if is_ipv6 { FOREIGN } else { IPV4 }, frame)
+                (if is_ipv6 { FOREIGN } else { IPV4 }, frame)
             }
-        };
-        Some(Linked { source_mac, ethertype, payload })
+        })
     }
 
     /// Appends the header of a frame that carries an IPv4 packet.
@@ -123,26 +121,13 @@ impl LinkType {
     }
 }
 
-/// What a frame carries behind its link header.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Linked<'a> {
-    /// The sender's hardware address, where the header has it.
-    pub(super) source_mac: Option<[u8; 6]>,
-    ethertype: u16,
-    /// The packet, and what pads the frame.
-    pub(super) payload: &'a [u8],
-}
-
-impl Linked<'_> {
-    /// `None` if the frame ends within a tag.
-    fn skip_vlan_tags(mut self) -> Option<Self> {
-        while VLAN_TAGS.contains(&self.ethertype) {
-            let ([_, _, high, low], behind) = self.payload.split_first_chunk()?;
-            self.ethertype = u16::from_be_bytes([*high, *low]);
-            self.payload = behind;
-        }
-        Some(self)
+/// `None` if the frame ends within a tag.
+fn skip_vlan_tags((mut ethertype, mut rest): (u16, &[u8])) -> Option<(u16, &[u8])> {
+    while VLAN_TAGS.contains(&ethertype) {
+        let ([_, _, high, low], behind) = rest.split_first_chunk()?;
+        (ethertype, rest) = (u16::from_be_bytes([*high, *low]), behind);
     }
+    Some((ethertype, rest))
 }
 
 #[cfg(test)]
@@ -151,15 +136,14 @@ mod tests {
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
-    /// The sender, and the length of the header and the tags.
-    type Parsed = Result<Option<(Option<[u8; 6]>, usize)>, FrameDrop>;
-
-    fn parsed(link: LinkType, header: &[u8]) -> Parsed {
+    /// The length of the header and the tags.
+    fn parsed(link: LinkType, header: &[u8]) -> Result<Option<usize>, FrameDrop> {
         let frame = [header, &[0x45, 1, 2]].concat();
-        let linked = link.parse(&frame)?;
-        Ok(linked.map(|linked| {
-            assert_eq!(linked.payload, &frame[frame.len() - linked.payload.len()..]);
-            (linked.source_mac, frame.len() - linked.payload.len())
+        let packet = link.parse(&frame)?;
+        Ok(packet.map(|packet| {
+            let len = frame.len() - packet.len();
+            assert_eq!(packet, &frame[len..]);
+            len
         }))
     }
 
@@ -170,11 +154,11 @@ mod tests {
     #[test]
     fn ethernet_with_and_without_tags() {
         let tagged = |bytes: &[u8]| parsed(LinkType::Ethernet, &ethernet(bytes));
-        assert_eq!(tagged(&[0x08, 0]), Ok(Some((Some(MAC), 14))));
-        assert_eq!(tagged(&[0x81, 0, 0x20, 5, 0x08, 0]), Ok(Some((Some(MAC), 18))));
-        assert_eq!(tagged(&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 5, 0x08, 0]), Ok(Some((Some(MAC), 22))));
-        assert_eq!(tagged(&[0x81, 0, 0, 7, 0x81, 0, 0, 5, 0x08, 0]), Ok(Some((Some(MAC), 22))));
-        assert_eq!(tagged(&[0x91, 0, 0, 7, 0x81, 0, 0, 5, 0x08, 0]), Ok(Some((Some(MAC), 22))));
+        assert_eq!(tagged(&[0x08, 0]), Ok(Some(14)));
+        assert_eq!(tagged(&[0x81, 0, 0x20, 5, 0x08, 0]), Ok(Some(18)));
+        assert_eq!(tagged(&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 5, 0x08, 0]), Ok(Some(22)));
+        assert_eq!(tagged(&[0x81, 0, 0, 7, 0x81, 0, 0, 5, 0x08, 0]), Ok(Some(22)));
+        assert_eq!(tagged(&[0x91, 0, 0, 7, 0x81, 0, 0, 5, 0x08, 0]), Ok(Some(22)));
         // IPv6, ARP, a length instead of a type, and ARP in a tag.
         for foreign in [&[0x86, 0xdd][..], &[0x08, 0x06], &[0, 46], &[0x81, 0, 0, 5, 0x08, 0x06]] {
             assert_eq!(tagged(foreign), Ok(None));
@@ -183,9 +167,9 @@ mod tests {
 
     #[test]
     fn loopback_in_either_byte_order() {
-        assert_eq!(parsed(LinkType::Null, &[2, 0, 0, 0]), Ok(Some((None, 4))));
-        assert_eq!(parsed(LinkType::Null, &[0, 0, 0, 2]), Ok(Some((None, 4))));
-        assert_eq!(parsed(LinkType::Loop, &[0, 0, 0, 2]), Ok(Some((None, 4))));
+        assert_eq!(parsed(LinkType::Null, &[2, 0, 0, 0]), Ok(Some(4)));
+        assert_eq!(parsed(LinkType::Null, &[0, 0, 0, 2]), Ok(Some(4)));
+        assert_eq!(parsed(LinkType::Loop, &[0, 0, 0, 2]), Ok(Some(4)));
         assert_eq!(parsed(LinkType::Loop, &[2, 0, 0, 0]), Ok(None));
         // IPv6 on macOS and on Windows.
         assert_eq!(parsed(LinkType::Null, &[30, 0, 0, 0]), Ok(None));
@@ -197,26 +181,26 @@ mod tests {
         let sll = |mac_len: u8, protocol: [u8; 2]| {
             [&[0, 0, 0, 1, 0, mac_len][..], &MAC, &[0, 0], &protocol].concat()
         };
-        assert_eq!(parsed(LinkType::LinuxSll, &sll(6, [8, 0])), Ok(Some((Some(MAC), 16))));
-        assert_eq!(parsed(LinkType::LinuxSll, &sll(0, [8, 0])), Ok(Some((None, 16))));
+        assert_eq!(parsed(LinkType::LinuxSll, &sll(6, [8, 0])), Ok(Some(16)));
+        assert_eq!(parsed(LinkType::LinuxSll, &sll(0, [8, 0])), Ok(Some(16)));
         assert_eq!(parsed(LinkType::LinuxSll, &sll(6, [8, 6])), Ok(None));
         let tagged = [sll(6, [0x81, 0]), vec![0, 5, 8, 0]].concat();
-        assert_eq!(parsed(LinkType::LinuxSll, &tagged), Ok(Some((Some(MAC), 20))));
+        assert_eq!(parsed(LinkType::LinuxSll, &tagged), Ok(Some(20)));
 
         let sll2 = |mac_len: u8, protocol: [u8; 2]| {
             [&protocol[..], &[0, 0, 0, 0, 0, 3, 0, 1, 0, mac_len], &MAC, &[0, 0]].concat()
         };
-        assert_eq!(parsed(LinkType::LinuxSll2, &sll2(6, [8, 0])), Ok(Some((Some(MAC), 20))));
-        assert_eq!(parsed(LinkType::LinuxSll2, &sll2(0, [8, 0])), Ok(Some((None, 20))));
+        assert_eq!(parsed(LinkType::LinuxSll2, &sll2(6, [8, 0])), Ok(Some(20)));
+        assert_eq!(parsed(LinkType::LinuxSll2, &sll2(0, [8, 0])), Ok(Some(20)));
         assert_eq!(parsed(LinkType::LinuxSll2, &sll2(6, [0x86, 0xdd])), Ok(None));
     }
 
     #[test]
     fn raw() {
-        assert_eq!(parsed(LinkType::Raw, &[]), Ok(Some((None, 0))));
+        assert_eq!(parsed(LinkType::Raw, &[]), Ok(Some(0)));
         assert_eq!(parsed(LinkType::Raw, &[0x60]), Ok(None));
         // Neither IPv4 nor IPv6, which is for the IPv4 parser to tell.
-        assert_eq!(parsed(LinkType::Raw, &[0x10]), Ok(Some((None, 0))));
+        assert_eq!(parsed(LinkType::Raw, &[0x10]), Ok(Some(0)));
     }
 
     #[test]

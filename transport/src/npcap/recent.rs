@@ -59,7 +59,7 @@ mod tests {
 
     fn udp(identification: u16, payload: &[u8]) -> Udp<'_> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-        Udp { source: address, destination: address, payload, identification, source_mac: None }
+        Udp { source: address, destination: address, payload, identification }
     }
 
     #[test]
