@@ -1,6 +1,7 @@
 //! Publishes text or a test pattern on a topic.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,10 +45,7 @@ enum Pattern {
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::explain(&*error);
-            ExitCode::FAILURE
-        }
+        Err(error) => common::fail(&*error),
     }
 }
 
@@ -112,11 +110,12 @@ fn publish<T: Payload + ?Sized>(
                     tally.count(len);
                     peers = publisher.subscriber_count().max(peers);
                     if !common.json {
-                        println!(
+                        writeln!(
+                            io::stdout(),
                             "sent message {}: {len} bytes, subscribers: {}",
                             n + 1,
                             publisher.subscriber_count()
-                        );
+                        )?;
                     }
                 }
                 Err(error) => {
@@ -127,7 +126,8 @@ fn publish<T: Payload + ?Sized>(
         }
     }
     if common.json {
-        println!(
+        writeln!(
+            io::stdout(),
             "{}",
             tally.json(
                 node,
@@ -135,7 +135,7 @@ fn publish<T: Payload + ?Sized>(
                 "sent",
                 [("corrupt", 0), ("dropped", 0), ("peers", peers as u64)]
             )
-        );
+        )?;
     }
     outcome
 }

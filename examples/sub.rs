@@ -1,6 +1,7 @@
 //! Receives what is published on a topic.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -35,10 +36,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            common::explain(&*error);
-            ExitCode::FAILURE
-        }
+        Err(error) => common::fail(&*error),
     }
 }
 
@@ -67,18 +65,19 @@ fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Bo
         if !common.json {
             let preview = preview(&message.payload);
             let corrupt = if intact { "" } else { " CORRUPT" };
-            println!(
+            writeln!(
+                io::stdout(),
                 "received message {}: {} bytes{corrupt}, {preview}",
                 message.clock,
                 message.payload.len()
-            );
+            )?;
         }
     }
     let stats = subscriber.stats();
     if common.json {
         let also =
             [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
-        println!("{}", tally.json(&node, &common.topic, "received", also));
+        writeln!(io::stdout(), "{}", tally.json(&node, &common.topic, "received", also))?;
     }
     Ok(corrupt == 0 && count.is_none_or(|count| tally.messages == count))
 }

@@ -1,7 +1,9 @@
 //! What `pub` and `sub` have in common: options, the test pattern, the closing line.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -50,7 +52,7 @@ impl Common {
         let node = Node::with_config(name, config)?;
         if !self.json {
             let status = node.status();
-            println!("topic {}, {} backend ({})", self.topic, status.backend, status.reason);
+            writeln!(io::stdout(), "topic {}, {} backend ({})", self.topic, status.backend, status.reason)?;
         }
         Ok(node)
     }
@@ -129,7 +131,11 @@ fn cpu_seconds() -> Option<f64> {
 }
 
 /// Tells a person what failed, and why.
-pub(crate) fn explain(error: &dyn Error) {
+pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) {
+        // Nobody reads any more, as after `sub | head`.
+        return ExitCode::SUCCESS;
+    }
     eprint!("{error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -137,4 +143,5 @@ pub(crate) fn explain(error: &dyn Error) {
         source = cause.source();
     }
     eprintln!();
+    ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
 //! The examples `pub` and `sub` as programs: their options, their closing line and their exit codes.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::example::{self, Ended};
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     test("pub_goes_as_fast_as_it_can", pub_goes_as_fast_as_it_can);
     test("people_get_a_line_a_message", people_get_a_line_a_message);
     test("the_transport_is_chosen", the_transport_is_chosen);
+    test("a_closed_pipe_ends_them_quietly", a_closed_pipe_ends_them_quietly);
     test("bad_options_are_named", bad_options_are_named);
     suite::main(tests)
 }
@@ -209,6 +210,17 @@ fn the_transport_is_chosen() {
             assert_eq!(ended.line["backend"], "socket");
         }
     }
+}
+
+/// As with `pub | head`.
+fn a_closed_pipe_ends_them_quietly() {
+    let mut command = HERE.command("timeout");
+    command.arg(HANG.as_secs().to_string()).arg(example::path("pub")).env("ECAL_DATA", "/nonexistent");
+    let mut publisher =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    drop(publisher.stdout.take());
+    let output = publisher.wait_with_output().expect("it ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 fn bad_options_are_named() {
