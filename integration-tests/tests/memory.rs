@@ -1,6 +1,7 @@
 //! A node's memory does not grow while it runs: as many bytes are in use after some messages as after ten times more.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -163,6 +164,7 @@ fn peers(leave: bool) {
     let subscriber = node.subscriber::<[u8]>("hello").expect("a good topic");
     let own = 2;
     wait::until_eq("own", &own, || node.status().peers);
+    let sent = Cell::new(0);
     let come = |n: u32| {
         let topic = if n.is_multiple_of(2) { "hello".to_owned() } else { format!("topic {n}") };
         let info = |id: u64| forge::topic_info("forged", 7, u64::from(n) * 4 + id, &topic);
@@ -173,6 +175,7 @@ fn peers(leave: bool) {
         }
         injector.registration(&datagrams);
         injector.payload(&[forge::whole(&forge::payload(&topic, u64::from(n) * 4 + 1, 1, b"x"))]);
+        sent.set(sent.get() + 1);
         if leave {
             injector.registration(&[
                 forge::whole(&forge::publisher_gone(info(1))),
@@ -181,6 +184,10 @@ fn peers(leave: bool) {
         }
         if n % 100 == 99 {
             wait::until("they are gone", || node.status().peers <= own);
+            // What waits in the network takes memory, too.
+            wait::until_eq("messages", &sent.get(), || {
+                node.status().unsubscribed + subscriber.stats().received
+            });
         }
     };
     // More at once than will ever be again, as tables keep the size they once had.
