@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use ferrocal_integration_tests::world::Mode;
 
-use crate::machine;
 use crate::peers::Peer;
 use crate::plan::{Kind, place_name, size_name};
 use crate::report::{Measured, count, significant};
@@ -22,7 +21,7 @@ const STYLE: &str = "text { font: 12px system-ui, sans-serif; fill: #1f2328 } .t
     @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .ours { fill: #4493f8 } \
     .mixed { fill: #2f5f9e } .bare { fill: #484f58 } .other { fill: #7d8590 } }";
 
-pub(crate) fn svg(measured: &[Measured]) -> String {
+pub(crate) fn svg(machine: &str, measured: &[Measured]) -> String {
     let mut panels = String::new();
     let mut top = TITLE_HEIGHT;
     let mut subjects: Vec<_> = measured
@@ -59,8 +58,7 @@ pub(crate) fn svg(measured: &[Measured]) -> String {
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\">\n\
-         <style>{STYLE}</style>\n<text x=\"0\" y=\"14\">{}</text>\n{panels}</svg>\n",
-        machine::describe(),
+         <style>{STYLE}</style>\n<text x=\"0\" y=\"14\">{machine}</text>\n{panels}</svg>\n",
         width = 2 * PANEL_WIDTH,
         height = top + LINE_HEIGHT,
     )

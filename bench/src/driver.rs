@@ -56,7 +56,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     if !route.success() {
         return Err("multicast cannot be routed through the loopback interface".into());
     }
-    println!("{}\n", machine::describe());
+    // Before the measurements make their own load.
+    let machine = machine::describe();
+    println!("{machine}\n");
     let mut measured = Vec::new();
     for group in rows.chunk_by(|a, b| a.group() == b.group()) {
         let mut results: Vec<_> = group.iter().map(|row| Measured::new(row.clone())).collect();
@@ -72,10 +74,10 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         report::print(&results);
         measured.extend(results);
         if let Some(path) = &options.json {
-            std::fs::write(path, format!("{:#}\n", report::json(&measured)))?;
+            std::fs::write(path, format!("{:#}\n", report::json(&machine, &measured)))?;
         }
         if let Some(path) = &options.svg {
-            std::fs::write(path, chart::svg(&measured))?;
+            std::fs::write(path, chart::svg(&machine, &measured))?;
         }
     }
     Ok(())

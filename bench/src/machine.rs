@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Processor, cores, kernel and the limit of receive buffers, in a line.
+/// Processor, cores, kernel, the limit of receive buffers and what else was running, in a line.
 pub(crate) fn describe() -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor
@@ -15,5 +15,7 @@ pub(crate) fn describe() -> String {
     // A network namespace does not always show it.
     let buffer = number("/proc/sys/net/core/rmem_max");
     let buffer = if buffer.is_empty() { String::new() } else { format!(", rmem_max {buffer}") };
-    format!("{processor}, {cores} cores, Linux {kernel}{buffer}")
+    let load = number("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("{processor}, {cores} cores, Linux {kernel}{buffer}, load average {load}")
 }

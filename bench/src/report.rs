@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::machine;
 use crate::plan::{Kind, Row};
 
 /// What one run of a row gave.
@@ -124,12 +123,12 @@ pub(crate) fn print(group: &[Measured]) {
 }
 
 /// All figures of all runs.
-pub(crate) fn json(measured: &[Measured]) -> Value {
+pub(crate) fn json(machine: &str, measured: &[Measured]) -> Value {
     let rows: Vec<_> = measured
         .iter()
         .map(|Measured { row, runs }| json!({"name": row.name(), "size": row.size, "runs": runs}))
         .collect();
-    json!({ "machine": machine::describe(), "rows": rows })
+    json!({ "machine": machine, "rows": rows })
 }
 
 pub(crate) fn count(value: f64) -> String {

@@ -19,7 +19,7 @@ pub(super) use send::Sender;
 const PORT: u16 = 14_002;
 const HEADER_LEN: usize = 24;
 /// What stands before the payload in a message: as long as ferrocal's sample head for the topics measured here.
-const SAMPLE_HEAD_LEN: usize = 72;
+const SAMPLE_HEAD_LEN: usize = 74;
 /// An Ethernet frame's room for UDP, and the most that a datagram holds.
 const SEGMENT_LEN: usize = 1472;
 const LARGEST_LEN: usize = 65_507;
