@@ -15,7 +15,7 @@ use crate::wait;
 use crate::world::World;
 
 /// Holds the largest test message with the kernel's overhead, twice over; as the real eCAL's in these tests.
-const RECEIVE_BUFFER_LEN: usize = 16 * 1024 * 1024;
+pub const RECEIVE_BUFFER_LEN: usize = 16 * 1024 * 1024;
 
 /// A node on one of the hosts.
 ///

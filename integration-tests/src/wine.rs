@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::netns::{self, Host};
+use crate::ours::RECEIVE_BUFFER_LEN;
 use crate::process::{HANG, Process};
 
 /// Names the folder that holds the examples built for Windows.
@@ -105,6 +106,9 @@ impl Machine {
         for name in ["system.reg", "user.reg", "userdef.reg"] {
             copy(&prefix().join(name), &self.prefix.join(name))?;
         }
+        let config = format!("transport_layer: {{udp: {{receive_buffer: {RECEIVE_BUFFER_LEN}}}}}\n");
+        let path = self.prefix.join("ecal.yaml");
+        fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
         self.start_services()?;
         let system = self.prefix.join("drive_c/windows/system32");
         let library = system.join("wpcap.dll"); // Wine's own, around libpcap
@@ -158,7 +162,7 @@ impl Machine {
 
     /// Starts an example; the arguments are those of a command line, parted by spaces.
     ///
-    /// It reads no configuration of the machine's that the tests run on.
+    /// It reads no configuration of the machine's that the tests run on, but that of this one.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -182,7 +186,8 @@ impl Machine {
     fn command(&self, program: &str) -> Command {
         let mut command = self.host.command(program);
         command.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all").env_remove("WINEDLLOVERRIDES");
-        command.env("ECAL_DATA", "/nonexistent").env_remove("TRANSPORT");
+        // The whole file system is a drive of Wine's.
+        command.env("ECAL_DATA", format!("Z:{}", self.prefix.display())).env_remove("TRANSPORT");
         command
     }
 }

@@ -15,10 +15,6 @@ use ferrocal_integration_tests::world::{LENS, Mode, World};
 const COUNT: u64 = 5;
 const RATE: f64 = 4.0;
 
-/// The message lengths for raw frames. A longer message than that, sent in one go, may be more than the buffer of a
-/// capture holds, frame headers included, and then it depends on the load of the machine whether it arrives.
-const RAW_LENS: [usize; 6] = [0, 20, 1472, 65_507, 200_000, 1_000_000];
-
 fn main() -> ExitCode {
     let mut tests = Vec::new();
     for situation in Situation::ALL {
@@ -137,10 +133,9 @@ fn every_length_arrives(situation: Situation, mode: Mode, publisher: Side, subsc
         machine: here.as_ref().filter(|_| subscriber == Side::Windows),
     };
     let backend = choice(situation, mode).0;
-    let lens = if backend == "npcap" && subscriber == Side::Windows { RAW_LENS } else { LENS };
-    let names = lens.map(|len| format!("ramp_{len}"));
+    let names = LENS.map(|len| format!("ramp_{len}"));
     let topics: Vec<&str> = names.iter().map(String::as_str).collect();
-    let lens: Vec<(&str, usize)> = topics.iter().copied().zip(lens).collect();
+    let lens: Vec<(&str, usize)> = topics.iter().copied().zip(LENS).collect();
 
     let mut received = Vec::new();
     let mut real_subscriber = None;

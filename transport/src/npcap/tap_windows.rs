@@ -1,6 +1,7 @@
 //! A capture that a thread of its own reads, as Windows has no descriptor to wait for.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
@@ -23,8 +24,8 @@ pub(in crate::npcap) struct Tap {
 #[derive(Default)]
 struct Handover {
     shared: Mutex<Shared>,
-    /// Notified when a new filter was taken, or never will be.
-    filtered: Condvar,
+    /// Notified when there is something new for the thread or for who waits for it.
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -33,7 +34,9 @@ struct Shared {
     queued_bytes: usize,
     /// Buffers of frames that were handed out, to be used again.
     free: Vec<Vec<u8>>,
+    /// What the driver said when it was last asked.
     lost: u32,
+    ask_lost: bool,
     new_filter: Option<String>,
     failed: Option<CaptureError>,
     ended: bool,
@@ -44,6 +47,12 @@ struct Shared {
 struct Frame {
     bytes: Vec<u8>,
     original_len: usize,
+}
+
+impl Handover {
+    fn wait<'a>(&self, shared: MutexGuard<'a, Shared>) -> MutexGuard<'a, Shared> {
+        self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Tap {
@@ -72,15 +81,19 @@ impl Tap {
         let mut shared = lock(&self.shared);
         shared.new_filter = Some(program.to_owned());
         self.wake.breakloop();
+        self.shared.changed.notify_all();
         while shared.new_filter.is_some() && !shared.ended {
-            shared = self.shared.filtered.wait(shared).unwrap_or_else(PoisonError::into_inner);
+            shared = self.shared.wait(shared);
         }
         Ok(())
     }
 
-    /// Frames that were lost because the buffer was full.
+    /// Frames that were lost because the buffer was full, up to the call before: the thread has to ask the driver.
     pub(in crate::npcap) fn lost(&mut self) -> u32 {
-        lock(&self.shared).lost
+        let mut shared = lock(&self.shared);
+        shared.ask_lost = true;
+        self.wake.breakloop();
+        shared.lost
     }
 
     /// Hands out frames, each with its length before it was cut to what the capture takes.
@@ -101,6 +114,7 @@ impl Tap {
             let count = shared.frames.len().min(BATCH);
             let frames: Vec<_> = shared.frames.drain(..count).collect();
             shared.queued_bytes -= frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+            self.shared.changed.notify_all();
             frames
         };
         for frame in &frames {
@@ -118,6 +132,7 @@ impl Drop for Tap {
     fn drop(&mut self) {
         lock(&self.shared).stop = true;
         self.wake.breakloop();
+        self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // A panic has been reported by the panic hook.
             let _ = thread.join();
@@ -128,9 +143,16 @@ impl Drop for Tap {
 fn read(mut capture: Capture<Active>, handover: &Handover, max_bytes: usize) {
     let result = loop {
         let new_filter = {
-            let shared = lock(handover);
+            let mut shared = lock(handover);
+            // What there is no room for here waits in the driver's buffer.
+            while shared.queued_bytes >= max_bytes && !shared.stop && shared.new_filter.is_none() {
+                shared = handover.wait(shared);
+            }
             if shared.stop {
                 return;
+            }
+            if mem::take(&mut shared.ask_lost) {
+                shared.lost = capture.stats().map_or(0, |stats| stats.dropped);
             }
             shared.new_filter.clone()
         };
@@ -139,15 +161,11 @@ fn read(mut capture: Capture<Active>, handover: &Handover, max_bytes: usize) {
                 break error;
             }
             lock(handover).new_filter = None;
-            handover.filtered.notify_one();
+            handover.changed.notify_all();
         }
         match capture.next_packet() {
             Ok(packet) => {
                 let mut shared = lock(handover);
-                if shared.queued_bytes + packet.data.len() > max_bytes {
-                    shared.lost = shared.lost.saturating_add(1);
-                    continue;
-                }
                 let mut bytes = shared.free.pop().unwrap_or_default();
                 bytes.clear();
                 bytes.extend_from_slice(packet.data);
@@ -164,7 +182,7 @@ fn read(mut capture: Capture<Active>, handover: &Handover, max_bytes: usize) {
     let mut shared = lock(handover);
     shared.failed = Some(result.into());
     shared.ended = true;
-    handover.filtered.notify_one();
+    handover.changed.notify_all();
     if let Some(waker) = shared.waker.take() {
         waker.wake();
     }
