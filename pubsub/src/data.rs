@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvError, SyncSender, sync_channel};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrocal_proto::{EntityId, Message, PayloadSample};
-use ferrocal_transport::{Datagram, ReceiveHalf};
+use ferrocal_transport::{Datagram, Membership, ReceiveHalf};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use crate::NodeError;
 use crate::inbox::{Arrived, Taken};
 use crate::intake::{Failing, Intake};
 use crate::node::Shared;
@@ -21,10 +25,52 @@ use crate::worker::Stop;
 /// How often incomplete messages are looked through for expired ones.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
-/// Receives payload until it is stopped.
-pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut stop: Stop) {
+/// A request to open the receive half, and where to answer.
+type Open = SyncSender<Result<Arc<dyn Membership>, NodeError>>;
+
+/// Has the receive half opened. A node that only publishes has none, as it would get all that it sends itself.
+pub(crate) struct FirstSubscriber(mpsc::UnboundedSender<Open>);
+
+impl FirstSubscriber {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Membership>, NodeError> {
+        let (answer, answered) = sync_channel(1);
+        let ended = |_| NodeError::Thread(io::Error::other("the thread that receives has ended"));
+        self.0.send(answer).map_err(|_| ended(RecvError))?;
+        answered.recv().map_err(ended)?
+    }
+}
+
+/// Where requests to open the receive half arrive.
+pub(crate) type Waiting = mpsc::UnboundedReceiver<Open>;
+
+pub(crate) fn wait() -> Result<(Waiting, FirstSubscriber), NodeError> {
+    let (first_subscriber, waiting) = mpsc::unbounded_channel();
+    Ok((waiting, FirstSubscriber(first_subscriber)))
+}
+
+/// Receives payload, from when that is wanted until it is stopped.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut open: impl FnMut() -> Result<(Box<dyn ReceiveHalf>, Arc<dyn Membership>), NodeError>,
+    mut waiting: Waiting,
+    mut stop: Stop,
+) {
+    let mut half = loop {
+        let answer = tokio::select! {
+            _ = &mut stop => return,
+            Some(answer) = waiting.recv() => answer,
+        };
+        // Who asked does wait for the answer.
+        match open() {
+            Ok((half, membership)) => {
+                let _ = answer.send(Ok(membership));
+                break half;
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    };
     if shared.replaying {
-        // A file does not wait: without this, its start would be over before anyone listens.
+        // A file does not wait: without this, its start would be over before its first topic has a subscriber.
         tokio::select! {
             _ = &mut stop => return,
             () = shared.topics.first_reader.notified() => {}

@@ -35,13 +35,13 @@ pub enum CreateError {
     /// The topic's name cannot go on the wire.
     #[error(transparent)]
     Topic(#[from] TopicNameError),
-    /// The topic's group could not be joined.
-    #[error("topic `{topic}`: its multicast group could not be joined")]
-    Join {
+    /// The node cannot receive, or not join the topic's multicast group.
+    #[error("topic `{topic}`: its messages cannot be received")]
+    Receive {
         /// The topic.
         topic: String,
         /// Why.
-        source: transport::MembershipError,
+        source: NodeError,
     },
     /// The thread that calls a callback could not be started.
     #[error("topic `{topic}`: a thread for its callback could not be started")]

@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use ferrocal_proto::{DropCounts, Registration};
-use ferrocal_transport::{
-    Backend, Membership, MembershipError, ReceiveDrops, Selected, SelectionReason, SendHalf, Transport,
-};
+use ferrocal_transport::{Backend, Membership, ReceiveDrops, Selected, SelectionReason, SendHalf, Transport};
 use tokio::sync::Notify;
 
 use crate::entity::{Entity, Role};
@@ -122,16 +120,7 @@ impl Node {
                 Ok((half, (membership, buffer_len)))
             }
         };
-        let (data_worker, (membership, receive_buffer_len)) = {
-            let shared = shared.clone();
-            Worker::start(
-                "ferrocal-data",
-                shared.config.receive_thread,
-                open_half(shared.config.udp.port),
-                move |half, stop| data::run(shared, half, stop),
-            )?
-        };
-        let (control_worker, _) = {
+        let (control_worker, (_, receive_buffer_len)) = {
             let shared = shared.clone();
             Worker::start(
                 "ferrocal-control",
@@ -140,8 +129,21 @@ impl Node {
                 move |half, stop| control::run(shared, half, stop),
             )?
         };
+        let (data_worker, first_subscriber) = {
+            let shared = shared.clone();
+            let open = open_half(shared.config.udp.port);
+            let open = move || open().map(|(half, (membership, _))| (half, membership));
+            Worker::start("ferrocal-data", shared.config.receive_thread, data::wait, move |waiting, stop| {
+                data::run(shared, open, waiting, stop)
+            })?
+        };
         log::info!("node `{name}` uses the {} backend ({})", transport.backend(), transport.reason());
-        let groups = Groups { membership, base: shared.config.reach().group, users: Mutex::default() };
+        let groups = Groups {
+            first_subscriber,
+            membership: OnceLock::new(),
+            base: shared.config.reach().group,
+            users: Mutex::default(),
+        };
         let workers = [control_worker, data_worker];
         Ok(Self {
             inner: Arc::new(Inner { shared, groups, transport, receive_buffer_len, _workers: workers }),
@@ -192,7 +194,7 @@ impl Node {
         self.inner
             .groups
             .join(self.inner.shared.config.topic_group(topic))
-            .map_err(|source| CreateError::Join { topic: topic.to_owned(), source })?;
+            .map_err(|source| CreateError::Receive { topic: topic.to_owned(), source })?;
         let inbox = Inbox::new(config, self.inner.shared.config.limits.max_publishers_per_subscriber);
         let reader = Arc::new(Reader { entity: entity.clone(), inbox });
         self.inner.shared.topics.add_reader(reader.clone());
@@ -359,18 +361,27 @@ impl Announcements {
 
 /// The multicast groups that subscribers use, several of them maybe the same one.
 struct Groups {
-    membership: Arc<dyn Membership>,
-    /// Joined for as long as the node lives.
+    first_subscriber: data::FirstSubscriber,
+    /// Known once there was a subscriber.
+    membership: OnceLock<Arc<dyn Membership>>,
+    /// Joined from then on.
     base: Ipv4Addr,
     users: Mutex<HashMap<Ipv4Addr, usize>>,
 }
 
 impl Groups {
-    fn join(&self, group: Ipv4Addr) -> Result<(), MembershipError> {
+    fn join(&self, group: Ipv4Addr) -> Result<(), NodeError> {
         let mut users = lock(&self.users);
+        let membership = match self.membership.get() {
+            Some(membership) => membership,
+            None => {
+                let opened = self.first_subscriber.open()?;
+                self.membership.get_or_init(|| opened)
+            }
+        };
         let count = users.entry(group).or_insert(0);
         if *count == 0 && group != self.base {
-            self.membership.join(group)?;
+            membership.join(group)?;
         }
         *count += 1;
         Ok(())
@@ -383,7 +394,8 @@ impl Groups {
             if *count == 0 {
                 users.remove(&group);
                 if group != self.base
-                    && let Err(error) = self.membership.leave(group)
+                    && let Some(membership) = self.membership.get()
+                    && let Err(error) = membership.leave(group)
                 {
                     log::warn!("{error}");
                 }
