@@ -45,7 +45,8 @@ impl Spare {
         let fits = |buffer: &Buffer| {
             (len..=len.saturating_mul(2)).contains(&buffer.capacity) && buffer.message.is_unique()
         };
-        let at = self.buffers.iter().position(fits)?;
+        // The one used last is the likeliest to be in the processor's cache.
+        let at = self.buffers.iter().rposition(fits)?;
         let message = self.remove(at)?;
         let mut buffer = Vec::from(message.try_into_mut().ok()?);
         buffer.clear();

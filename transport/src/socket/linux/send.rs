@@ -19,8 +19,6 @@ const BATCH: usize = 64;
 const MAX_SEGMENTS: usize = 64;
 /// Headers of IPv4 and UDP.
 const HEADERS_LEN: usize = 28;
-/// Two datagrams that fill a run, where the interface takes them, as loopback does.
-const LONGEST_SEGMENT: usize = MAX_DATAGRAM_LEN / 2;
 
 /// Whether, and up to which length of datagrams, the kernel cuts a run of them (`UDP_SEGMENT`, udp(7), Linux 4.18).
 pub(in crate::socket) struct Segmentation(AtomicUsize);
@@ -31,9 +29,14 @@ impl Segmentation {
         Self(AtomicUsize::new(segment_len(destination, socket).unwrap_or(0)))
     }
 
-    /// The longest datagrams that runs can be made of, in bytes.
+    /// The longest datagrams that runs can be made of, in bytes, where longer ones would be sent in pieces. Loopback takes
+    /// the longest datagrams as they are, and without the copy that a run costs.
     pub(in crate::socket) fn segment_len(&self) -> Option<usize> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&len| len > 0)
+        Some(self.max_len()).filter(|len| (1..MAX_DATAGRAM_LEN).contains(len))
+    }
+
+    fn max_len(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// After the kernel refused a run: that interface has no checksums of its own, or a smaller MTU than before.
@@ -50,7 +53,7 @@ fn segment_len(destination: Ipv4Addr, socket: &Socket) -> Option<usize> {
     probe.set_multicast_if_v4(&socket.multicast_if_v4().ok()?).ok()?;
     probe.connect(&SocketAddrV4::new(destination, 9).into()).ok()?;
     let mtu = usize::try_from(get(&probe, libc::IPPROTO_IP, libc::IP_MTU).ok()?).ok()?;
-    mtu.checked_sub(HEADERS_LEN).map(|len| len.min(LONGEST_SEGMENT))
+    mtu.checked_sub(HEADERS_LEN)
 }
 /// Sends the first datagrams of a batch that is not empty; tells how many.
 pub(in crate::socket) fn send(
@@ -58,7 +61,7 @@ pub(in crate::socket) fn send(
     segmentation: &Segmentation,
     batch: &[Transmit<'_>],
 ) -> io::Result<usize> {
-    let max_len = segmentation.segment_len().unwrap_or(0);
+    let max_len = segmentation.max_len();
     let run = run_len(batch, max_len);
     if run > 1 {
         match send_run(socket, &batch[..run]) {
@@ -97,8 +100,13 @@ fn run_len(batch: &[Transmit<'_>], max_len: usize) -> usize {
     1 + rest.take_while(fits).count()
 }
 
+/// The kernel's copies are the fastest from whole cache lines.
+#[repr(align(64))]
+struct Copied([MaybeUninit<u8>; MAX_DATAGRAM_LEN]);
+
 fn send_run(socket: &Socket, run: &[Transmit<'_>]) -> io::Result<()> {
-    let mut copy = [const { MaybeUninit::<u8>::uninit() }; MAX_DATAGRAM_LEN];
+    let mut copied = Copied([const { MaybeUninit::uninit() }; MAX_DATAGRAM_LEN]);
+    let copy = &mut copied.0;
     let mut len = 0;
     for part in run.iter().flat_map(|datagram| datagram.parts) {
         // Costs less than to have the kernel gather the pieces.
