@@ -1,12 +1,13 @@
 //! Receiving.
 
+use std::hint;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -18,6 +19,9 @@ const MAX_BATCH: usize = 64;
 const MIN_BATCH: usize = 2;
 /// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is looked at.
 const BATCH_BYTES: usize = 128 * 1024;
+/// Batches of so few bytes that come within this time are close.
+const CLOSE: Duration = Duration::from_micros(20);
+const CLOSE_BYTES: usize = 8 * 1024;
 /// Above the longest UDP payload, so that nothing is ever cut short.
 const SLOT_LEN: usize = 1 << 16;
 /// The kernel's copies are the fastest to whole cache lines.
@@ -32,6 +36,11 @@ pub(in crate::socket) struct Buffers {
     controls: Vec<Control>,
     /// How many datagrams to ask for: few when few come, as preparing for many takes time.
     batch: usize,
+    /// When the latest batch came.
+    latest: Option<Instant>,
+    /// Whether small datagrams follow each other so closely that waiting for them costs less than being woken, most of
+    /// all the sender, who has to do the waking.
+    close: bool,
 }
 
 impl Buffers {
@@ -43,10 +52,15 @@ impl Buffers {
             names: vec![name; MAX_BATCH],
             controls: vec![Control::default(); MAX_BATCH],
             batch: MIN_BATCH,
+            latest: None,
+            close: false,
         }
     }
 
-    fn adapt(&mut self, count: usize, bytes: usize) {
+    fn adapt(&mut self, received: Instant, count: usize, bytes: usize) {
+        let before = self.latest.replace(received);
+        self.close =
+            bytes <= CLOSE_BYTES && before.is_some_and(|before| received.duration_since(before) < CLOSE);
         if count == self.batch && bytes <= BATCH_BYTES / 2 {
             self.batch = (2 * self.batch).min(MAX_BATCH);
         } else if count <= self.batch / 4 || bytes > BATCH_BYTES {
@@ -63,13 +77,31 @@ pub(in crate::socket) fn poll_recv(
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> Poll<io::Result<()>> {
+    let fd = socket.as_raw_fd();
     loop {
         ready!(socket.poll_recv_ready(cx))?;
-        let fd = socket.as_raw_fd();
-        match socket.try_io(Interest::READABLE, || receive(fd, port, buffers, lost, sink)) {
+        match socket.try_io(Interest::READABLE, || receive_closely(fd, port, buffers, lost, sink)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return Poll::Ready(result),
         }
+    }
+}
+
+/// Receives what is there or comes in a moment, if that is likely.
+fn receive_closely(
+    fd: RawFd,
+    port: u16,
+    buffers: &mut Buffers,
+    lost: &mut u32,
+    sink: &mut dyn FnMut(Datagram<'_>),
+) -> io::Result<()> {
+    loop {
+        let result = receive(fd, port, buffers, lost, sink);
+        let empty = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        if !empty || !buffers.close || buffers.latest.is_none_or(|latest| latest.elapsed() > CLOSE) {
+            return result;
+        }
+        hint::spin_loop();
     }
 }
 
@@ -134,7 +166,7 @@ fn receive(
             received,
         });
     }
-    buffers.adapt(count, total);
+    buffers.adapt(received, count, total);
     Ok(())
 }
 
