@@ -187,7 +187,7 @@ fn ping(setup: &Setup) -> Outcome<()> {
             let sent_ns = now_ns();
             line.send(&message)?;
             if answered(&mut *line, number, setup.size)? {
-                times_ns.push(now_ns() - sent_ns);
+                times_ns.push(line.received_ns() - sent_ns);
             } else {
                 lost += 1;
             }

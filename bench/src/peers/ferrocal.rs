@@ -9,6 +9,7 @@ use ferrocal::{Bytes, Config, Message, Mode, Node, Publisher, RecvTimeoutError, 
 
 use super::{Outcome, Outlet, PATIENCE, Peer};
 use crate::role::{Role, Setup};
+use crate::sys::now_ns;
 use crate::tally::Tally;
 
 /// The same for all that are measured: more than one burst of the longest messages.
@@ -137,10 +138,11 @@ impl super::Line for Line {
     }
 }
 
-/// `Node::subscribe_inline`: who answers does so within the callback.
+/// `Node::subscribe_inline`: who answers does so within the callback, and who waits for an answer has it there.
 pub(super) struct InlineLine {
     publisher: Arc<Publisher<[u8]>>,
-    messages: Receiver<Bytes>,
+    messages: Receiver<(Bytes, u64)>,
+    received_ns: u64,
     _subscription: Subscription<[u8]>,
 }
 
@@ -156,11 +158,11 @@ impl InlineLine {
                 let _ = publisher.send(&message.payload);
             }
             None => {
-                let _ = sender.send(message.payload);
+                let _ = sender.send((message.payload, now_ns()));
             }
         };
         let subscription = node.subscribe_inline(into, config.subscriber, take)?;
-        Ok(Self { publisher, messages, _subscription: subscription })
+        Ok(Self { publisher, messages, received_ns: 0, _subscription: subscription })
     }
 }
 
@@ -170,10 +172,14 @@ impl super::Line for InlineLine {
     }
 
     fn receive(&mut self, look: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
-        Ok(self.messages.recv_timeout(PATIENCE).is_ok_and(|message| {
-            look(&message);
-            true
-        }))
+        let Ok((message, received_ns)) = self.messages.recv_timeout(PATIENCE) else { return Ok(false) };
+        self.received_ns = received_ns;
+        look(&message);
+        Ok(true)
+    }
+
+    fn received_ns(&self) -> u64 {
+        self.received_ns
     }
 
     fn echo(&mut self) -> Outcome<()> {

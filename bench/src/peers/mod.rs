@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::role::Setup;
+use crate::sys::now_ns;
 use crate::tally::Tally;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -72,6 +73,10 @@ pub(crate) trait Line: Send {
     fn send(&mut self, message: &[u8]) -> Outcome<()>;
     /// The next message, handed to `look`; `false` after [`PATIENCE`] without one.
     fn receive(&mut self, look: &mut dyn FnMut(&[u8])) -> Outcome<bool>;
+    /// When that message was handed over.
+    fn received_ns(&self) -> u64 {
+        now_ns()
+    }
     /// Sends the next message back; nothing after [`PATIENCE`] without one.
     fn echo(&mut self) -> Outcome<()>;
 }

@@ -169,28 +169,31 @@ fn send_several(socket: &Socket, batch: &[Transmit<'_>]) -> io::Result<usize> {
 const COPIED_LEN: usize = 2048;
 
 fn send_one(socket: &Socket, datagram: &Transmit<'_>) -> io::Result<()> {
-    let mut copy = [0; COPIED_LEN];
-    let mut len = 0;
-    let mut slices = io_slices(datagram);
-    let mut count = slices.len();
-    if datagram.len() <= COPIED_LEN {
+    let name = socket_address(datagram);
+    let name_len = mem::size_of_val(&name) as libc::socklen_t;
+    let sent = if datagram.len() <= COPIED_LEN {
+        let mut copy = [0; COPIED_LEN];
+        let mut len = 0;
         for part in datagram.parts {
             copy[len..len + part.len()].copy_from_slice(part);
             len += part.len();
         }
-        slices[0] = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
-        count = 1;
-    }
-    let mut name = socket_address(datagram);
-    // SAFETY: this C structure is valid when all its bytes are zero.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_name = (&raw mut name).cast();
-    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
-    message.msg_iov = slices.as_mut_ptr();
-    message.msg_iovlen = count as _;
-    // SAFETY: the header points at a name and `count` slices of bytes that are written and outlive the call, and the
-    // kernel only reads through them.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
+        // SAFETY: the pointers describe `len` bytes of `copy` and a name, both of which outlive the call.
+        unsafe {
+            libc::sendto(socket.as_raw_fd(), copy.as_ptr().cast(), len, 0, (&raw const name).cast(), name_len)
+        }
+    } else {
+        let mut slices = io_slices(datagram);
+        // SAFETY: this C structure is valid when all its bytes are zero.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_name = (&raw const name).cast_mut().cast();
+        message.msg_namelen = name_len;
+        message.msg_iov = slices.as_mut_ptr();
+        message.msg_iovlen = slices.len() as _;
+        // SAFETY: the header points at a name and slices of bytes that outlive the call, and the kernel only reads
+        // through them.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) }
+    };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
