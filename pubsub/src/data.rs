@@ -78,6 +78,7 @@ pub(crate) async fn run(
     }
     let mut intake = Intake::new(shared.config.limits.reassembly, shared.start);
     let mut dispatch = Dispatch::default();
+    half.set_busy_poll(shared.config.receive_thread.busy_poll);
     let mut busy = BusyPoll { span: shared.config.receive_thread.busy_poll, latest: Instant::now() };
     let mut failing = Failing::default();
     let mut expire = tokio::time::interval(EXPIRE_EVERY);

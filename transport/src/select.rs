@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -210,6 +211,7 @@ impl Transport for Selected {
             current: self.current.clone(),
             fallback: Some(fallback),
             drops_before: ReceiveDrops::default(),
+            busy_poll: Duration::ZERO,
         }))
     }
 
@@ -226,6 +228,7 @@ struct Replaceable {
     current: Arc<Mutex<Current>>,
     fallback: Option<Arc<dyn Transport>>,
     drops_before: ReceiveDrops,
+    busy_poll: Duration,
 }
 
 impl ReceiveHalf for Replaceable {
@@ -248,11 +251,17 @@ impl ReceiveHalf for Replaceable {
                 self.groups.go_over_to(half.membership());
                 self.drops_before = self.drops();
                 self.half = half;
+                self.half.set_busy_poll(self.busy_poll);
                 replace(&self.current, &fallback, SelectionReason::CaptureEnded(Arc::new(error)));
                 self.half.poll_recv(cx, sink)
             }
             result => result,
         }
+    }
+
+    fn set_busy_poll(&mut self, span: Duration) {
+        self.busy_poll = span;
+        self.half.set_busy_poll(span);
     }
 
     fn membership(&self) -> Arc<dyn Membership> {

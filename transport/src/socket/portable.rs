@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 use tokio::io::ReadBuf;
@@ -21,6 +21,8 @@ impl Buffers {
     pub(super) fn new() -> Self {
         Self(vec![0; 1 << 16])
     }
+
+    pub(super) fn set_busy_poll(&mut self, _: Duration) {}
 }
 
 pub(super) fn poll_recv(

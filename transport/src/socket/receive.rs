@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::UdpSocket;
@@ -76,6 +77,10 @@ impl ReceiveHalf for Receiver {
             }
         }
         Poll::Pending
+    }
+
+    fn set_busy_poll(&mut self, span: Duration) {
+        self.buffers.set_busy_poll(span);
     }
 
     fn membership(&self) -> Arc<dyn Membership> {

@@ -6,7 +6,7 @@ use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
@@ -22,6 +22,8 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// Batches of so few bytes that come within this time are close.
 const CLOSE: Duration = Duration::from_micros(20);
 const CLOSE_BYTES: usize = 8 * 1024;
+/// A poll does not take longer, as the thread may have other things to do.
+const LONGEST_POLL: Duration = Duration::from_millis(1);
 /// Above the longest UDP payload, so that nothing is ever cut short.
 const SLOT_LEN: usize = 1 << 16;
 /// The kernel's copies are the fastest to whole cache lines.
@@ -41,6 +43,7 @@ pub(in crate::socket) struct Buffers {
     /// Whether small datagrams follow each other so closely that waiting for them costs less than being woken, most of
     /// all the sender, who has to do the waking.
     close: bool,
+    busy_poll: Duration,
 }
 
 impl Buffers {
@@ -54,7 +57,18 @@ impl Buffers {
             batch: MIN_BATCH,
             latest: None,
             close: false,
+            busy_poll: Duration::ZERO,
         }
+    }
+
+    pub(in crate::socket) fn set_busy_poll(&mut self, span: Duration) {
+        self.busy_poll = span;
+    }
+
+    /// How long to wait in a poll for what comes in a moment.
+    fn patience(&self) -> Duration {
+        let close = if self.close { CLOSE } else { Duration::ZERO };
+        close.max(self.busy_poll)
     }
 
     fn adapt(&mut self, received: Instant, count: usize, bytes: usize) {
@@ -79,9 +93,15 @@ pub(in crate::socket) fn poll_recv(
 ) -> Poll<io::Result<()>> {
     let fd = socket.as_raw_fd();
     loop {
-        ready!(socket.poll_recv_ready(cx))?;
-        match socket.try_io(Interest::READABLE, || receive_closely(fd, port, buffers, lost, sink)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        let ready = socket.poll_recv_ready(cx)?.is_ready();
+        if !ready && buffers.busy_poll.is_zero() {
+            return Poll::Pending;
+        }
+        let mut receive = || receive_closely(fd, port, buffers, lost, sink);
+        let result = if ready { socket.try_io(Interest::READABLE, receive) } else { receive() };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             result => return Poll::Ready(result),
         }
     }
@@ -95,13 +115,21 @@ fn receive_closely(
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<()> {
+    let result = receive(fd, port, buffers, lost, sink);
+    let empty =
+        |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+    let patience = buffers.patience();
+    if !empty(&result) || patience.is_zero() {
+        return result;
+    }
+    let start = Instant::now();
+    let latest = buffers.latest.unwrap_or(start);
     loop {
+        hint::spin_loop();
         let result = receive(fd, port, buffers, lost, sink);
-        let empty = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        if !empty || !buffers.close || buffers.latest.is_none_or(|latest| latest.elapsed() > CLOSE) {
+        if !empty(&result) || latest.elapsed() > patience || start.elapsed() > LONGEST_POLL {
             return result;
         }
-        hint::spin_loop();
     }
 }
 
