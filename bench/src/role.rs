@@ -180,14 +180,16 @@ fn ping(setup: &Setup) -> Outcome<()> {
         let ["ping", seconds] = words else { return Err("unknown command".into()) };
         let seconds: f64 = seconds.parse()?;
         let end = now_ns() + (seconds * 1e9) as u64;
-        let (mut lost, mut times_ns) = (0, Vec::new());
-        while now_ns() < end {
+        let inline = line.ping_inline(setup.size, end)?;
+        let is_done = inline.is_some();
+        let (mut times_ns, mut lost) = inline.unwrap_or_default();
+        while !is_done && now_ns() < end {
             number += 1;
             tally::stamp(&mut message, number);
             let sent_ns = now_ns();
             line.send(&message)?;
             if answered(&mut *line, number, setup.size)? {
-                times_ns.push(line.received_ns() - sent_ns);
+                times_ns.push(now_ns() - sent_ns);
             } else {
                 lost += 1;
             }

@@ -1,7 +1,6 @@
 //! Ours. A new way of sending is a new [`Outlet`] here and a new variant of [`Peer`].
 
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use ferrocal::{Bytes, Config, Message, Mode, Node, Publisher, RecvTimeoutError, 
 use super::{Outcome, Outlet, PATIENCE, Peer};
 use crate::role::{Role, Setup};
 use crate::sys::now_ns;
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 
 /// The same for all that are measured: more than one burst of the longest messages.
 pub(super) const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
@@ -138,12 +137,43 @@ impl super::Line for Line {
     }
 }
 
-/// `Node::subscribe_inline`: who answers does so within the callback, and who waits for an answer has it there.
+/// `Node::subscribe_inline`: who answers does so within the callback, and who pings sends the next message there.
 pub(super) struct InlineLine {
     publisher: Arc<Publisher<[u8]>>,
-    messages: Receiver<(Bytes, u64)>,
-    received_ns: u64,
+    pings: Arc<Mutex<Pings>>,
     _subscription: Subscription<[u8]>,
+}
+
+#[derive(Default)]
+struct Pings {
+    message: Vec<u8>,
+    number: u64,
+    sent_ns: u64,
+    end_ns: u64,
+    times_ns: Vec<u64>,
+}
+
+impl Pings {
+    fn send(&mut self, publisher: &Publisher<[u8]>) {
+        self.number += 1;
+        tally::stamp(&mut self.message, self.number);
+        self.sent_ns = now_ns();
+        let _ = publisher.send(&self.message);
+    }
+
+    fn answered(&mut self, publisher: &Publisher<[u8]>, answer: &[u8]) {
+        let now_ns = now_ns();
+        if tally::number(answer, self.message.len()) == Some(self.number) {
+            self.times_ns.push(now_ns - self.sent_ns);
+            if now_ns < self.end_ns {
+                self.send(publisher);
+            }
+        }
+    }
+}
+
+fn lock(pings: &Mutex<Pings>) -> MutexGuard<'_, Pings> {
+    pings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl InlineLine {
@@ -151,35 +181,54 @@ impl InlineLine {
         let config = config(setup);
         let node = Node::with_config("bench", config.clone())?;
         let publisher = Arc::new(node.publisher::<[u8]>(out)?);
-        let (sender, messages) = mpsc::channel();
-        let answering = (setup.role == Role::Pong).then(|| publisher.clone());
-        let take = move |message: Message<[u8]>| match &answering {
-            Some(publisher) => {
-                let _ = publisher.send(&message.payload);
-            }
-            None => {
-                let _ = sender.send((message.payload, now_ns()));
+        let pings = Arc::new(Mutex::new(Pings::default()));
+        let is_pong = setup.role == Role::Pong;
+        let take = {
+            let (publisher, pings) = (publisher.clone(), pings.clone());
+            move |message: Message<[u8]>| {
+                if is_pong {
+                    let _ = publisher.send(&message.payload);
+                } else {
+                    lock(&pings).answered(&publisher, &message.payload);
+                }
             }
         };
         let subscription = node.subscribe_inline(into, config.subscriber, take)?;
-        Ok(Self { publisher, messages, received_ns: 0, _subscription: subscription })
+        Ok(Self { publisher, pings, _subscription: subscription })
     }
 }
 
 impl super::Line for InlineLine {
+    fn ping_inline(&mut self, len: usize, end_ns: u64) -> Outcome<Option<(Vec<u64>, u64)>> {
+        {
+            let mut pings = lock(&self.pings);
+            pings.message = vec![b'.'; len];
+            pings.end_ns = end_ns;
+            pings.times_ns.clear();
+        }
+        let mut lost = 0;
+        while now_ns() < end_ns {
+            let before = {
+                let mut pings = lock(&self.pings);
+                pings.send(&self.publisher);
+                pings.number
+            };
+            let mut latest = 0;
+            while now_ns() < end_ns && latest != lock(&self.pings).number {
+                latest = lock(&self.pings).number;
+                thread::sleep(PATIENCE.min(Duration::from_nanos(end_ns.saturating_sub(now_ns()))));
+            }
+            lost += u64::from(now_ns() < end_ns && latest >= before);
+        }
+        Ok(Some((std::mem::take(&mut lock(&self.pings).times_ns), lost)))
+    }
+
     fn send(&mut self, message: &[u8]) -> Outcome<()> {
         Ok(self.publisher.send(message)?)
     }
 
-    fn receive(&mut self, look: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
-        let Ok((message, received_ns)) = self.messages.recv_timeout(PATIENCE) else { return Ok(false) };
-        self.received_ns = received_ns;
-        look(&message);
-        Ok(true)
-    }
-
-    fn received_ns(&self) -> u64 {
-        self.received_ns
+    fn receive(&mut self, _: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        Err("messages are taken inline".into())
     }
 
     fn echo(&mut self) -> Outcome<()> {

@@ -16,7 +16,6 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::role::Setup;
-use crate::sys::now_ns;
 use crate::tally::Tally;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -73,9 +72,10 @@ pub(crate) trait Line: Send {
     fn send(&mut self, message: &[u8]) -> Outcome<()>;
     /// The next message, handed to `look`; `false` after [`PATIENCE`] without one.
     fn receive(&mut self, look: &mut dyn FnMut(&[u8])) -> Outcome<bool>;
-    /// When that message was handed over.
-    fn received_ns(&self) -> u64 {
-        now_ns()
+    /// Sends messages until a time and has each answered before the next, all on the thread that receives, where
+    /// the system has that: the times that this took, and how many answers did not come.
+    fn ping_inline(&mut self, _len: usize, _end_ns: u64) -> Outcome<Option<(Vec<u64>, u64)>> {
+        Ok(None)
     }
     /// Sends the next message back; nothing after [`PATIENCE`] without one.
     fn echo(&mut self) -> Outcome<()>;
