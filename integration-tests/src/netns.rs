@@ -142,14 +142,6 @@ impl Host {
     /// found a full buffer, of their fragments those that could not be put together, of packets those that its queue
     /// had no room for (this one for the whole machine).
     pub fn losses(self) -> String {
-        let read = |path: &str| run(self.command("cat").arg(path)).unwrap_or_default();
-        let snmp = read("/proc/net/snmp");
-        let value = |line: &str, key: &str| {
-            let mut lines = snmp.lines().filter(|text| text.starts_with(line));
-            let (names, values) = (lines.next()?, lines.next()?);
-            let at = names.split(' ').position(|name| name == key)?;
-            values.split(' ').nth(at).map(str::to_owned)
-        };
         let mut told = format!("losses on {}:", self.name());
         for (line, key) in [
             ("Udp:", "InDatagrams"),
@@ -158,12 +150,26 @@ impl Host {
             ("Ip:", "ReasmFails"),
             ("Ip:", "ReasmTimeout"),
         ] {
-            told += &format!(" {key} {}", value(line, key).unwrap_or_else(|| "?".to_owned()));
+            let value = self.counter(line, key).map_or_else(|| "?".to_owned(), |value| value.to_string());
+            told += &format!(" {key} {value}");
         }
-        let dropped = read("/proc/net/softnet_stat");
+        let dropped = self.read("/proc/net/softnet_stat");
         let dropped = dropped.lines().filter_map(|line| line.split_whitespace().nth(1));
         told += &format!(" softnet dropped (hex) {}", dropped.collect::<Vec<_>>().join("+"));
         told
+    }
+
+    /// A count of the kernel's for this host, as `/proc/net/snmp` names it: of `Udp:` or `Ip:`, for example.
+    pub fn counter(self, line: &str, key: &str) -> Option<u64> {
+        let snmp = self.read("/proc/net/snmp");
+        let mut lines = snmp.lines().filter(|text| text.starts_with(line));
+        let (names, values) = (lines.next()?, lines.next()?);
+        let at = names.split(' ').position(|name| name == key)?;
+        values.split(' ').nth(at)?.parse().ok()
+    }
+
+    fn read(self, path: &str) -> String {
+        run(self.command("cat").arg(path)).unwrap_or_default()
     }
 
     /// The index of the interface that the host has its link on.

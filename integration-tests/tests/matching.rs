@@ -199,7 +199,7 @@ fn other_hosts_are_ignored_in_local_mode() {
 fn datagrams_of_other_hosts_are_dropped() {
     let world = World::new(Mode::Network);
     let node = Node::with_config("ours", Config::default()).expect("a node opens");
-    let _publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
+    let _subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
     wait::until_eq("own registrations", &1, || node.status().peers);
     let info = forge::on_this_host(forge::topic_info("", 7, 1, TOPIC));
     let datagram = forge::whole(&forge::subscriber(info));
