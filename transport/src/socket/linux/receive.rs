@@ -19,9 +19,6 @@ const MAX_BATCH: usize = 64;
 const MIN_BATCH: usize = 2;
 /// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is looked at.
 const BATCH_BYTES: usize = 128 * 1024;
-/// Batches of so few bytes that come within this time are close.
-const CLOSE: Duration = Duration::from_micros(20);
-const CLOSE_BYTES: usize = 8 * 1024;
 /// A poll does not take longer, as the thread may have other things to do.
 const LONGEST_POLL: Duration = Duration::from_millis(1);
 /// Above the longest UDP payload, so that nothing is ever cut short.
@@ -40,9 +37,6 @@ pub(in crate::socket) struct Buffers {
     batch: usize,
     /// When the latest batch came.
     latest: Option<Instant>,
-    /// Whether small datagrams follow each other so closely that waiting for them costs less than being woken, most of
-    /// all the sender, who has to do the waking.
-    close: bool,
     busy_poll: Duration,
 }
 
@@ -56,7 +50,6 @@ impl Buffers {
             controls: vec![Control::default(); MAX_BATCH],
             batch: MIN_BATCH,
             latest: None,
-            close: false,
             busy_poll: Duration::ZERO,
         }
     }
@@ -65,16 +58,8 @@ impl Buffers {
         self.busy_poll = span;
     }
 
-    /// How long to wait in a poll for what comes in a moment.
-    fn patience(&self) -> Duration {
-        let close = if self.close { CLOSE } else { Duration::ZERO };
-        close.max(self.busy_poll)
-    }
-
     fn adapt(&mut self, received: Instant, count: usize, bytes: usize) {
-        let before = self.latest.replace(received);
-        self.close =
-            bytes <= CLOSE_BYTES && before.is_some_and(|before| received.duration_since(before) < CLOSE);
+        self.latest = Some(received);
         if count == self.batch && bytes <= BATCH_BYTES / 2 {
             self.batch = (2 * self.batch).min(MAX_BATCH);
         } else if count <= self.batch / 4 || bytes > BATCH_BYTES {
@@ -97,7 +82,7 @@ pub(in crate::socket) fn poll_recv(
         if !ready && buffers.busy_poll.is_zero() {
             return Poll::Pending;
         }
-        let mut receive = || receive_closely(fd, port, buffers, lost, sink);
+        let mut receive = || receive_busily(fd, port, buffers, lost, sink);
         let result = if ready { socket.try_io(Interest::READABLE, receive) } else { receive() };
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready => {}
@@ -107,8 +92,8 @@ pub(in crate::socket) fn poll_recv(
     }
 }
 
-/// Receives what is there or comes in a moment, if that is likely.
-fn receive_closely(
+/// Receives what is there, or comes within the time of busy polling.
+fn receive_busily(
     fd: RawFd,
     port: u16,
     buffers: &mut Buffers,
@@ -118,8 +103,7 @@ fn receive_closely(
     let result = receive(fd, port, buffers, lost, sink);
     let empty =
         |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-    let patience = buffers.patience();
-    if !empty(&result) || patience.is_zero() {
+    if !empty(&result) || buffers.busy_poll.is_zero() {
         return result;
     }
     let start = Instant::now();
@@ -127,7 +111,7 @@ fn receive_closely(
     loop {
         hint::spin_loop();
         let result = receive(fd, port, buffers, lost, sink);
-        if !empty(&result) || latest.elapsed() > patience || start.elapsed() > LONGEST_POLL {
+        if !empty(&result) || latest.elapsed() > buffers.busy_poll || start.elapsed() > LONGEST_POLL {
             return result;
         }
     }
