@@ -122,8 +122,9 @@ impl Inbox {
             state.queue.push_back(message);
             // Who takes them at once is not slow, however many came together.
             let bounded = !matches!(state.delivery, Delivery::Inline(_));
-            while bounded && state.queue.len() > self.config.queue_len
-                || bounded && (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1)
+            while bounded
+                && (state.queue.len() > self.config.queue_len
+                    || (state.queued_bytes > self.config.queue_bytes && state.queue.len() > 1))
             {
                 state.pop();
                 state.discarded.queue_full += 1;

@@ -51,7 +51,7 @@ mod tests {
         let start = Instant::now() + Duration::from_secs(1);
         let after = |waits: u64| Duration::from_micros(waits);
         assert_eq!(pacer.reserve(start, 1000), Duration::ZERO);
-        // One of the thousand microseconds is slack for each of two hundred.
+        // The first thousand microseconds began with the slack of two hundred.
         assert_eq!(pacer.reserve(start, 1000), after(800));
         assert_eq!(pacer.reserve(start, 0), after(1800));
         assert_eq!(pacer.reserve(start + after(1800), 500), Duration::ZERO);
