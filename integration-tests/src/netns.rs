@@ -172,17 +172,6 @@ impl Host {
         run(self.command("cat").arg(path)).unwrap_or_default()
     }
 
-    /// The index of the interface that the host has its link on.
-    ///
-    /// # Panics
-    /// When there is no link.
-    pub fn link_index(self) -> u32 {
-        let link = if self.resident.is_none() { FIRST_LINK } else { SECOND_LINK };
-        let line = run(self.command("ip").args(["-o", "link", "show", "dev", link]));
-        let line = line.unwrap_or_else(|error| panic!("{error}"));
-        line.split(':').next().and_then(|index| index.parse().ok()).expect("`ip` tells the index first")
-    }
-
     fn prepare_loopback(self) -> Result<(), String> {
         self.ip("link set lo up")?;
         self.ip("link set lo multicast on")

@@ -20,8 +20,6 @@ pub struct Pair {
     pub mode: Mode,
     /// The address that datagrams come from.
     pub source: Ipv4Addr,
-    /// The index of the interface that they come in on.
-    pub interface: u32,
     /// Where the sender is.
     sending_host: Host,
     /// Goes last.
@@ -50,7 +48,6 @@ impl Pair {
             receiver: Arc::new(receiver),
             mode,
             source: Ipv4Addr::new(10, 0, 0, 1),
-            interface: 1,
             sending_host: Host::first(),
             _second: None,
         }
@@ -63,7 +60,6 @@ impl Pair {
             receiver: transport,
             mode: Mode::Local,
             source: Ipv4Addr::LOCALHOST,
-            interface: 1, // loopback is the first interface of every network namespace
             sending_host: Host::first(),
             _second: None,
         }
@@ -81,7 +77,6 @@ impl Pair {
             receiver: transport,
             mode: Mode::Network,
             source: FIRST_ADDRESS,
-            interface: Host::first().link_index(),
             sending_host: Host::first(),
             _second: Some(second),
         }
@@ -99,7 +94,6 @@ impl Pair {
             receiver: transport(FIRST_ADDRESS),
             mode: Mode::Network,
             source: SECOND_ADDRESS,
-            interface: Host::first().link_index(),
             sending_host: host,
             _second: Some(second),
         }

@@ -110,7 +110,6 @@ impl ReceiveHalf for Replay {
                             segment_len: bytes.len(),
                             source: udp.source,
                             destination: udp.destination,
-                            interface: 0,
                             received: Instant::now(),
                         });
                     });

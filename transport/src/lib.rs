@@ -187,8 +187,6 @@ pub struct Datagram<'a> {
     /// Where it was sent to. The address is 0.0.0.0 where the system does not tell it (sockets on other systems than
     /// Linux); the port is always known.
     pub destination: SocketAddrV4,
-    /// Index of the interface it came in on; 0 where the system does not tell it.
-    pub interface: u32,
     /// When the batch it came with was taken from the system.
     pub received: Instant,
 }

@@ -225,7 +225,6 @@ impl ReceiveHalf for Receiver {
                 segment_len: bytes.len(),
                 source: *source,
                 destination: *destination,
-                interface: 1,
                 received,
             });
         }

@@ -18,7 +18,6 @@ pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
     pub(super) source: SocketAddrV4,
     pub(super) destination: SocketAddrV4,
-    pub(super) interface: u32,
     pub(super) received: Instant,
 }
 
@@ -71,7 +70,6 @@ fn take(ready: &mut VecDeque<Received>, datagram: ferrocal_transport::Datagram<'
             bytes: bytes.to_vec(),
             source: datagram.source,
             destination: datagram.destination,
-            interface: datagram.interface,
             received: datagram.received,
         });
         if behind.is_empty() {

@@ -217,7 +217,6 @@ impl ReceiveHalf for Receiver {
                         segment_len: bytes.len(),
                         source: udp.source,
                         destination: udp.destination,
-                        interface: interface.index,
                         received,
                     });
                 });

@@ -117,7 +117,7 @@ impl SocketTransport {
         socket
             .bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())
             .map_err(|source| OpenError::Bind { port, source })?;
-        sys::prepare(&socket).map_err(option("IP_PKTINFO or SO_RXQ_OVFL"))?;
+        sys::prepare(&socket).map_err(option("IP_RECVORIGDSTADDR or SO_RXQ_OVFL"))?;
         socket.set_nonblocking(true).map_err(option("O_NONBLOCK"))?;
         let socket = tokio::net::UdpSocket::from_std(socket.into()).map_err(option("tokio's reactor"))?;
         Ok(receive::Port { port, socket, receive_buffer_len: granted })

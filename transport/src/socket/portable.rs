@@ -47,7 +47,6 @@ pub(super) fn poll_recv(
         segment_len: bytes.len(),
         source,
         destination: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port),
-        interface: 0,
         received: Instant::now(),
     });
     Poll::Ready(Ok(()))

@@ -13,11 +13,11 @@ use socket2::Socket;
 pub(super) use receive::{Buffers, poll_recv};
 pub(super) use send::{Segmentation, send};
 
-/// Asks for each datagram's destination and interface (`IP_PKTINFO`, ip(7)), for the number of datagrams that found
-/// the receive buffer full (`SO_RXQ_OVFL`, socket(7)), and to be handed runs of datagrams in one piece (`UDP_GRO`,
-/// udp(7)), which kernels before 5.0 do not know.
+/// Asks for each datagram's destination (`IP_RECVORIGDSTADDR`, ip(7); `IP_PKTINFO` would cost a route look-up for each),
+/// for the number of datagrams that found the receive buffer full (`SO_RXQ_OVFL`, socket(7)), and to be handed runs of
+/// datagrams in one piece (`UDP_GRO`, udp(7)), which kernels before 5.0 do not know.
 pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
-    set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+    set(socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, 1)?;
     set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
     let _ = set(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
     Ok(())

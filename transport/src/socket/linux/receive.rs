@@ -25,7 +25,7 @@ const LONGEST_POLL: Duration = Duration::from_millis(1);
 const SLOT_LEN: usize = 1 << 16;
 /// The kernel's copies are the fastest to whole cache lines.
 const SLOT_ALIGN: usize = 64;
-/// Room for an `in_pktinfo` (12 bytes), a drop count and a segment length (4 each), each behind a header of 16,
+/// Room for a `sockaddr_in` (16 bytes), a drop count and a segment length (4 each), each behind a header of 16,
 /// aligned as all of them need it.
 type Control = [u64; 12];
 
@@ -82,27 +82,38 @@ pub(in crate::socket) fn poll_recv(
         if !ready && buffers.busy_poll.is_zero() {
             return Poll::Pending;
         }
-        let mut receive = || receive_busily(fd, port, buffers, lost, sink);
+        let mut count = 0;
+        let mut receive = || {
+            let asked = buffers.batch;
+            count = receive_busily(fd, port, buffers, lost, sink)?;
+            // What comes from now on is told anew.
+            if count < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
         let result = if ready { socket.try_io(Interest::READABLE, receive) } else { receive() };
         match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if count > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                if !ready {
+                    return Poll::Pending;
+                }
+            }
             result => return Poll::Ready(result),
         }
     }
 }
 
-/// Receives what is there, or comes within the time of busy polling.
+/// Receives what is there, or comes within the time of busy polling: how many datagrams or runs of them.
 fn receive_busily(
     fd: RawFd,
     port: u16,
     buffers: &mut Buffers,
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let result = receive(fd, port, buffers, lost, sink);
-    let empty =
-        |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+    let empty = |result: &io::Result<usize>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
     if !empty(&result) || buffers.busy_poll.is_zero() {
         return result;
     }
@@ -123,7 +134,7 @@ fn receive(
     buffers: &mut Buffers,
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let batch = buffers.batch;
     let start = buffers.bytes.as_ptr().align_offset(SLOT_ALIGN);
     let aligned = &mut buffers.bytes[start..];
@@ -162,7 +173,7 @@ fn receive(
     {
         // SAFETY: `count` is at most `batch`, and as many headers were written.
         let message = unsafe { message.assume_init_ref() };
-        let Ancillary { destination, interface, lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
+        let Ancillary { destination, lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
         *lost = now_lost.unwrap_or(*lost);
         let len = (message.msg_len as usize).min(SLOT_LEN);
         total += len;
@@ -174,18 +185,16 @@ fn receive(
                 u16::from_be(name.sin_port),
             ),
             destination: SocketAddrV4::new(destination, port),
-            interface,
             received,
         });
     }
     buffers.adapt(received, count, total);
-    Ok(())
+    Ok(count)
 }
 
 /// What the kernel told beside a datagram.
 struct Ancillary {
     destination: Ipv4Addr,
-    interface: u32,
     /// Datagrams this socket had lost when this one came, if it lost any.
     lost: Option<u32>,
     /// The length of each datagram but the last, if these are several.
@@ -194,20 +203,18 @@ struct Ancillary {
 
 /// Reads what [`receive`] got beside a datagram.
 fn ancillary(header: &libc::msghdr) -> Ancillary {
-    let mut told =
-        Ancillary { destination: Ipv4Addr::UNSPECIFIED, interface: 0, lost: None, segment_len: None };
+    let mut told = Ancillary { destination: Ipv4Addr::UNSPECIFIED, lost: None, segment_len: None };
     // SAFETY: the kernel filled the header's control buffer and set its length, which is what the CMSG macros need;
-    // an IP_PKTINFO message holds an `in_pktinfo`, an SO_RXQ_OVFL message a u32, a UDP_GRO message a C integer, each
+    // an IP_ORIGDSTADDR message holds a `sockaddr_in`, an SO_RXQ_OVFL message a u32, a UDP_GRO message a C integer, each
     // possibly unaligned.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {
             let data = libc::CMSG_DATA(control);
             match ((*control).cmsg_level, (*control).cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    let info: libc::in_pktinfo = ptr::read_unaligned(data.cast());
-                    told.destination = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
-                    told.interface = info.ipi_ifindex.cast_unsigned();
+                (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) => {
+                    let address: libc::sockaddr_in = ptr::read_unaligned(data.cast());
+                    told.destination = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => told.lost = Some(ptr::read_unaligned(data.cast())),
                 (libc::SOL_UDP, libc::UDP_GRO) => {
