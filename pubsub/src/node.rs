@@ -102,6 +102,7 @@ impl Node {
             identity: Identity::new(name, &config),
             start: Instant::now(),
             sender: transport.sender()?,
+            registration_sender: transport.sender()?,
             topics: Topics::new(config.limits.max_peers),
             announcements: Announcements::default(),
             drops: NodeDrops::default(),
@@ -311,6 +312,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) start: Instant,
     pub(crate) sender: Arc<dyn SendHalf>,
+    /// So that registrations do not wait behind long messages.
+    pub(crate) registration_sender: Arc<dyn SendHalf>,
     pub(crate) topics: Topics,
     pub(crate) announcements: Announcements,
     pub(crate) drops: NodeDrops,
@@ -330,7 +333,8 @@ impl Shared {
     /// Sends a registration. It is repeated anyway, so a failure is only told.
     pub(crate) fn send_registration(&self, registration: &Registration) {
         let destination = SocketAddrV4::new(self.config.reach().group, self.config.registration_port());
-        match self.send(destination, [&registration.encode(), &[]], Way::default()) {
+        let way = Way { sender: &*self.registration_sender, runs: false, pacer: None };
+        match self.send(destination, [&registration.encode(), &[]], way) {
             Ok(()) => self.send_failing.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.send_failing.swap(true, Ordering::Relaxed) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use ferrocal_proto::{Datagram, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
-use ferrocal_transport::{SendError, SendLimits, Transmit};
+use ferrocal_transport::{SendError, SendHalf, SendLimits, Transmit};
 
 use crate::node::Shared;
 use crate::pacing::Pacer;
@@ -18,8 +18,9 @@ const SEND_BATCH: usize = 64;
 const PACED_BYTES: usize = 64 * 1024;
 
 /// How a message is sent.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Way<'a> {
+    pub(crate) sender: &'a dyn SendHalf,
     /// In datagrams so short that they are sent in runs, where the transport can do that.
     pub(crate) runs: bool,
     /// The publisher's limit.
@@ -39,7 +40,7 @@ impl Shared {
 
     /// Cuts a message into datagrams.
     pub(crate) fn cut<'m>(&self, message: [&'m [u8]; 2], way: Way<'_>) -> Fragments<'m> {
-        let SendLimits { max_datagram_len, segment_len } = self.sender.limits();
+        let SendLimits { max_datagram_len, segment_len } = way.sender.limits();
         let max_datagram_len = segment_len
             .filter(|_| way.runs)
             .unwrap_or(max_datagram_len)
@@ -82,7 +83,7 @@ impl Shared {
 
     fn hand_over(&self, mut batch: &[Transmit<'_>], way: Way<'_>) -> Result<(), SendError> {
         if self.pacer.is_none() && way.pacer.is_none() {
-            return self.sender.send(batch);
+            return way.sender.send(batch);
         }
         while !batch.is_empty() {
             let mut len = 0;
@@ -96,7 +97,7 @@ impl Shared {
             for pacer in self.pacer.iter().chain(way.pacer) {
                 pacer.wait(len);
             }
-            self.sender.send(now)?;
+            way.sender.send(now)?;
         }
         Ok(())
     }

@@ -152,7 +152,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
             Fragmentation::Large => false,
             Fragmentation::Mtu => true,
         };
-        Way { runs, pacer: self.pacer.as_ref() }
+        Way { sender: &*self.node.shared.sender, runs, pacer: self.pacer.as_ref() }
     }
 
     fn sent(&self, result: Result<(), SendError>) -> Result<(), PublishError> {

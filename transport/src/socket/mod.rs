@@ -90,8 +90,8 @@ impl SocketTransport {
             .bind(&SocketAddrV4::new(source, 0).into())
             .map_err(|source| OpenError::Bind { port: 0, source })?;
         let outgoing = self.config.interfaces.first().copied().filter(|_| self.config.mode == Mode::Network);
-        let segmentation = sys::Segmentation::towards(self.config.mode.usual_destination(), &socket);
-        Ok(send::Sender { socket, outgoing, segmentation })
+        let route = sys::Route::new(self.config.mode, &socket);
+        Ok(send::Sender { socket, outgoing, route })
     }
 
     fn bind(&self, port: u16) -> Result<receive::Port, OpenError> {

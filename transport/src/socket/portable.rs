@@ -9,7 +9,7 @@ use socket2::Socket;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
-use crate::{Datagram, Transmit};
+use crate::{Datagram, Mode, Transmit};
 
 pub(super) fn prepare(_: &Socket) -> io::Result<()> {
     Ok(())
@@ -53,10 +53,10 @@ pub(super) fn poll_recv(
 }
 
 /// No run of datagrams is sent in one call.
-pub(super) struct Segmentation;
+pub(super) struct Route;
 
-impl Segmentation {
-    pub(super) fn towards(_: Ipv4Addr, _: &Socket) -> Self {
+impl Route {
+    pub(super) fn new(_: Mode, _: &Socket) -> Self {
         Self
     }
 
@@ -66,7 +66,7 @@ impl Segmentation {
 }
 
 /// Sends the first datagram of a batch that is not empty; tells how many that were.
-pub(super) fn send(socket: &Socket, _: &Segmentation, batch: &[Transmit<'_>]) -> io::Result<usize> {
+pub(super) fn send(socket: &Socket, _: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
     let Transmit { destination, parts } = batch[0];
     let slices = parts.map(IoSlice::new);
     socket.send_to_vectored(&slices, &destination.into())?;

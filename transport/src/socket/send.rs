@@ -12,7 +12,7 @@ pub(crate) struct Sender {
     pub(super) socket: Socket,
     /// The address of the interface that multicast leaves by, if one is configured.
     pub(super) outgoing: Option<Ipv4Addr>,
-    pub(super) segmentation: sys::Segmentation,
+    pub(super) route: sys::Route,
 }
 
 impl Sender {
@@ -30,13 +30,13 @@ impl Sender {
 
 impl SendHalf for Sender {
     fn limits(&self) -> SendLimits {
-        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: self.segmentation.segment_len() }
+        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: self.route.segment_len() }
     }
 
     fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {
         let (mut sent, mut renewed) = (0, false);
         while let Some(next) = batch.get(sent) {
-            match sys::send(&self.socket, &self.segmentation, &batch[sent..]) {
+            match sys::send(&self.socket, &self.route, &batch[sent..]) {
                 Ok(count) => sent += count,
                 Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
                 // An interface that was gone for a while is another one to the system, though its address is the same.

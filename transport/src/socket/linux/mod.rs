@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use socket2::Socket;
 
 pub(super) use receive::{Buffers, poll_recv};
-pub(super) use send::{Segmentation, send};
+pub(super) use send::{Route, send};
 
 /// Asks for each datagram's destination (`IP_RECVORIGDSTADDR`, ip(7); `IP_PKTINFO` would cost a route look-up for each),
 /// for the number of datagrams that found the receive buffer full (`SO_RXQ_OVFL`, socket(7)), and to be handed runs of

@@ -5,13 +5,14 @@ use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ferrocal_proto::Header;
 use socket2::{Domain, Socket, Type};
 
 use super::get;
-use crate::{MAX_DATAGRAM_LEN, Transmit};
+use crate::{MAX_DATAGRAM_LEN, Mode, Transmit};
 
 /// Datagrams handed over at once without segmentation.
 const BATCH: usize = 64;
@@ -20,13 +21,29 @@ const MAX_SEGMENTS: usize = 64;
 /// Headers of IPv4 and UDP.
 const HEADERS_LEN: usize = 28;
 
-/// Whether, and up to which length of datagrams, the kernel cuts a run of them (`UDP_SEGMENT`, udp(7), Linux 4.18).
-pub(in crate::socket) struct Segmentation(AtomicUsize);
+/// What is known of the way that a socket's datagrams take.
+pub(in crate::socket) struct Route {
+    /// Up to which length of datagrams the kernel cuts a run of them (`UDP_SEGMENT`, udp(7), Linux 4.18); else 0.
+    segment_len: AtomicUsize,
+    /// Where the socket is connected to, if it is: datagrams to there need no route looked up.
+    connected: OnceLock<Option<SocketAddrV4>>,
+}
 
-impl Segmentation {
-    /// Finds out what the way to `destination` takes.
-    pub(in crate::socket) fn towards(destination: Ipv4Addr, socket: &Socket) -> Self {
-        Self(AtomicUsize::new(segment_len(destination, socket).unwrap_or(0)))
+impl Route {
+    pub(in crate::socket) fn new(mode: Mode, socket: &Socket) -> Self {
+        let segment_len = segment_len(mode.usual_destination(), socket).unwrap_or(0);
+        // A connected socket keeps its source address, which only that of loopback itself does.
+        let connected = match mode {
+            Mode::Local => OnceLock::new(),
+            Mode::Network => OnceLock::from(None),
+        };
+        Self { segment_len: AtomicUsize::new(segment_len), connected }
+    }
+
+    /// Whether the socket is connected to a destination; the first one it is connected to now, if it is to be.
+    fn is_connected(&self, socket: &Socket, destination: SocketAddrV4) -> bool {
+        let connect = || socket.connect(&destination.into()).ok().map(|()| destination);
+        *self.connected.get_or_init(connect) == Some(destination)
     }
 
     /// The longest datagrams that runs can be made of, in bytes, where longer ones would be sent in pieces. Loopback takes
@@ -36,12 +53,12 @@ impl Segmentation {
     }
 
     fn max_len(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.segment_len.load(Ordering::Relaxed)
     }
 
     /// After the kernel refused a run: that interface has no checksums of its own, or a smaller MTU than before.
     fn give_up(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.segment_len.store(0, Ordering::Relaxed);
     }
 }
 
@@ -56,25 +73,21 @@ fn segment_len(destination: Ipv4Addr, socket: &Socket) -> Option<usize> {
     mtu.checked_sub(HEADERS_LEN)
 }
 /// Sends the first datagrams of a batch that is not empty; tells how many.
-pub(in crate::socket) fn send(
-    socket: &Socket,
-    segmentation: &Segmentation,
-    batch: &[Transmit<'_>],
-) -> io::Result<usize> {
-    let max_len = segmentation.max_len();
+pub(in crate::socket) fn send(socket: &Socket, route: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
+    let max_len = route.max_len();
     let run = run_len(batch, max_len);
     if run > 1 {
-        match send_run(socket, &batch[..run]) {
+        match send_run(socket, route, &batch[..run]) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)) => {
-                segmentation.give_up();
+                route.give_up();
             }
             result => return result.map(|()| run),
         }
     }
     let next_run = batch.windows(2).position(|pair| run_len(pair, max_len) > 1);
     match &batch[..next_run.unwrap_or(batch.len()).clamp(1, BATCH)] {
-        [datagram] => send_one(socket, datagram).map(|()| 1),
-        several => send_several(socket, several),
+        [datagram] => send_one(socket, route, datagram).map(|()| 1),
+        several => send_several(socket, route, several),
     }
 }
 
@@ -104,7 +117,7 @@ fn run_len(batch: &[Transmit<'_>], max_len: usize) -> usize {
 #[repr(align(64))]
 struct Copied([MaybeUninit<u8>; MAX_DATAGRAM_LEN]);
 
-fn send_run(socket: &Socket, run: &[Transmit<'_>]) -> io::Result<()> {
+fn send_run(socket: &Socket, route: &Route, run: &[Transmit<'_>]) -> io::Result<()> {
     let mut copied = Copied([const { MaybeUninit::uninit() }; MAX_DATAGRAM_LEN]);
     let copy = &mut copied.0;
     let mut len = 0;
@@ -116,13 +129,13 @@ fn send_run(socket: &Socket, run: &[Transmit<'_>]) -> io::Result<()> {
         len += part.len();
     }
     let mut slice = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
-    let mut name = socket_address(&run[0]);
+    let name = Name::of(socket, route, run[0].destination);
     // Room for a header of 16 bytes and a u16, aligned as the header needs it.
     let mut control = [0_u64; 3];
     // SAFETY: this C structure is valid when all its bytes are zero.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_name = (&raw mut name).cast();
-    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    message.msg_name = name.as_ptr().cast_mut().cast();
+    message.msg_namelen = name.len();
     message.msg_iov = &raw mut slice;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
@@ -141,19 +154,19 @@ fn send_run(socket: &Socket, run: &[Transmit<'_>]) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn send_several(socket: &Socket, batch: &[Transmit<'_>]) -> io::Result<usize> {
-    let mut names = [const { MaybeUninit::<libc::sockaddr_in>::uninit() }; BATCH];
+fn send_several(socket: &Socket, route: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
+    let mut names = [const { MaybeUninit::<Name>::uninit() }; BATCH];
     let mut slices = [const { MaybeUninit::<[libc::iovec; 3]>::uninit() }; BATCH];
     let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
     for (((datagram, name), slices), message) in
         batch.iter().zip(&mut names).zip(&mut slices).zip(&mut messages)
     {
-        let name = name.write(socket_address(datagram));
+        let name = name.write(Name::of(socket, route, datagram.destination));
         let slices = slices.write(io_slices(datagram));
         // SAFETY: this C structure is valid when all its bytes are zero.
         let message = message.write(unsafe { mem::zeroed() });
-        message.msg_hdr.msg_name = (&raw mut *name).cast();
-        message.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        message.msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
+        message.msg_hdr.msg_namelen = name.len();
         message.msg_hdr.msg_iov = slices.as_mut_ptr();
         message.msg_hdr.msg_iovlen = slices.len() as _;
     }
@@ -168,9 +181,8 @@ fn send_several(socket: &Socket, batch: &[Transmit<'_>]) -> io::Result<usize> {
 /// A datagram up to this length is copied into one piece, as that costs less than to have the kernel gather it.
 const COPIED_LEN: usize = 2048;
 
-fn send_one(socket: &Socket, datagram: &Transmit<'_>) -> io::Result<()> {
-    let name = socket_address(datagram);
-    let name_len = mem::size_of_val(&name) as libc::socklen_t;
+fn send_one(socket: &Socket, route: &Route, datagram: &Transmit<'_>) -> io::Result<()> {
+    let name = Name::of(socket, route, datagram.destination);
     let sent = if datagram.len() <= COPIED_LEN {
         let mut copy = [0; COPIED_LEN];
         let mut len = 0;
@@ -179,15 +191,13 @@ fn send_one(socket: &Socket, datagram: &Transmit<'_>) -> io::Result<()> {
             len += part.len();
         }
         // SAFETY: the pointers describe `len` bytes of `copy` and a name, both of which outlive the call.
-        unsafe {
-            libc::sendto(socket.as_raw_fd(), copy.as_ptr().cast(), len, 0, (&raw const name).cast(), name_len)
-        }
+        unsafe { libc::sendto(socket.as_raw_fd(), copy.as_ptr().cast(), len, 0, name.as_ptr(), name.len()) }
     } else {
         let mut slices = io_slices(datagram);
         // SAFETY: this C structure is valid when all its bytes are zero.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_name = (&raw const name).cast_mut().cast();
-        message.msg_namelen = name_len;
+        message.msg_name = name.as_ptr().cast_mut().cast();
+        message.msg_namelen = name.len();
         message.msg_iov = slices.as_mut_ptr();
         message.msg_iovlen = slices.len() as _;
         // SAFETY: the header points at a name and slices of bytes that outlive the call, and the kernel only reads
@@ -197,12 +207,25 @@ fn send_one(socket: &Socket, datagram: &Transmit<'_>) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn socket_address(datagram: &Transmit<'_>) -> libc::sockaddr_in {
-    libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: datagram.destination.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from(*datagram.destination.ip()).to_be() },
-        sin_zero: [0; 8],
+/// The destination as the system calls take it: none where the socket is connected to it.
+struct Name(Option<libc::sockaddr_in>);
+
+impl Name {
+    fn of(socket: &Socket, route: &Route, destination: SocketAddrV4) -> Self {
+        Self((!route.is_connected(socket, destination)).then(|| libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: destination.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from(*destination.ip()).to_be() },
+            sin_zero: [0; 8],
+        }))
+    }
+
+    fn as_ptr(&self) -> *const libc::sockaddr {
+        self.0.as_ref().map_or(ptr::null(), |name| ptr::from_ref(name).cast())
+    }
+
+    fn len(&self) -> libc::socklen_t {
+        self.0.as_ref().map_or(0, |name| mem::size_of_val(name) as libc::socklen_t)
     }
 }
 
