@@ -1,6 +1,7 @@
-//! Datagrams that are sent in runs, and who can read them.
+//! Datagrams that are sent in runs, who can read them, and how many at once.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ferrocal::{Fragmentation, Node, PublisherConfig, SubscriberConfig};
 use ferrocal_integration_tests::ecal;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         test("the_real_ecal_reads_short_datagrams", &[Need::Ecal], the_real_ecal_reads_short_datagrams);
         test("the_real_ecal_reads_batches", &[Need::Ecal], the_real_ecal_reads_batches);
         test("batches_of_all_lengths_arrive", &[], batches_of_all_lengths_arrive);
+        test("messages_longer_than_the_buffer_arrive", &[], messages_longer_than_the_buffer_arrive);
     }
     suite::main(tests)
 }
@@ -145,5 +147,31 @@ fn batches_of_all_lengths_arrive(mode: Mode) {
         let (clock, payload) = received.recv_timeout(HANG).expect("a message");
         assert_eq!(clock, n as i64 + 1);
         assert!(payload == message, "message {n} of {} bytes", message.len());
+    }
+}
+
+/// With the buffer that Linux grants where nothing was raised. A whole message at once would lose most of itself.
+fn messages_longer_than_the_buffer_arrive(mode: Mode) {
+    const GRANTED: usize = 212_992;
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let world = World::new(mode);
+    let [here, there] = [(world.here(), "here"), (world.there(), "there")].map(|(host, name)| {
+        let mut config = ours::config(&world, host);
+        config.udp.receive_buffer_len = GRANTED;
+        host.run(|| Node::with_config(name, config)).expect("a node opens")
+    });
+    let subscriber = there.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let publisher = here.publisher::<[u8]>(TOPIC).expect("a good name");
+    assert!(publisher.wait_for_subscriber(HANG));
+    assert!(there.status().receive_buffer_len <= GRANTED);
+    for len in [1_000_000, 8_000_000] {
+        let message = vec![1; len];
+        let arrived = (0..COUNT).filter(|_| {
+            publisher.send(&message).expect("it is sent");
+            subscriber.recv_timeout(PATIENCE).is_ok_and(|received| received.payload == message)
+        });
+        // The machine may be busy with something else for longer than the buffer lasts.
+        let arrived = arrived.count();
+        assert!(arrived >= COUNT as usize / 2, "{arrived} of {COUNT} messages of {len} bytes");
     }
 }

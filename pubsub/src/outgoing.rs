@@ -1,6 +1,7 @@
 //! From messages to datagrams that are sent.
 
 use std::net::SocketAddrV4;
+use std::time::Instant;
 
 use ferrocal_proto::{Datagram, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{SendError, SendHalf, SendLimits, Transmit};
@@ -35,33 +36,19 @@ impl Shared {
         message: [&[u8]; 2],
         way: Way<'_>,
     ) -> Result<(), SendError> {
-        self.send_datagrams(destination, self.cut(message, way), way)
-    }
-
-    /// Cuts a message into datagrams.
-    pub(crate) fn cut<'m>(&self, message: [&'m [u8]; 2], way: Way<'_>) -> Fragments<'m> {
-        let SendLimits { max_datagram_len, segment_len } = way.sender.limits();
-        let max_datagram_len = segment_len
-            .filter(|_| way.runs)
-            .unwrap_or(max_datagram_len)
-            .clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
-        let Ok(datagrams) = Fragments::new(fastrand::i32(..), message, max_datagram_len) else {
-            unreachable!("callers bound the length of messages")
-        };
-        datagrams
-    }
-
-    pub(crate) fn send_datagrams<'m>(
-        &self,
-        destination: SocketAddrV4,
-        mut datagrams: impl ExactSizeIterator<Item = Datagram<'m>>,
-        way: Way<'_>,
-    ) -> Result<(), SendError> {
+        let mut datagrams = self.cut(message, way);
         if datagrams.len() == 1
             && let Some(Datagram { header, parts: [first, second] }) = datagrams.next()
         {
-            return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way);
+            return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way, None);
         }
+        let len: usize = message.iter().map(|part| part.len()).sum();
+        let burst = way
+            .sender
+            .limits()
+            .burst_len
+            .filter(|&held_len| len > held_len)
+            .map(|held_len| Pacer::of_burst(Instant::now(), held_len));
         loop {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
@@ -77,12 +64,31 @@ impl Shared {
                 destination,
                 parts: [&headers[index], bodies[index][0], bodies[index][1]],
             });
-            self.hand_over(&batch[..count], way)?;
+            self.hand_over(&batch[..count], way, burst.as_ref())?;
         }
     }
 
-    fn hand_over(&self, mut batch: &[Transmit<'_>], way: Way<'_>) -> Result<(), SendError> {
-        if self.pacer.is_none() && way.pacer.is_none() {
+    /// Cuts a message into datagrams.
+    pub(crate) fn cut<'m>(&self, message: [&'m [u8]; 2], way: Way<'_>) -> Fragments<'m> {
+        let SendLimits { max_datagram_len, segment_len, .. } = way.sender.limits();
+        let max_datagram_len = segment_len
+            .filter(|_| way.runs)
+            .unwrap_or(max_datagram_len)
+            .clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
+        let Ok(datagrams) = Fragments::new(fastrand::i32(..), message, max_datagram_len) else {
+            unreachable!("callers bound the length of messages")
+        };
+        datagrams
+    }
+
+    fn hand_over(
+        &self,
+        mut batch: &[Transmit<'_>],
+        way: Way<'_>,
+        burst: Option<&Pacer>,
+    ) -> Result<(), SendError> {
+        let pacers = [self.pacer.as_ref(), way.pacer, burst];
+        if pacers.iter().all(Option::is_none) {
             return way.sender.send(batch);
         }
         while !batch.is_empty() {
@@ -94,7 +100,7 @@ impl Shared {
             let now;
             (now, batch) = batch.split_at(batch.iter().take_while(fits).count().max(1));
             let len = now.iter().map(Transmit::len).sum();
-            for pacer in self.pacer.iter().chain(way.pacer) {
+            for pacer in pacers.into_iter().flatten() {
                 pacer.wait(len);
             }
             way.sender.send(now)?;
@@ -140,7 +146,7 @@ impl Batch {
             transmit.parts[0] = &self.bytes[start..end];
             start = end;
         }
-        let result = shared.hand_over(&batch[..self.ends.len()], way);
+        let result = shared.hand_over(&batch[..self.ends.len()], way, None);
         self.bytes.clear();
         self.ends.clear();
         result

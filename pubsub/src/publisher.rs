@@ -109,7 +109,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
                 self.sent(batch.send(shared, self.destination, way))?;
             }
             if long {
-                self.sent(shared.send_datagrams(self.destination, datagrams, way))?;
+                self.sent(shared.send(self.destination, [head, payload], way))?;
             } else if let Some(datagram) = datagrams.next() {
                 batch.push(&datagram);
             }

@@ -113,7 +113,9 @@ pub struct PublisherConfig {
     /// How long messages are cut. Default: [`Fragmentation::Auto`].
     pub fragmentation: Fragmentation,
     /// The most bytes to send in a second, headers of UDP and IP aside. The datagrams of a long message are spread over
-    /// the time that it takes, so that neither a slow reader nor a switch is flooded. Default: `None`, no limit.
+    /// the time that it takes, so that neither a slow reader nor a switch is flooded. Default: `None`, no limit but for
+    /// a message longer than the receive buffer that this system grants: as much as that at once, and then as much a
+    /// millisecond, a gigabyte a second at the most.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 

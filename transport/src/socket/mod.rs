@@ -32,6 +32,12 @@ impl SocketTransport {
     fn socket() -> Result<Socket, OpenError> {
         Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).map_err(option("socket"))
     }
+
+    /// Tells what was granted.
+    fn set_receive_buffer(socket: &Socket, config: &Config) -> Result<usize, OpenError> {
+        socket.set_recv_buffer_size(config.receive_buffer_len).map_err(option("SO_RCVBUF"))?;
+        Ok(granted(socket.recv_buffer_size().map_err(option("SO_RCVBUF"))?))
+    }
 }
 
 impl Transport for SocketTransport {
@@ -90,8 +96,9 @@ impl SocketTransport {
             .bind(&SocketAddrV4::new(source, 0).into())
             .map_err(|source| OpenError::Bind { port: 0, source })?;
         let outgoing = self.config.interfaces.first().copied().filter(|_| self.config.mode == Mode::Network);
+        let burst_len = Self::set_receive_buffer(&socket, &self.config)?;
         let route = sys::Route::new(self.config.mode, &socket);
-        Ok(send::Sender { socket, outgoing, route })
+        Ok(send::Sender { socket, outgoing, route, burst_len })
     }
 
     fn bind(&self, port: u16) -> Result<receive::Port, OpenError> {
@@ -103,8 +110,7 @@ impl SocketTransport {
         // Otherwise the socket gets every group that any program of this machine has joined.
         #[cfg(target_os = "linux")]
         socket.set_multicast_all_v4(false).map_err(option("IP_MULTICAST_ALL"))?;
-        socket.set_recv_buffer_size(self.config.receive_buffer_len).map_err(option("SO_RCVBUF"))?;
-        let granted = granted(socket.recv_buffer_size().map_err(option("SO_RCVBUF"))?);
+        let granted = Self::set_receive_buffer(&socket, &self.config)?;
         let asked = self.config.receive_buffer_len;
         if granted < asked {
             self.receive_buffer_told.call_once(|| {

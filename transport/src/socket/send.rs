@@ -13,6 +13,8 @@ pub(crate) struct Sender {
     /// The address of the interface that multicast leaves by, if one is configured.
     pub(super) outgoing: Option<Ipv4Addr>,
     pub(super) route: sys::Route,
+    /// The receive buffer that the system grants.
+    pub(super) burst_len: usize,
 }
 
 impl Sender {
@@ -30,7 +32,11 @@ impl Sender {
 
 impl SendHalf for Sender {
     fn limits(&self) -> SendLimits {
-        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: self.route.segment_len() }
+        SendLimits {
+            max_datagram_len: MAX_DATAGRAM_LEN,
+            segment_len: self.route.segment_len(),
+            burst_len: Some(self.burst_len),
+        }
     }
 
     fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {
