@@ -61,7 +61,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// Publishes a message.
     ///
     /// Without a matched subscriber nothing is sent, and the message is gone: that is no error. It may block for as
-    /// long as the system's send buffer is full.
+    /// long as the system's send buffer is full or the limits of [`PublisherConfig`] ask for.
     ///
     /// # Errors
     /// When the message is longer than [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or
