@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::inbox::Inbox;
 use crate::intake::Drops;
 use crate::outgoing::Way;
-use crate::pacing::Pacer;
+use crate::pacing::{Bursts, Pacer};
 use crate::topics::{Reader, Topics};
 use crate::worker::Worker;
 use crate::{
@@ -83,7 +83,8 @@ impl Node {
         Self::open(name, config, selected)
     }
 
-    /// Opens a node on a transport of the program's own, such as an [in-memory network](crate::transport::memory).
+    /// Opens a node on a transport of the program's own, such as an [in-memory network](crate::transport::memory). It
+    /// opens two send halves, for registrations and for payload.
     ///
     /// # Errors
     /// When the settings make no sense, or the transport cannot be opened.
@@ -98,10 +99,12 @@ impl Node {
 
     fn open(name: &str, config: Config, selected: Selected) -> Result<Self, NodeError> {
         let transport = Arc::new(selected);
+        let sender = transport.sender()?;
         let shared = Arc::new(Shared {
             identity: Identity::new(name, &config),
             start: Instant::now(),
-            sender: transport.sender()?,
+            bursts: sender.limits().receive_buffer_len.map(Bursts::new),
+            sender,
             registration_sender: transport.sender()?,
             topics: Topics::new(config.limits.max_peers),
             announcements: Announcements::default(),
@@ -236,8 +239,8 @@ impl Node {
     /// delay there is, as no thread needs to be woken.
     ///
     /// While `callback` runs, the node receives nothing for its other subscribers either, and what the system's
-    /// receive buffer cannot hold is lost; so it must be short and must not wait. Otherwise it is called as that of
-    /// [`subscribe`](Self::subscribe); messages never wait in a queue.
+    /// receive buffer cannot hold is lost; so it must be short and must not wait, as [`Publisher::send`] may with long
+    /// messages. Otherwise it is called as that of [`subscribe`](Self::subscribe); messages never wait in a queue.
     ///
     /// # Errors
     /// As [`subscriber`](Self::subscriber).
@@ -312,7 +315,7 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) start: Instant,
     pub(crate) sender: Arc<dyn SendHalf>,
-    /// So that registrations do not wait behind long messages.
+    /// So that registrations do not wait for room in the socket behind long messages.
     pub(crate) registration_sender: Arc<dyn SendHalf>,
     pub(crate) topics: Topics,
     pub(crate) announcements: Announcements,
@@ -321,6 +324,7 @@ pub(crate) struct Shared {
     send_failing: AtomicBool,
     pub(crate) replaying: bool,
     pub(crate) pacer: Option<Pacer>,
+    pub(crate) bursts: Option<Bursts>,
 }
 
 #[derive(Debug, Default)]

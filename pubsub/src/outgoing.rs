@@ -1,7 +1,6 @@
 //! From messages to datagrams that are sent.
 
 use std::net::SocketAddrV4;
-use std::time::Instant;
 
 use ferrocal_proto::{Datagram, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{SendError, SendHalf, SendLimits, Transmit};
@@ -43,12 +42,8 @@ impl Shared {
             return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way, None);
         }
         let len: usize = message.iter().map(|part| part.len()).sum();
-        let burst = way
-            .sender
-            .limits()
-            .burst_len
-            .filter(|&held_len| len > held_len)
-            .map(|held_len| Pacer::of_burst(Instant::now(), held_len));
+        let unlimited = self.pacer.is_none() && way.pacer.is_none();
+        let burst = self.bursts.as_ref().filter(|_| unlimited).and_then(|bursts| bursts.begin(len));
         loop {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];

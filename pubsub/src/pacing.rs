@@ -5,15 +5,12 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ferrocal_proto::MAX_DATAGRAM_LEN;
+
 use crate::lock;
 
 /// What may be ahead of the limit, as a thread cannot sleep for less.
 const SLACK: Duration = Duration::from_micros(200);
-
-/// How long it may take a receiver to wake up and to take what its full buffer holds.
-const EMPTIED_IN: Duration = Duration::from_millis(1);
-/// What a receiver takes in a second that puts a long message into fresh memory.
-const TAKEN_PER_SECOND: u64 = 1_000_000_000;
 
 /// Spreads what is sent over time.
 #[derive(Debug)]
@@ -30,18 +27,18 @@ impl Pacer {
         Self { bytes_per_second, slack: SLACK, free: Mutex::new(Instant::now()) }
     }
 
-    /// For a burst that begins now and of which receivers hold so many bytes: these are let through at once.
-    pub(crate) fn of_burst(now: Instant, held_len: usize) -> Self {
-        let emptied_per_second = (held_len as f64 / EMPTIED_IN.as_secs_f64()) as u64;
-        let bytes_per_second =
-            NonZeroU64::new(emptied_per_second.min(TAKEN_PER_SECOND)).unwrap_or(NonZeroU64::MIN);
-        let slack = takes(held_len, bytes_per_second);
+    /// Lets `len` bytes through at once, and what follows at the limit.
+    fn after_burst(bytes_per_second: NonZeroU64, len: usize, now: Instant) -> Self {
+        let slack = takes(len, bytes_per_second);
         Self { bytes_per_second, slack, free: Mutex::new(now.checked_sub(slack).unwrap_or(now)) }
     }
 
     /// Waits until `len` bytes may be sent.
     pub(crate) fn wait(&self, len: usize) {
-        thread::sleep(self.reserve(Instant::now(), len));
+        let wait = self.reserve(Instant::now(), len);
+        if !wait.is_zero() {
+            thread::sleep(wait);
+        }
     }
 
     /// Sets time aside to send `len` bytes; tells how long to wait before.
@@ -50,6 +47,39 @@ impl Pacer {
         let start = (*free).max(now.checked_sub(self.slack).unwrap_or(now));
         *free = start + takes(len, self.bytes_per_second);
         start.saturating_duration_since(now)
+    }
+}
+
+/// Keeps the messages of a node from filling a receiver's buffer before that has woken up.
+#[derive(Debug)]
+pub(crate) struct Bursts {
+    /// How much is sent at once.
+    len: usize,
+    pacer: Pacer,
+}
+
+impl Bursts {
+    /// Shorter ones would be single datagrams.
+    const MIN_LEN: usize = MAX_DATAGRAM_LEN;
+    /// How long it may take a receiver to wake up and to take a burst.
+    const TAKEN_IN: Duration = Duration::from_micros(500);
+    /// What a receiver takes in a second that puts a long message into fresh memory.
+    const LONG_MESSAGE_PER_SECOND: NonZeroU64 = NonZeroU64::new(1_000_000_000).unwrap();
+
+    /// A burst fills half of a receive buffer.
+    pub(crate) fn new(receive_buffer_len: usize) -> Self {
+        let len = (receive_buffer_len / 2).max(Self::MIN_LEN);
+        let each_second =
+            len as u64 * (Duration::from_secs(1).as_micros() / Self::TAKEN_IN.as_micros()) as u64;
+        let each_second = NonZeroU64::new(each_second).unwrap_or(NonZeroU64::MAX);
+        Self { len, pacer: Pacer::after_burst(each_second, len, Instant::now()) }
+    }
+
+    /// Waits until a message may be sent; returns the limit to its datagrams if it is more than a burst.
+    pub(crate) fn begin(&self, message_len: usize) -> Option<Pacer> {
+        self.pacer.wait(message_len.min(self.len));
+        let rate = self.pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
+        (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()))
     }
 }
 
@@ -77,23 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_burst_goes_at_once_what_receivers_hold() {
+    fn bursts_are_half_a_buffer_and_taken_in_half_a_millisecond() {
+        let bursts = Bursts::new(200_000);
         let start = Instant::now() + Duration::from_secs(1);
-        let small = Pacer::of_burst(start, 200_000);
-        assert_eq!(small.reserve(start, 200_000), Duration::ZERO);
-        assert_eq!(
-            small.reserve(start, 100_000),
-            Duration::ZERO,
-            "what follows waits for the bytes before it"
-        );
-        assert_eq!(
-            small.reserve(start, 1),
-            Duration::from_micros(500),
-            "a buffer is emptied in a millisecond"
-        );
-        let large = Pacer::of_burst(start, 8_000_000);
-        assert_eq!(large.reserve(start, 9_000_000), Duration::ZERO);
-        assert_eq!(large.reserve(start, 1), Duration::from_millis(1), "a gigabyte a second");
-        Pacer::of_burst(start, 0).reserve(start, 1);
+        assert_eq!(bursts.pacer.reserve(start, 100_000), Duration::ZERO);
+        assert_eq!(bursts.pacer.reserve(start, 100_000), Duration::ZERO, "half a buffer may be on its way");
+        assert_eq!(bursts.pacer.reserve(start, 1), Duration::from_micros(500));
+        let bursts = Bursts::new(200_000);
+        assert!(bursts.begin(100_000).is_none());
+        let long = bursts.begin(100_001).expect("more than a burst");
+        assert_eq!((long.bytes_per_second.get(), long.slack), (200_000_000, Duration::from_micros(500)));
+        let long = Bursts::new(8_000_000).begin(4_000_001).expect("more than a burst");
+        assert_eq!((long.bytes_per_second.get(), long.slack), (1_000_000_000, Duration::from_millis(4)));
+        assert_eq!(Bursts::new(0).len, MAX_DATAGRAM_LEN);
     }
 }

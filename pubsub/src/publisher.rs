@@ -60,8 +60,9 @@ impl<T: Payload + ?Sized> Publisher<T> {
 
     /// Publishes a message.
     ///
-    /// Without a matched subscriber nothing is sent, and the message is gone: that is no error. It may block for as
-    /// long as the system's send buffer is full or the limits of [`PublisherConfig`] ask for.
+    /// Without a matched subscriber nothing is sent, and the message is gone: that is no error. It waits while the
+    /// system's send buffer is full, and for as long as
+    /// [`max_bytes_per_second`](PublisherConfig::max_bytes_per_second) says.
     ///
     /// # Errors
     /// When the message is longer than [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or

@@ -154,7 +154,7 @@ struct Nowhere;
 
 impl SendHalf for Nowhere {
     fn limits(&self) -> SendLimits {
-        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: None, burst_len: None }
+        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: None, receive_buffer_len: None }
     }
 
     fn send(&self, _: &[Transmit<'_>]) -> Result<(), SendError> {

@@ -155,9 +155,9 @@ pub struct SendLimits {
     /// Length of datagrams at which many of them behind each other go in one system call, and none of them in pieces;
     /// `None` where there is none. Linux sockets have one, by the interface's MTU.
     pub segment_len: Option<usize>,
-    /// Bytes sent at once that a receiver with the same settings on a system with the same limits can hold before it
-    /// takes the first of them; `None` where nothing bounds that.
-    pub burst_len: Option<usize>,
+    /// The receive buffer in bytes that this system grants: it is assumed that the receivers' sockets have the same.
+    /// `None` where nothing bounds what they hold.
+    pub receive_buffer_len: Option<usize>,
 }
 
 /// A datagram to send.

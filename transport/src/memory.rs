@@ -157,7 +157,7 @@ struct Sender {
 
 impl SendHalf for Sender {
     fn limits(&self) -> SendLimits {
-        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: None, burst_len: None }
+        SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: None, receive_buffer_len: None }
     }
 
     fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {

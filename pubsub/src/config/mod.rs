@@ -38,7 +38,7 @@ pub struct Config {
     /// What publishers do unless they are told otherwise. Not in eCAL.
     pub publisher: PublisherConfig,
     /// The most bytes that the node's publishers and registrations send in a second, headers of UDP and IP aside.
-    /// Default: `None`, no limit. Not in eCAL.
+    /// Default: `None`, no limit but that of [`PublisherConfig::max_bytes_per_second`]. Not in eCAL.
     pub max_bytes_per_second: Option<NonZeroU64>,
     /// What subscribers do unless they are told otherwise (`subscriber`).
     pub subscriber: SubscriberConfig,
@@ -72,7 +72,8 @@ pub struct UdpConfig {
     pub loopback: bool,
     /// Send buffer to ask of the system, in bytes (`send_buffer`). Default: 5242880.
     pub send_buffer_len: usize,
-    /// Receive buffer to ask of the system, in bytes (`receive_buffer`). Default: 5242880.
+    /// Receive buffer to ask of the system, in bytes (`receive_buffer`). Default: 5242880. What the system grants of it
+    /// is also taken for the buffer of those who receive what this node sends.
     pub receive_buffer_len: usize,
     /// With [`Selection::Auto`]: prefer raw frames wherever they can be had, not on Windows only (`npcap_enabled`).
     /// Default: `false`.
@@ -113,9 +114,11 @@ pub struct PublisherConfig {
     /// How long messages are cut. Default: [`Fragmentation::Auto`].
     pub fragmentation: Fragmentation,
     /// The most bytes to send in a second, headers of UDP and IP aside. The datagrams of a long message are spread over
-    /// the time that it takes, so that neither a slow reader nor a switch is flooded. Default: `None`, no limit but for
-    /// a message longer than the receive buffer that this system grants: as much as that at once, and then as much a
-    /// millisecond, a gigabyte a second at the most.
+    /// the time that it takes, so that neither a slow reader nor a switch is flooded.
+    ///
+    /// Default: `None`. Then messages of several datagrams go out as fast as receivers of this node's own kind are
+    /// sure to take them: by half of the receive buffer that this system grants ([`UdpConfig::receive_buffer_len`]) at
+    /// once, and by one such buffer in a millisecond; what is longer than the half, by no more than a gigabyte a second.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 

@@ -96,9 +96,10 @@ impl SocketTransport {
             .bind(&SocketAddrV4::new(source, 0).into())
             .map_err(|source| OpenError::Bind { port: 0, source })?;
         let outgoing = self.config.interfaces.first().copied().filter(|_| self.config.mode == Mode::Network);
-        let burst_len = Self::set_receive_buffer(&socket, &self.config)?;
+        // Not of the socket that sends: nobody would take from it what others send there.
+        let receive_buffer_len = Self::set_receive_buffer(&Self::socket()?, &self.config)?;
         let route = sys::Route::new(self.config.mode, &socket);
-        Ok(send::Sender { socket, outgoing, route, burst_len })
+        Ok(send::Sender { socket, outgoing, route, receive_buffer_len })
     }
 
     fn bind(&self, port: u16) -> Result<receive::Port, OpenError> {
@@ -116,7 +117,7 @@ impl SocketTransport {
             self.receive_buffer_told.call_once(|| {
                 log::warn!(
                     "the system granted a receive buffer of {granted} bytes where {asked} were asked; \
-                     bursts of large messages may be lost. On Linux: sysctl -w net.core.rmem_max={asked}"
+                     long messages are sent more slowly, and those of others may be lost. On Linux: sysctl -w net.core.rmem_max={asked}"
                 );
             });
         }

@@ -13,8 +13,8 @@ pub(crate) struct Sender {
     /// The address of the interface that multicast leaves by, if one is configured.
     pub(super) outgoing: Option<Ipv4Addr>,
     pub(super) route: sys::Route,
-    /// The receive buffer that the system grants.
-    pub(super) burst_len: usize,
+    /// That the system grants.
+    pub(super) receive_buffer_len: usize,
 }
 
 impl Sender {
@@ -35,7 +35,7 @@ impl SendHalf for Sender {
         SendLimits {
             max_datagram_len: MAX_DATAGRAM_LEN,
             segment_len: self.route.segment_len(),
-            burst_len: Some(self.burst_len),
+            receive_buffer_len: Some(self.receive_buffer_len),
         }
     }
 

@@ -86,20 +86,18 @@ pub(in crate::socket) fn poll_recv(
         let mut receive = || {
             let asked = buffers.batch;
             count = receive_busily(fd, port, buffers, lost, sink)?;
-            // What comes from now on is told anew.
+            // The socket is empty after a batch that was not full, and the reactor tells what comes after that.
             if count < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         };
         let result = if ready { socket.try_io(Interest::READABLE, receive) } else { receive() };
         match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if count > 0 {
-                    return Poll::Ready(Ok(()));
-                }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && count == 0 => {
                 if !ready {
                     return Poll::Pending;
                 }
             }
-            result => return Poll::Ready(result),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            _ => return Poll::Ready(Ok(())),
         }
     }
 }
@@ -112,22 +110,22 @@ fn receive_busily(
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<usize> {
-    let result = receive(fd, port, buffers, lost, sink);
-    let empty = |result: &io::Result<usize>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-    if !empty(&result) || buffers.busy_poll.is_zero() {
-        return result;
+    let count = receive(fd, port, buffers, lost, sink)?;
+    if count > 0 || buffers.busy_poll.is_zero() {
+        return Ok(count);
     }
     let start = Instant::now();
     let latest = buffers.latest.unwrap_or(start);
     loop {
         hint::spin_loop();
-        let result = receive(fd, port, buffers, lost, sink);
-        if !empty(&result) || latest.elapsed() > buffers.busy_poll || start.elapsed() > LONGEST_POLL {
-            return result;
+        let count = receive(fd, port, buffers, lost, sink)?;
+        if count > 0 || latest.elapsed() > buffers.busy_poll || start.elapsed() > LONGEST_POLL {
+            return Ok(count);
         }
     }
 }
 
+/// Receives what is there: how many datagrams or runs of them.
 fn receive(
     fd: RawFd,
     port: u16,
@@ -164,7 +162,8 @@ fn receive(
         )
     };
     if count < 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
     }
     let received = Instant::now();
     let (count, mut total) = (count as usize, 0);
@@ -205,8 +204,8 @@ struct Ancillary {
 fn ancillary(header: &libc::msghdr) -> Ancillary {
     let mut told = Ancillary { destination: Ipv4Addr::UNSPECIFIED, lost: None, segment_len: None };
     // SAFETY: the kernel filled the header's control buffer and set its length, which is what the CMSG macros need;
-    // an IP_ORIGDSTADDR message holds a `sockaddr_in`, an SO_RXQ_OVFL message a u32, a UDP_GRO message a C integer, each
-    // possibly unaligned.
+    // an IP_ORIGDSTADDR message holds a `sockaddr_in`, an SO_RXQ_OVFL message a u32, a UDP_GRO message a C integer,
+    // each possibly unaligned.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {

@@ -25,25 +25,23 @@ const HEADERS_LEN: usize = 28;
 pub(in crate::socket) struct Route {
     /// Up to which length of datagrams the kernel cuts a run of them (`UDP_SEGMENT`, udp(7), Linux 4.18); else 0.
     segment_len: AtomicUsize,
-    /// Where the socket is connected to, if it is: datagrams to there need no route looked up.
+    /// Where the socket is connected to, if it is: datagrams to there need no route looked up. Only ever a port of
+    /// loopback's broadcast address: elsewhere the source address, which connect(2) fixes, may change, and a host's own
+    /// address may answer that nobody listens, which a connected socket takes for a failure.
     connected: OnceLock<Option<SocketAddrV4>>,
 }
 
 impl Route {
     pub(in crate::socket) fn new(mode: Mode, socket: &Socket) -> Self {
         let segment_len = segment_len(mode.usual_destination(), socket).unwrap_or(0);
-        // A connected socket keeps its source address, which only that of loopback itself does.
-        let connected = match mode {
-            Mode::Local => OnceLock::new(),
-            Mode::Network => OnceLock::from(None),
-        };
-        Self { segment_len: AtomicUsize::new(segment_len), connected }
+        Self { segment_len: AtomicUsize::new(segment_len), connected: OnceLock::new() }
     }
 
-    /// Whether the socket is connected to a destination; the first one it is connected to now, if it is to be.
+    /// Whether the socket is connected to a destination, or to be connected to it now.
     fn is_connected(&self, socket: &Socket, destination: SocketAddrV4) -> bool {
         let connect = || socket.connect(&destination.into()).ok().map(|()| destination);
-        *self.connected.get_or_init(connect) == Some(destination)
+        *destination.ip() == Mode::Local.usual_destination()
+            && *self.connected.get_or_init(connect) == Some(destination)
     }
 
     /// The longest datagrams that runs can be made of, in bytes, where longer ones would be sent in pieces. Loopback takes
@@ -72,6 +70,7 @@ fn segment_len(destination: Ipv4Addr, socket: &Socket) -> Option<usize> {
     let mtu = usize::try_from(get(&probe, libc::IPPROTO_IP, libc::IP_MTU).ok()?).ok()?;
     mtu.checked_sub(HEADERS_LEN)
 }
+
 /// Sends the first datagrams of a batch that is not empty; tells how many.
 pub(in crate::socket) fn send(socket: &Socket, route: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
     let max_len = route.max_len();
