@@ -43,12 +43,17 @@ impl Shared {
         }
         let len: usize = message.iter().map(|part| part.len()).sum();
         let unlimited = self.pacer.is_none() && way.pacer.is_none();
+        // Whole runs: the end of a batch cuts one off.
+        let run_len = (MAX_DATAGRAM_LEN / Self::max_datagram_len(way)).clamp(1, SEND_BATCH);
+        let batch_len = SEND_BATCH / run_len * run_len;
         let burst = self.bursts.as_ref().filter(|_| unlimited).and_then(|bursts| bursts.begin(len));
         loop {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
             let mut count = 0;
-            for ((header, body), datagram) in headers.iter_mut().zip(&mut bodies).zip(&mut datagrams) {
+            for ((header, body), datagram) in
+                headers.iter_mut().zip(&mut bodies).take(batch_len).zip(&mut datagrams)
+            {
                 (*header, *body) = (datagram.header, datagram.parts);
                 count += 1;
             }
@@ -65,15 +70,15 @@ impl Shared {
 
     /// Cuts a message into datagrams.
     pub(crate) fn cut<'m>(&self, message: [&'m [u8]; 2], way: Way<'_>) -> Fragments<'m> {
-        let SendLimits { max_datagram_len, segment_len, .. } = way.sender.limits();
-        let max_datagram_len = segment_len
-            .filter(|_| way.runs)
-            .unwrap_or(max_datagram_len)
-            .clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN);
-        let Ok(datagrams) = Fragments::new(fastrand::i32(..), message, max_datagram_len) else {
+        let Ok(datagrams) = Fragments::new(fastrand::i32(..), message, Self::max_datagram_len(way)) else {
             unreachable!("callers bound the length of messages")
         };
         datagrams
+    }
+
+    fn max_datagram_len(way: Way<'_>) -> usize {
+        let SendLimits { max_datagram_len, segment_len, .. } = way.sender.limits();
+        segment_len.filter(|_| way.runs).unwrap_or(max_datagram_len).clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN)
     }
 
     fn hand_over(
