@@ -30,7 +30,8 @@ pub enum SendPath {
     /// Through a socket, as eCAL does: what is sent is not what firewalls inspect.
     #[default]
     Socket,
-    /// As raw frames too, in network mode. This host's own sockets are reached by a second path.
+    /// As raw frames too, in network mode. This host's own sockets are reached by a second path, which takes as long
+    /// again for short messages: turn off [`Config::loopback`] where nothing on this host subscribes.
     Raw,
 }
 
