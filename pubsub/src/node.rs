@@ -337,7 +337,7 @@ impl Shared {
     /// Sends a registration. It is repeated anyway, so a failure is only told.
     pub(crate) fn send_registration(&self, registration: &Registration) {
         let destination = SocketAddrV4::new(self.config.reach().group, self.config.registration_port());
-        let way = Way { sender: &*self.registration_sender, runs: false, pacer: None };
+        let way = Way { sender: &*self.registration_sender, runs: false, one_by_one: true, pacer: None };
         match self.send(destination, [&registration.encode(), &[]], way) {
             Ok(()) => self.send_failing.store(false, Ordering::Relaxed),
             Err(error) => {

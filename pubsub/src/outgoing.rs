@@ -23,6 +23,8 @@ pub(crate) struct Way<'a> {
     pub(crate) sender: &'a dyn SendHalf,
     /// In datagrams so short that they are sent in runs, where the transport can do that.
     pub(crate) runs: bool,
+    /// To receivers of which some take datagrams one by one.
+    pub(crate) one_by_one: bool,
     /// The publisher's limit.
     pub(crate) pacer: Option<&'a Pacer>,
 }
@@ -46,7 +48,8 @@ impl Shared {
         // Whole runs: the end of a batch cuts one off.
         let run_len = (MAX_DATAGRAM_LEN / Self::max_datagram_len(way)).clamp(1, SEND_BATCH);
         let batch_len = SEND_BATCH / run_len * run_len;
-        let burst = self.bursts.as_ref().filter(|_| unlimited).and_then(|bursts| bursts.begin(len));
+        let burst =
+            self.bursts.as_ref().filter(|_| unlimited).and_then(|bursts| bursts.begin(len, way.one_by_one));
         loop {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];

@@ -56,6 +56,8 @@ pub(crate) struct Bursts {
     /// How much is sent at once.
     len: usize,
     pacer: Pacer,
+    /// Where some receiver takes datagrams one by one.
+    one_by_one: Pacer,
 }
 
 impl Bursts {
@@ -65,6 +67,8 @@ impl Bursts {
     const TAKEN_IN: Duration = Duration::from_micros(500);
     /// What a receiver takes in a second that puts a long message into fresh memory.
     const LONG_MESSAGE_PER_SECOND: NonZeroU64 = NonZeroU64::new(1_000_000_000).unwrap();
+    /// What the real eCAL, which asks the system for each datagram, takes in a second, and no more than it sends itself.
+    const ONE_BY_ONE_PER_SECOND: NonZeroU64 = NonZeroU64::new(5_000_000_000).unwrap();
 
     /// A burst fills half of a receive buffer.
     pub(crate) fn new(receive_buffer_len: usize) -> Self {
@@ -72,13 +76,15 @@ impl Bursts {
         let each_second =
             len as u64 * (Duration::from_secs(1).as_micros() / Self::TAKEN_IN.as_micros()) as u64;
         let each_second = NonZeroU64::new(each_second).unwrap_or(NonZeroU64::MAX);
-        Self { len, pacer: Pacer::after_burst(each_second, len, Instant::now()) }
+        let pacer = |most| Pacer::after_burst(each_second.min(most), len, Instant::now());
+        Self { len, pacer: pacer(NonZeroU64::MAX), one_by_one: pacer(Self::ONE_BY_ONE_PER_SECOND) }
     }
 
     /// Waits until a message may be sent; returns the limit to its datagrams if it is more than a burst.
-    pub(crate) fn begin(&self, message_len: usize) -> Option<Pacer> {
-        self.pacer.wait(message_len.min(self.len));
-        let rate = self.pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
+    pub(crate) fn begin(&self, message_len: usize, one_by_one: bool) -> Option<Pacer> {
+        let pacer = if one_by_one { &self.one_by_one } else { &self.pacer };
+        pacer.wait(message_len.min(self.len));
+        let rate = pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
         (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()))
     }
 }
@@ -114,11 +120,12 @@ mod tests {
         assert_eq!(bursts.pacer.reserve(start, 100_000), Duration::ZERO, "half a buffer may be on its way");
         assert_eq!(bursts.pacer.reserve(start, 1), Duration::from_micros(500));
         let bursts = Bursts::new(200_000);
-        assert!(bursts.begin(100_000).is_none());
-        let long = bursts.begin(100_001).expect("more than a burst");
+        assert!(bursts.begin(100_000, false).is_none());
+        let long = bursts.begin(100_001, true).expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (200_000_000, Duration::from_micros(500)));
-        let long = Bursts::new(8_000_000).begin(4_000_001).expect("more than a burst");
+        let long = Bursts::new(8_000_000).begin(4_000_001, false).expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (1_000_000_000, Duration::from_millis(4)));
         assert_eq!(Bursts::new(0).len, MAX_DATAGRAM_LEN);
+        assert_eq!(Bursts::new(8_000_000).one_by_one.bytes_per_second.get(), 5_000_000_000);
     }
 }

@@ -148,12 +148,18 @@ impl<T: Payload + ?Sized> Publisher<T> {
     }
 
     fn way(&self) -> Way<'_> {
+        let all_take_runs = self.entity.all_take_runs();
         let runs = match self.config.fragmentation {
-            Fragmentation::Auto => self.entity.all_take_runs(),
+            Fragmentation::Auto => all_take_runs,
             Fragmentation::Large => false,
             Fragmentation::Mtu => true,
         };
-        Way { sender: &*self.node.shared.sender, runs, pacer: self.pacer.as_ref() }
+        Way {
+            sender: &*self.node.shared.sender,
+            runs,
+            one_by_one: !all_take_runs,
+            pacer: self.pacer.as_ref(),
+        }
     }
 
     fn sent(&self, result: Result<(), SendError>) -> Result<(), PublishError> {
