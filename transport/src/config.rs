@@ -14,16 +14,6 @@ pub enum Mode {
     Network,
 }
 
-impl Mode {
-    /// An address that is reached as those that messages go to: eCAL's defaults.
-    pub(crate) const fn usual_destination(self) -> Ipv4Addr {
-        match self {
-            Self::Local => Ipv4Addr::new(127, 255, 255, 255),
-            Self::Network => Ipv4Addr::new(239, 0, 0, 1),
-        }
-    }
-}
-
 /// How the raw-frame backend sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SendPath {

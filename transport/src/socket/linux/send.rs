@@ -33,14 +33,14 @@ pub(in crate::socket) struct Route {
 
 impl Route {
     pub(in crate::socket) fn new(mode: Mode, socket: &Socket) -> Self {
-        let segment_len = segment_len(mode.usual_destination(), socket).unwrap_or(0);
+        let segment_len = segment_len(usual_destination(mode), socket).unwrap_or(0);
         Self { segment_len: AtomicUsize::new(segment_len), connected: OnceLock::new() }
     }
 
     /// Whether the socket is connected to a destination, or to be connected to it now.
     fn is_connected(&self, socket: &Socket, destination: SocketAddrV4) -> bool {
         let connect = || socket.connect(&destination.into()).ok().map(|()| destination);
-        *destination.ip() == Mode::Local.usual_destination()
+        *destination.ip() == usual_destination(Mode::Local)
             && *self.connected.get_or_init(connect) == Some(destination)
     }
 
@@ -57,6 +57,14 @@ impl Route {
     /// After the kernel refused a run: that interface has no checksums of its own, or a smaller MTU than before.
     fn give_up(&self) {
         self.segment_len.store(0, Ordering::Relaxed);
+    }
+}
+
+/// An address that is reached as those that messages go to: eCAL's defaults.
+const fn usual_destination(mode: Mode) -> Ipv4Addr {
+    match mode {
+        Mode::Local => Ipv4Addr::new(127, 255, 255, 255),
+        Mode::Network => Ipv4Addr::new(239, 0, 0, 1),
     }
 }
 
