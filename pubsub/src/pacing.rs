@@ -63,8 +63,8 @@ pub(crate) struct Bursts {
 impl Bursts {
     /// Shorter ones would be single datagrams.
     const MIN_LEN: usize = MAX_DATAGRAM_LEN;
-    /// How long it may take a receiver to wake up and to take a burst.
-    const TAKEN_IN: Duration = Duration::from_micros(500);
+    /// A receiver wakes up and takes a burst in half a millisecond.
+    const PER_SECOND: u64 = 2_000;
     /// What a receiver takes in a second that puts a long message into fresh memory.
     const LONG_MESSAGE_PER_SECOND: NonZeroU64 = NonZeroU64::new(1_000_000_000).unwrap();
     /// What the real eCAL, which asks the system for each datagram, takes in a second, and no more than it sends itself.
@@ -73,10 +73,8 @@ impl Bursts {
     /// A burst fills half of a receive buffer.
     pub(crate) fn new(receive_buffer_len: usize) -> Self {
         let len = (receive_buffer_len / 2).max(Self::MIN_LEN);
-        let each_second =
-            len as u64 * (Duration::from_secs(1).as_micros() / Self::TAKEN_IN.as_micros()) as u64;
-        let each_second = NonZeroU64::new(each_second).unwrap_or(NonZeroU64::MAX);
-        let pacer = |most| Pacer::after_burst(each_second.min(most), len, Instant::now());
+        let rate = NonZeroU64::new(len as u64 * Self::PER_SECOND).unwrap_or(NonZeroU64::MAX);
+        let pacer = |most| Pacer::after_burst(rate.min(most), len, Instant::now());
         Self { len, pacer: pacer(NonZeroU64::MAX), one_by_one: pacer(Self::ONE_BY_ONE_PER_SECOND) }
     }
 

@@ -91,13 +91,10 @@ pub(in crate::socket) fn poll_recv(
         };
         let result = if ready { socket.try_io(Interest::READABLE, receive) } else { receive() };
         match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && count == 0 => {
-                if !ready {
-                    return Poll::Pending;
-                }
-            }
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-            _ => return Poll::Ready(Ok(())),
+            _ if count > 0 => return Poll::Ready(Ok(())),
+            _ if !ready => return Poll::Pending,
+            _ => {}
         }
     }
 }
