@@ -38,6 +38,7 @@ type Case = (&'static str, fn(&Stage));
 const ALWAYS: &[Case] = &[
     ("datagrams_of_every_length_arrive", exchange::datagrams_of_every_length_arrive),
     ("a_batch_longer_than_the_systems_arrives_in_order", exchange::a_long_batch_arrives_in_order),
+    ("what_is_kept_stays", exchange::what_is_kept_stays),
     ("the_datagrams_of_each_sender_stay_in_order", exchange::each_sender_stays_in_order),
     ("a_datagram_comes_with_where_and_when", exchange::a_datagram_comes_with_where_and_when),
     ("one_half_receives_on_several_ports", exchange::one_half_receives_on_several_ports),

@@ -157,7 +157,7 @@ impl Dispatch {
                 self.touched.push(index);
             }
             waiting.push(Arrived {
-                payload: payload(&message, sample.payload),
+                payload: payload(datagram, &message, sample.payload),
                 clock: sample.clock,
                 time_us: sample.time_us,
                 publisher_id: EntityId::from_wire(sample.topic_id),
@@ -218,10 +218,10 @@ impl Reader {
     }
 }
 
-/// The payload as bytes of its own: those of a reassembled message are shared, those of a datagram copied.
-fn payload(message: &Message<'_>, payload: &[u8]) -> Bytes {
+/// The payload as bytes of its own, which share the memory of the message or datagram if they make up most of it.
+fn payload(datagram: Datagram<'_>, message: &Message<'_>, payload: &[u8]) -> Bytes {
     match message {
-        Message::Whole(_) => Bytes::copy_from_slice(payload),
+        Message::Whole(_) => datagram.keep(payload),
         // A share keeps the whole message, which must not be much more than what the queue accounts for.
         Message::Assembled(bytes) if payload.len() < bytes.len() / 2 => Bytes::copy_from_slice(payload),
         Message::Assembled(bytes) => bytes.slice_ref(payload),

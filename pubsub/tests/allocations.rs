@@ -85,7 +85,9 @@ fn few_allocations() {
     config.registration.refresh = Duration::from_secs(1000);
     config.registration.timeout = Duration::from_secs(10_000);
     let node = Node::with_config("allocations", config).unwrap();
-    for (len, subscriber_count) in [(64, 1), (64, 16), (10_000, 1), (1_000_000, 1), (1_000_000, 16)] {
+    for (len, subscriber_count) in
+        [(64, 1), (64, 16), (10_000, 1), (60_000, 1), (60_000, 16), (1_000_000, 1), (1_000_000, 16)]
+    {
         let topic = format!("{len} to {subscriber_count}");
         let subscribers: Vec<_> =
             (0..subscriber_count).map(|_| node.subscriber::<[u8]>(&topic).unwrap()).collect();

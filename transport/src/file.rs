@@ -107,6 +107,7 @@ impl ReceiveHalf for Replay {
                     each_datagram(udp.payload, |bytes| {
                         sink(Datagram {
                             bytes,
+                            memory: None,
                             segment_len: bytes.len(),
                             source: udp.source,
                             destination: udp.destination,

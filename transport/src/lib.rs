@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 pub use config::{Config, Mode, SendPath};
 pub use error::{MembershipError, OpenError, ReceiveError, SendError};
 pub use file::FileTransport;
@@ -183,6 +184,9 @@ pub struct Datagram<'a> {
     /// The UDP payload. If longer than `segment_len`, it holds several datagrams of that length behind each other,
     /// of which the last may be shorter.
     pub bytes: &'a [u8],
+    /// The memory that `bytes` lies in, where it may be held beyond the call (sockets): a backend does not write to it
+    /// as long as somebody has a clone.
+    pub memory: Option<&'a Arc<Vec<u8>>>,
     /// Length of each datagram in `bytes`.
     pub segment_len: usize,
     /// Who sent it.
@@ -192,6 +196,27 @@ pub struct Datagram<'a> {
     pub destination: SocketAddrV4,
     /// When the batch it came with was taken from the system.
     pub received: Instant,
+}
+
+impl Datagram<'_> {
+    /// Keeps a part of [`bytes`](Self::bytes): without a copy if it makes up half of the memory it lies in, so that
+    /// never more than twice its length is held.
+    pub fn keep(&self, part: &[u8]) -> Bytes {
+        struct Held(Arc<Vec<u8>>);
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let holds = |memory: &&Arc<Vec<u8>>| {
+            let (memory, part) = (memory.as_ptr_range(), part.as_ptr_range());
+            memory.start <= part.start && part.end <= memory.end
+        };
+        match self.memory.filter(|memory| part.len() >= memory.len() / 2).filter(holds) {
+            Some(memory) => Bytes::from_owner(Held(memory.clone())).slice_ref(part),
+            None => Bytes::copy_from_slice(part),
+        }
+    }
 }
 
 /// The kinds of [`Transport`].
@@ -216,5 +241,33 @@ impl fmt::Display for Backend {
             Backend::File => "file",
             Backend::Memory => "memory",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_makes_up_half_of_its_memory_is_kept_without_a_copy() {
+        let memory = Arc::new(vec![7; 100]);
+        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        let datagram = Datagram {
+            bytes: &memory[10..90],
+            memory: Some(&memory),
+            segment_len: 80,
+            source: nowhere,
+            destination: nowhere,
+            received: Instant::now(),
+        };
+        let kept = |datagram: Datagram<'_>, part: &[u8]| {
+            let kept = datagram.keep(part);
+            assert_eq!(kept, part);
+            kept.as_ptr() == part.as_ptr()
+        };
+        assert!(kept(datagram, &datagram.bytes[20..70]));
+        assert!(!kept(datagram, &datagram.bytes[20..69]), "it would hold more than twice its length");
+        assert!(!kept(datagram, &[7; 60]), "it lies elsewhere");
+        assert!(!kept(Datagram { memory: None, ..datagram }, datagram.bytes));
     }
 }

@@ -222,6 +222,7 @@ impl ReceiveHalf for Receiver {
         for Queued { bytes, source, destination } in &batch {
             sink(Datagram {
                 bytes,
+                memory: None,
                 segment_len: bytes.len(),
                 source: *source,
                 destination: *destination,

@@ -50,6 +50,23 @@ pub(super) fn a_long_batch_arrives_in_order(stage: &Stage) {
     }
 }
 
+pub(super) fn what_is_kept_stays(stage: &Stage) {
+    const LEN: usize = 60_000;
+    let mut listener = stage.listen(&[PORT]);
+    let mut kept = Vec::new();
+    for seed in 0..100 {
+        stage.send(PORT, &[&ramp::message(seed, LEN)]);
+        kept.push(listener.next());
+    }
+    for (seed, datagram) in (0..).zip(&kept) {
+        assert!(datagram.kept == ramp::message(seed, LEN), "datagram {seed}");
+        assert_eq!(
+            datagram.in_place, stage.subject.has_system_ports,
+            "only sockets receive into their own memory"
+        );
+    }
+}
+
 pub(super) fn each_sender_stays_in_order(stage: &Stage) {
     const COUNT: u8 = 200;
     let other = stage.pair.sender.sender().expect("a second send half opens");

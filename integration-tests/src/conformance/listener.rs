@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use std::task::Poll;
 use std::time::Instant;
 
+use ferrocal::Bytes;
 use ferrocal_transport::ReceiveHalf;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -16,6 +17,9 @@ use crate::process::HANG;
 #[derive(Clone, Debug)]
 pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
+    pub(super) kept: Bytes,
+    /// Whether what is kept lies where it was received.
+    pub(super) in_place: bool,
     pub(super) source: SocketAddrV4,
     pub(super) destination: SocketAddrV4,
     pub(super) received: Instant,
@@ -66,8 +70,11 @@ fn take(ready: &mut VecDeque<Received>, datagram: ferrocal_transport::Datagram<'
     // Once even for an empty datagram.
     loop {
         let (bytes, behind) = rest.split_at(datagram.segment_len.min(rest.len()));
+        let kept = datagram.keep(bytes);
         ready.push_back(Received {
             bytes: bytes.to_vec(),
+            in_place: kept.as_ptr() == bytes.as_ptr(),
+            kept,
             source: datagram.source,
             destination: datagram.destination,
             received: datagram.received,

@@ -143,7 +143,8 @@ pub struct SubscriberConfig {
     /// How many messages wait for the program at the most; when there are more, the oldest is dropped and counted;
     /// 1 at the least. Default: 16384.
     pub queue_len: usize,
-    /// How many bytes of payload wait at the most; one message may be longer. Default: 64 MiB.
+    /// How many bytes of payload wait at the most; one message may be longer. They may hold up to twice as much
+    /// memory. Default: 64 MiB.
     pub queue_bytes: usize,
     /// Whether to drop a message that is older than one already had of its publisher
     /// (`drop_out_of_order_messages`). Default: `true`.

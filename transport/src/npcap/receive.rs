@@ -214,6 +214,7 @@ impl ReceiveHalf for Receiver {
                 each_datagram(udp.payload, |bytes| {
                     sink(Datagram {
                         bytes,
+                        memory: None,
                         segment_len: bytes.len(),
                         source: udp.source,
                         destination: udp.destination,

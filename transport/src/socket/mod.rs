@@ -2,6 +2,7 @@
 
 mod receive;
 mod send;
+mod slots;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod sys;

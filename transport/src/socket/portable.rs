@@ -9,17 +9,18 @@ use socket2::Socket;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
+use super::slots::Slots;
 use crate::{Datagram, Mode, Transmit};
 
 pub(super) fn prepare(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) struct Buffers(Vec<u8>);
+pub(super) struct Buffers(Slots);
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Self(vec![0; 1 << 16])
+        Self(Slots::new(1))
     }
 
     pub(super) fn set_busy_poll(&mut self, _: Duration) {}
@@ -33,7 +34,7 @@ pub(super) fn poll_recv(
     _lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> Poll<io::Result<()>> {
-    let mut buffer = ReadBuf::new(&mut buffers.0);
+    let mut buffer = ReadBuf::new(buffers.0.writable(0));
     let source = match ready!(socket.poll_recv_from(cx, &mut buffer)) {
         Ok(SocketAddr::V4(source)) => source,
         Ok(SocketAddr::V6(_)) => unreachable!("the socket is an IPv4 socket"),
@@ -41,10 +42,12 @@ pub(super) fn poll_recv(
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Poll::Ready(Ok(())),
         Err(error) => return Poll::Ready(Err(error)),
     };
-    let bytes = buffer.filled();
+    let len = buffer.filled().len();
+    let (slot, memory) = buffers.0.written(0);
     sink(Datagram {
-        bytes,
-        segment_len: bytes.len(),
+        bytes: &slot[..len],
+        memory: Some(memory),
+        segment_len: len,
         source,
         destination: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port),
         received: Instant::now(),

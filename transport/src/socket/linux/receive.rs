@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::Datagram;
+use crate::socket::slots::{SLOT_LEN, Slots};
 
 /// Datagrams, or runs of them, asked for at once at the most and at the least.
 const MAX_BATCH: usize = 64;
@@ -21,16 +22,12 @@ const MIN_BATCH: usize = 2;
 const BATCH_BYTES: usize = 128 * 1024;
 /// A poll does not take longer, as the thread may have other things to do.
 const LONGEST_POLL: Duration = Duration::from_millis(1);
-/// Above the longest UDP payload, so that nothing is ever cut short.
-const SLOT_LEN: usize = 1 << 16;
-/// The kernel's copies are the fastest to whole cache lines.
-const SLOT_ALIGN: usize = 64;
 /// Room for a `sockaddr_in` (16 bytes), a drop count and a segment length (4 each), each behind a header of 16,
 /// aligned as all of them need it.
 type Control = [u64; 12];
 
 pub(in crate::socket) struct Buffers {
-    bytes: Vec<u8>,
+    slots: Slots,
     names: Vec<libc::sockaddr_in>,
     controls: Vec<Control>,
     /// How many datagrams to ask for: few when few come, as preparing for many takes time.
@@ -45,7 +42,7 @@ impl Buffers {
         // SAFETY: this C structure is valid when all its bytes are zero.
         let name = unsafe { mem::zeroed() };
         Self {
-            bytes: vec![0; MAX_BATCH * SLOT_LEN + SLOT_ALIGN],
+            slots: Slots::new(MAX_BATCH),
             names: vec![name; MAX_BATCH],
             controls: vec![Control::default(); MAX_BATCH],
             batch: MIN_BATCH,
@@ -131,13 +128,11 @@ fn receive(
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<usize> {
     let batch = buffers.batch;
-    let start = buffers.bytes.as_ptr().align_offset(SLOT_ALIGN);
-    let aligned = &mut buffers.bytes[start..];
     let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; MAX_BATCH];
     let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_BATCH];
-    for (index, slot) in aligned.chunks_exact_mut(SLOT_LEN).take(batch).enumerate() {
-        let slice =
-            slices[index].write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT_LEN });
+    for index in 0..batch {
+        let slot = buffers.slots.writable(index).as_mut_ptr().cast();
+        let slice = slices[index].write(libc::iovec { iov_base: slot, iov_len: SLOT_LEN });
         // SAFETY: this C structure is valid when all its bytes are zero.
         let header = &mut messages[index].write(unsafe { mem::zeroed() }).msg_hdr;
         header.msg_name = (&raw mut buffers.names[index]).cast();
@@ -164,17 +159,17 @@ fn receive(
     }
     let received = Instant::now();
     let (count, mut total) = (count as usize, 0);
-    for ((message, name), slot) in
-        messages.iter().zip(&buffers.names).zip(buffers.bytes[start..].chunks_exact(SLOT_LEN)).take(count)
-    {
+    for (index, (message, name)) in messages.iter().zip(&buffers.names).take(count).enumerate() {
         // SAFETY: `count` is at most `batch`, and as many headers were written.
         let message = unsafe { message.assume_init_ref() };
         let Ancillary { destination, lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
         *lost = now_lost.unwrap_or(*lost);
         let len = (message.msg_len as usize).min(SLOT_LEN);
         total += len;
+        let (slot, memory) = buffers.slots.written(index);
         sink(Datagram {
             bytes: &slot[..len],
+            memory: Some(memory),
             segment_len: segment_len.unwrap_or(len),
             source: SocketAddrV4::new(
                 Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),

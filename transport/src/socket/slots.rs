@@ -1,0 +1,96 @@
+//! Memory to receive datagrams into, which may be kept.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Above the longest UDP payload, so that nothing is ever cut short.
+pub(super) const SLOT_LEN: usize = 1 << 16;
+/// The kernel's copies are the fastest to whole cache lines.
+const ALIGN: usize = 64;
+/// Slots that somebody kept are used again once they are let go, as long as they are no more than these.
+const MAX_LENT: usize = 64;
+
+/// A slot for each datagram of a batch.
+pub(super) struct Slots {
+    /// Vectors, as the system makes their zeros only when they are touched.
+    slots: Vec<Arc<Vec<u8>>>,
+    /// Those that were still held when they were needed again, from the oldest to the newest.
+    lent: VecDeque<Arc<Vec<u8>>>,
+}
+
+impl Slots {
+    pub(super) fn new(count: usize) -> Self {
+        Self { slots: (0..count).map(|_| new()).collect(), lent: VecDeque::new() }
+    }
+
+    /// Memory that nobody else holds.
+    pub(super) fn writable(&mut self, index: usize) -> &mut [u8] {
+        let slot = &mut self.slots[index];
+        if Arc::get_mut(slot).is_none() {
+            // The one lent last is the likeliest to be in the processor's cache.
+            let free = self.lent.iter_mut().rposition(|lent| Arc::get_mut(lent).is_some());
+            let free = free.and_then(|at| self.lent.remove(at)).unwrap_or_else(new);
+            self.lent.push_back(std::mem::replace(slot, free));
+            if self.lent.len() > MAX_LENT {
+                self.lent.pop_front();
+            }
+        }
+        let start = start(slot);
+        &mut Arc::get_mut(slot).expect("it was chosen for being free")[start..][..SLOT_LEN]
+    }
+
+    /// What was written to the slot, and what holds it.
+    pub(super) fn written(&self, index: usize) -> (&[u8], &Arc<Vec<u8>>) {
+        let slot = &self.slots[index];
+        (&slot[start(slot)..][..SLOT_LEN], slot)
+    }
+}
+
+fn new() -> Arc<Vec<u8>> {
+    Arc::new(vec![0; SLOT_LEN + ALIGN])
+}
+
+/// Where the first whole cache line starts.
+fn start(slot: &[u8]) -> usize {
+    slot.as_ptr().align_offset(ALIGN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_not_written_to() {
+        let mut slots = Slots::new(1);
+        slots.writable(0)[..3].copy_from_slice(b"one");
+        let kept = slots.written(0).1.clone();
+        slots.writable(0)[..3].copy_from_slice(b"two");
+        assert_eq!(&kept[start(&kept)..][..3], b"one");
+        assert_eq!(&slots.written(0).0[..3], b"two");
+    }
+
+    #[test]
+    fn what_was_let_go_is_used_again() {
+        let mut slots = Slots::new(1);
+        let first = slots.writable(0).as_ptr();
+        let kept = slots.written(0).1.clone();
+        let second = slots.writable(0).as_ptr();
+        assert_ne!(first, second);
+        assert_eq!(slots.writable(0).as_ptr(), second, "nobody holds it");
+        drop(kept);
+        let kept = slots.written(0).1.clone();
+        assert_eq!(slots.writable(0).as_ptr(), first);
+        drop(kept);
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let mut slots = Slots::new(1);
+        let mut kept = Vec::new();
+        for _ in 0..2 * MAX_LENT {
+            assert_eq!(slots.writable(0).len(), SLOT_LEN);
+            kept.push(slots.written(0).1.clone());
+        }
+        assert_eq!(slots.lent.len(), MAX_LENT);
+    }
+}
