@@ -225,13 +225,7 @@ impl Reassembler {
         let partial = self.open(now, key)?;
         partial.announce(num, len, max_message_len)?;
         partial.touch(now);
-        let complete = partial.is_complete();
-        if partial.is_empty()
-            && let Some(buffer) = self.spare.take(len)
-        {
-            self.reserve(now, key, buffer.capacity())?.fill(buffer);
-        }
-        Ok(complete)
+        Ok(partial.is_complete())
     }
 
     /// Takes a fragment, and returns whether it completes the message.
@@ -258,6 +252,13 @@ impl Reassembler {
         let max_message_len = self.limits.max_message_len;
         let partial = self.open(now, key)?;
         partial.check(number, payload.len(), max_message_len)?;
+        // Not before: when datagrams are lost, many a message is no more than its info.
+        if let Some(len) = partial.begins()
+            && let Some(buffer) = self.spare.take(len)
+        {
+            self.reserve(now, key, buffer.capacity())?.fill(buffer);
+        }
+        let partial = self.get(key)?;
         let cost = partial.cost(number, payload.len(), max_message_len);
         let partial = if cost == 0 { partial } else { self.reserve(now, key, cost)? };
         let freed = partial.insert(number, payload, cost)?;
@@ -351,7 +352,9 @@ impl Reassembler {
     /// Drops an incomplete message, and what comes of it from now on.
     fn give_up(&mut self, now: Duration, key: Key, reason: DropReason) {
         self.drops.count(reason);
-        self.close(now, key, reason);
+        if let Some(partial) = self.close(now, key, reason) {
+            self.spare.keep(partial.into_vec());
+        }
     }
 
     /// Takes a message out of the tables; what comes of it from now on has a reason to be dropped.

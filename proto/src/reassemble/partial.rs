@@ -90,9 +90,11 @@ impl Partial {
         self.start
     }
 
-    /// Whether there is nothing of it yet, and no room either.
-    pub(super) fn is_empty(&self) -> bool {
-        self.start.capacity() == 0 && self.ahead.is_empty()
+    /// The announced length, if there is nothing of it yet and no room either.
+    pub(super) fn begins(&self) -> Option<usize> {
+        self.announced
+            .filter(|_| self.start.capacity() == 0 && self.ahead.is_empty())
+            .map(|announced| announced.len)
     }
 
     /// Takes an empty buffer for what is to come.
@@ -209,6 +211,11 @@ impl Partial {
             freed += fragment.len() + FRAGMENT_OVERHEAD;
         }
         Ok(freed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory_address(&self) -> *const u8 {
+        self.start.as_ptr()
     }
 
     /// The memory taken in bytes, that of the message's own entry aside.

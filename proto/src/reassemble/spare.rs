@@ -9,8 +9,8 @@ use bytes::Bytes;
 const MAX_BUFFERS: usize = 16;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Messages that were handed out. New memory for each would cost more than to fill it, as the system hands it out page
-/// by page.
+/// Messages that were handed out or given up. New memory for each would cost more than to fill it, as the system hands
+/// it out page by page.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
     buffers: VecDeque<Buffer>,
@@ -38,6 +38,13 @@ impl Spare {
             }
         }
         message
+    }
+
+    /// Keeps the buffer of a message that came to nothing.
+    pub(super) fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > 0 {
+            self.hand_out(buffer);
+        }
     }
 
     /// Returns an empty buffer for a message of this length: one that is not much longer.

@@ -177,6 +177,22 @@ fn claims_take_no_memory() {
 }
 
 #[test]
+fn the_memory_of_a_lost_message_is_used_again() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let half = [7; 100_000];
+    push_all(&mut reassembler, &[info(1, 2, 200_000), fragment(1, 0, &half)]);
+    let address = reassembler.messages.values().next().unwrap().memory_address();
+    reassembler.expire(START + Duration::from_secs(5));
+    assert_eq!(drops(&reassembler), [(DropReason::Expired, 1)]);
+    // All that is there of the second message is its info, which needs no memory.
+    let datagrams = [info(2, 2, 200_000), info(3, 2, 200_000), fragment(3, 0, &half), fragment(3, 1, &half)];
+    let messages = push_all(&mut reassembler, &datagrams);
+    let [Message::Assembled(message)] = &messages[..] else { panic!("one message, of fragments") };
+    assert_eq!(message.as_ptr(), address);
+    assert_eq!(message[..], [7; 200_000]);
+}
+
+#[test]
 fn a_flood_harms_only_its_sender() {
     let limits = Limits { max_messages_per_sender: 3, ..Limits::default() };
     let mut reassembler = Reassembler::new(limits);
