@@ -91,6 +91,7 @@ impl Checked {
 
     fn push(&mut self, source: SocketAddrV4, datagram: &[u8], look: impl FnOnce(Option<&[u8]>)) {
         self.received += datagram.len();
+        let (bytes_before, drops_before) = self.usage();
         let before = allocated();
         let (message, peak) = with_peak(|| self.reassembler.push(self.now, source, datagram));
         let bytes = message.as_ref().map(|message| message.as_slice());
@@ -103,17 +104,28 @@ impl Checked {
             self.spare[0] += ROOM.max(2 * bytes.len());
         }
         drop(message);
+        let (bytes, drops) = self.usage();
+        if drops > drops_before {
+            let added = ROOM.max(4 * datagram.len());
+            self.spare[0] += (bytes_before + added).saturating_sub(bytes);
+        }
         self.held = self.held + allocated() - before;
         assert!(peak <= 4 * self.received + ROOM + SLACK, "{peak} bytes for {} received", self.received);
         self.check();
     }
 
     fn expire(&mut self) {
+        let (bytes_before, _) = self.usage();
         let before = allocated();
         self.reassembler.expire(self.now);
         self.held = self.held + allocated() - before;
-        self.spare = [0, self.spare[0]];
+        self.spare = [0, self.spare[0] + bytes_before - self.usage().0];
         self.check();
+    }
+
+    /// The memory of incomplete messages, and how much was dropped.
+    fn usage(&self) -> (usize, u64) {
+        (self.reassembler.buffered_bytes(), self.reassembler.drops().total())
     }
 
     fn check(&self) {
