@@ -105,6 +105,7 @@ impl Checked {
         }
         drop(message);
         let (bytes, drops) = self.usage();
+        // What was given up may be kept, too; this datagram may have added something meanwhile.
         if drops > drops_before {
             let added = ROOM.max(4 * datagram.len());
             self.spare[0] += (bytes_before + added).saturating_sub(bytes);

@@ -26,11 +26,16 @@ impl Slots {
     /// Memory that nobody else holds.
     pub(super) fn writable(&mut self, index: usize) -> &mut [u8] {
         let slot = &mut self.slots[index];
-        if Arc::get_mut(slot).is_none() {
-            // The one lent last is the likeliest to be in the processor's cache.
-            let free = self.lent.iter_mut().rposition(|lent| Arc::get_mut(lent).is_some());
-            let free = free.and_then(|at| self.lent.remove(at)).unwrap_or_else(new);
-            self.lent.push_back(std::mem::replace(slot, free));
+        if !is_free(slot) {
+            // The one lent last is the likeliest to be in the processor's cache, the one lent first to be free.
+            let free = if self.lent.back_mut().is_some_and(is_free) {
+                self.lent.pop_back()
+            } else if self.lent.front_mut().is_some_and(is_free) {
+                self.lent.pop_front()
+            } else {
+                None
+            };
+            self.lent.push_back(std::mem::replace(slot, free.unwrap_or_else(new)));
             if self.lent.len() > MAX_LENT {
                 self.lent.pop_front();
             }
@@ -48,6 +53,10 @@ impl Slots {
 
 fn new() -> Arc<Vec<u8>> {
     Arc::new(vec![0; SLOT_LEN + ALIGN])
+}
+
+fn is_free(slot: &mut Arc<Vec<u8>>) -> bool {
+    Arc::get_mut(slot).is_some()
 }
 
 /// Where the first whole cache line starts.
@@ -72,15 +81,20 @@ mod tests {
     #[test]
     fn what_was_let_go_is_used_again() {
         let mut slots = Slots::new(1);
-        let first = slots.writable(0).as_ptr();
-        let kept = slots.written(0).1.clone();
-        let second = slots.writable(0).as_ptr();
-        assert_ne!(first, second);
-        assert_eq!(slots.writable(0).as_ptr(), second, "nobody holds it");
-        drop(kept);
-        let kept = slots.written(0).1.clone();
-        assert_eq!(slots.writable(0).as_ptr(), first);
-        drop(kept);
+        let mut keep = || {
+            let address = slots.writable(0).as_ptr();
+            (address, slots.written(0).1.clone())
+        };
+        let (first, kept_first) = keep();
+        let (second, kept_second) = keep();
+        let (third, _kept_third) = keep();
+        assert!(first != second && second != third && third != first);
+        drop(kept_second);
+        let (fourth, _kept_fourth) = keep();
+        assert_eq!(fourth, second, "the one lent last");
+        drop(kept_first);
+        assert_eq!(keep().0, first, "the one lent first");
+        assert_eq!(keep().0, first, "nobody holds it");
     }
 
     #[test]
