@@ -117,9 +117,9 @@ pub struct PublisherConfig {
     /// the time that it takes, so that neither a slow reader nor a switch is flooded.
     ///
     /// Default: `None`. Then messages of several datagrams, which are lost with any one of them, go out as fast as
-    /// receivers with this node's buffers are expected to take them: by half of the receive buffer that this system grants ([`UdpConfig::receive_buffer_len`]) at
-    /// once, and by one such buffer in a millisecond; what is longer than the half, by no more than 1 GB/s, and to
-    /// eCAL and others that take datagrams one by one, by no more than 5 GB/s.
+    /// receivers with this node's buffers are expected to take them: by half of the receive buffer that this system
+    /// grants ([`UdpConfig::receive_buffer_len`]) at once, and by one such buffer in a millisecond; what is longer than
+    /// the half, by no more than 1 GB/s, and to eCAL and others that take datagrams one by one, by no more than 5 GB/s.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 

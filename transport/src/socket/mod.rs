@@ -118,7 +118,8 @@ impl SocketTransport {
             self.receive_buffer_told.call_once(|| {
                 log::warn!(
                     "the system granted a receive buffer of {granted} bytes where {asked} were asked; \
-                     long messages are sent more slowly, and those of others may be lost. On Linux: sysctl -w net.core.rmem_max={asked}"
+                     long messages are sent more slowly, and those of others may be lost. \
+                     On Linux: sysctl -w net.core.rmem_max={asked}"
                 );
             });
         }
