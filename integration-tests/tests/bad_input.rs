@@ -138,8 +138,9 @@ fn check_each(
     }
 }
 
-/// A way to see that registration is taken in: another peer is known.
+/// A way to see that registration is taken in: another peer is known, beside the node's own subscriber.
 fn registration_works<'a>(node: &'a Node, injector: &'a Injector) -> impl FnMut(&str) + 'a {
+    wait::until("the node hears of its own subscriber", || node.status().peers > 0);
     let mut id = 1000;
     move |what| {
         id += 1;
