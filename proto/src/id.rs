@@ -24,9 +24,8 @@ impl EntityId {
     /// A decimal number is taken as it is. eCAL 5.x allows any text, which is hashed (64-bit
     /// FNV-1a): the result still tells entities apart, but does not print as the text.
     pub fn from_wire(text: &str) -> Self {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
-            Ok(id) if digits => Self(id),
+            Ok(id) if !text.starts_with('+') => Self(id),
             _ => Self(fnv_1a(text.as_bytes())),
         }
     }
