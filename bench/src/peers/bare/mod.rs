@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 
+use socket2::{Domain, Socket, Type};
+
 use super::ferrocal::RECEIVE_BUFFER;
 use super::{Outcome, Peer};
 use crate::role::Setup;
@@ -18,6 +20,8 @@ pub(super) use send::Sender;
 
 const PORT: u16 = 14_002;
 const HEADER_LEN: usize = 24;
+/// A byte of the header that eCAL does not look at.
+const MARK_AT: usize = 5;
 /// What stands before the payload in a message: as long as ferrocal's sample head for the topics measured here.
 const SAMPLE_HEAD_LEN: usize = 74;
 /// An Ethernet frame's room for UDP, and the most that a datagram holds.
@@ -48,25 +52,33 @@ impl Shape {
     }
 }
 
+/// The multicast group of one of two topics, in network mode.
+fn group(mark: u8) -> Ipv4Addr {
+    Ipv4Addr::new(239, 0, 0, 1 + mark)
+}
+
 /// Sends to where eCAL does.
-fn sending_socket(setup: &Setup, port: u16) -> Outcome<UdpSocket> {
+fn sending_socket(setup: &Setup, mark: u8) -> Outcome<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let to = if setup.interface.is_some() {
         socket.set_multicast_ttl_v4(3)?;
-        Ipv4Addr::new(239, 0, 0, 1)
+        group(mark)
     } else {
         socket.set_broadcast(true)?;
         Ipv4Addr::new(127, 255, 255, 255)
     };
-    socket.connect(SocketAddrV4::new(to, port))?;
+    socket.connect(SocketAddrV4::new(to, PORT))?;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUF, 5_242_880)?;
     Ok(socket)
 }
 
-fn receiving_socket(setup: &Setup, port: u16) -> Outcome<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+fn receiving_socket(setup: &Setup, mark: u8) -> Outcome<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT).into())?;
+    let socket = UdpSocket::from(socket);
     if let Some(interface) = setup.interface {
-        socket.join_multicast_v4(&Ipv4Addr::new(239, 0, 0, 1), &interface)?;
+        socket.join_multicast_v4(&group(mark), &interface)?;
     }
     set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER.try_into()?)?;
     if Shape::of(setup.peer).offload {
@@ -86,7 +98,7 @@ fn set_option(socket: &UdpSocket, level: i32, name: i32, value: i32) -> Outcome<
 pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<impl Any> {
     let [tally] = tallies else { return Err("bare sockets have one subscriber".into()) };
     let shape = Shape::of(setup.peer);
-    let mut reader = Reader::new(receiving_socket(setup, PORT)?, shape);
+    let mut reader = Reader::new(receiving_socket(setup, 0)?, shape);
     let mut assembler = Assembler::new(shape);
     let (tally, len) = (tally.clone(), setup.size);
     Ok(thread::spawn(move || {
@@ -104,29 +116,33 @@ pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<impl A
     }))
 }
 
-/// A sender and a reader that waits for one message at a time.
+/// A sender and a reader that waits for one message at a time. Both sides have the same port, as eCAL's processes do, so
+/// that in local mode each gets its own messages, too; in network mode each topic has a group.
 pub(super) struct Line {
     sender: Sender,
+    mark: u8,
     reader: Reader,
     assembler: Assembler,
 }
 
 impl Line {
-    /// The two sides differ in `first`, and so in their ports.
+    /// The two sides differ in `first`, and so in their marks.
     pub(super) fn new(setup: &Setup, first: bool) -> Outcome<Self> {
         let shape = Shape::of(setup.peer);
-        let (out, into) = if first { (PORT, PORT + 1) } else { (PORT + 1, PORT) };
-        let reader = Reader::new(receiving_socket(setup, into)?, shape);
-        Ok(Self { sender: Sender::to_port(setup, out)?, reader, assembler: Assembler::new(shape) })
+        let mark = u8::from(first);
+        let reader = Reader::new(receiving_socket(setup, 1 - mark)?, shape);
+        let sender = Sender::marked(setup, mark)?;
+        Ok(Self { sender, mark, reader, assembler: Assembler::new(shape) })
     }
 
     /// Hands the next message to `look`, whose turn it is as soon as the message is complete.
     fn next(&mut self, mut look: impl FnMut(&mut Sender, &[u8])) -> Outcome<bool> {
-        let Self { sender, reader, assembler } = self;
+        let Self { sender, mark, reader, assembler } = self;
         let mut seen = false;
         while !seen {
             let some = reader.read(&mut |datagram| {
-                if let Some(payload) = assembler.accept(datagram) {
+                let is_own = datagram.get(MARK_AT) == Some(mark);
+                if !is_own && let Some(payload) = assembler.accept(datagram) {
                     look(sender, payload);
                     seen = true;
                 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
-use super::{HEADER_LEN, PORT, SAMPLE_HEAD_LEN, Shape, sending_socket, set_option};
+use super::{HEADER_LEN, MARK_AT, SAMPLE_HEAD_LEN, Shape, sending_socket, set_option};
 use crate::peers::{BATCH_LEN, Outcome, Outlet};
 use crate::role::Setup;
 
@@ -22,6 +22,8 @@ pub(in crate::peers) struct Sender {
     shape: Shape,
     /// Whether messages are sent many at once, each in a datagram of the same length.
     batch: bool,
+    /// Who sends, in a byte that eCAL does not look at.
+    mark: u8,
     id: i32,
     sample_head: [u8; SAMPLE_HEAD_LEN],
     /// What goes out in one call, in offload, and short messages.
@@ -29,9 +31,10 @@ pub(in crate::peers) struct Sender {
     headers: Vec<[u8; HEADER_LEN]>,
 }
 
-fn header(kind: u32, id: i32, num: usize, len: usize) -> [u8; HEADER_LEN] {
+fn header(mark: u8, kind: u32, id: i32, num: usize, len: usize) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     header[..5].copy_from_slice(b"ECAL\x05");
+    header[MARK_AT] = mark;
     header[8..12].copy_from_slice(&kind.to_le_bytes());
     header[12..16].copy_from_slice(&id.to_le_bytes());
     header[16..20].copy_from_slice(&(num as u32).to_le_bytes());
@@ -56,12 +59,12 @@ impl Outlet for Sender {
 
 impl Sender {
     pub(in crate::peers) fn new(setup: &Setup) -> Outcome<Self> {
-        Self::to_port(setup, PORT)
+        Self::marked(setup, 0)
     }
 
-    pub(super) fn to_port(setup: &Setup, port: u16) -> Outcome<Self> {
+    pub(super) fn marked(setup: &Setup, mark: u8) -> Outcome<Self> {
         let shape = Shape::of(setup.peer);
-        let socket = sending_socket(setup, port)?;
+        let socket = sending_socket(setup, mark)?;
         let batch = setup.peer.is_batch();
         if shape.offload {
             let len = if batch { HEADER_LEN + SAMPLE_HEAD_LEN + setup.size } else { shape.datagram_len };
@@ -72,6 +75,7 @@ impl Sender {
             socket,
             shape,
             batch,
+            mark,
             id: 0,
             sample_head: [b'h'; SAMPLE_HEAD_LEN],
             run,
@@ -83,7 +87,7 @@ impl Sender {
         self.id = self.id.wrapping_add(1);
         let len = SAMPLE_HEAD_LEN + payload.len();
         if len > self.shape.fragment_len() {
-            let info = header(INFO, self.id, len.div_ceil(self.shape.fragment_len()), len);
+            let info = header(self.mark, INFO, self.id, len.div_ceil(self.shape.fragment_len()), len);
             if self.shape.offload {
                 self.socket.send(&info)?;
                 self.send_runs(payload)
@@ -100,7 +104,7 @@ impl Sender {
     }
 
     fn append_whole(&mut self, payload: &[u8]) {
-        self.run.extend_from_slice(&header(WHOLE, -1, 1, SAMPLE_HEAD_LEN + payload.len()));
+        self.run.extend_from_slice(&header(self.mark, WHOLE, -1, 1, SAMPLE_HEAD_LEN + payload.len()));
         self.run.extend_from_slice(&self.sample_head);
         self.run.extend_from_slice(payload);
     }
@@ -113,7 +117,13 @@ impl Sender {
             self.run.clear();
             while !rest.is_empty() && self.run.len() + self.shape.datagram_len <= RUN_LEN {
                 let (part, after) = rest.split_at(rest.len().min(fragment_len - head.len()));
-                self.run.extend_from_slice(&header(FRAGMENT, self.id, num, head.len() + part.len()));
+                self.run.extend_from_slice(&header(
+                    self.mark,
+                    FRAGMENT,
+                    self.id,
+                    num,
+                    head.len() + part.len(),
+                ));
                 self.run.extend_from_slice(head);
                 self.run.extend_from_slice(part);
                 (head, rest, num) = (&[], after, num + 1);
@@ -135,8 +145,8 @@ impl Sender {
             let num = slices.len().saturating_sub(1);
             let len = head.len() + part.len();
             self.headers.push(match info {
-                Some(_) => header(FRAGMENT, self.id, num, len),
-                None => header(WHOLE, -1, 1, len),
+                Some(_) => header(self.mark, FRAGMENT, self.id, num, len),
+                None => header(self.mark, WHOLE, -1, 1, len),
             });
             slices.push((head, part));
             (head, rest) = (&[], after);
