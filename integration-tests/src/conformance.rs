@@ -56,8 +56,10 @@ const WITH_GROUPS: &[Case] = &[
 ];
 const WITH_INTERFACES: &[Case] =
     &[("an_unknown_interface_is_an_error", errors::an_unknown_interface_is_an_error)];
-const WITH_SYSTEM_PORTS: &[Case] =
-    &[("a_port_that_is_not_shared_is_an_error", errors::a_port_that_is_not_shared_is_an_error)];
+const WITH_SYSTEM_PORTS: &[Case] = &[
+    ("a_port_that_is_not_shared_is_an_error", errors::a_port_that_is_not_shared_is_an_error),
+    ("a_wait_in_the_system_call_ends", exchange::a_wait_in_the_system_call_ends),
+];
 
 /// The tests of a backend.
 pub fn suite(subject: Subject) -> Vec<Test> {

@@ -33,7 +33,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut half: Box<dyn ReceiveHalf>, mut
     loop {
         let mut changed = Changed::new();
         tokio::select! {
-            _ = &mut stop => break,
+            () = &mut stop => break,
             _ = refresh.tick() => {
                 let now = Instant::now();
                 intake.expire(now);

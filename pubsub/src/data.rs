@@ -78,27 +78,46 @@ pub(crate) async fn run(
     }
     let mut intake = Intake::new(shared.config.limits.reassembly, shared.start);
     let mut dispatch = Dispatch::default();
-    half.set_busy_poll(shared.config.receive_thread.busy_poll);
-    let mut busy = BusyPoll { span: shared.config.receive_thread.busy_poll, latest: Instant::now() };
+    let busy_poll = shared.config.receive_thread.busy_poll;
+    let mut busy = BusyPoll { span: busy_poll, idle_since: None };
     let mut failing = Failing::default();
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut expired = Instant::now();
     loop {
-        tokio::select! {
-            _ = &mut stop => break,
-            _ = expire.tick() => intake.expire(Instant::now()),
-            result = poll_fn(|cx| {
-                let mut sink = |datagram: Datagram<'_>| dispatch.receive(&shared, &mut intake, datagram);
-                busy.after(half.poll_recv(cx, &mut sink), cx)
-            }) => {
-                dispatch.deliver(&shared);
-                if !failing.after_batch(result).await {
-                    shared.topics.end();
-                    // Nothing follows: only the end of the node is left to wait for.
-                    let _ = stop.await;
-                    break;
-                }
+        let mut latest = None;
+        let mut sink = |datagram: Datagram<'_>| {
+            latest = Some(datagram.received);
+            dispatch.receive(&shared, &mut intake, datagram);
+        };
+        let result = if let Some(half) = half.blocking() {
+            if stop.is_told(|| half.interrupter()) {
+                break;
             }
+            let result = half.recv(busy_poll, EXPIRE_EVERY, &mut sink);
+            let now = latest.unwrap_or_else(Instant::now);
+            if now - expired >= EXPIRE_EVERY {
+                intake.expire(now);
+                expired = now;
+            }
+            result
+        } else {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = expire.tick() => {
+                    intake.expire(Instant::now());
+                    intake.report(&shared.drops.payload, &*half);
+                    continue;
+                }
+                result = poll_fn(|cx| busy.after(half.poll_recv(cx, &mut sink), cx)) => result,
+            }
+        };
+        dispatch.deliver(&shared);
+        if !failing.after_batch(result).await {
+            shared.topics.end();
+            // Nothing follows: only the end of the node is left to wait for.
+            stop.await;
+            break;
         }
         intake.report(&shared.drops.payload, &*half);
     }
@@ -107,15 +126,15 @@ pub(crate) async fn run(
 /// Has a poll repeated that brought nothing, until that was so for the busy-polling time.
 struct BusyPoll {
     span: Duration,
-    latest: Instant,
+    idle_since: Option<Instant>,
 }
 
 impl BusyPoll {
     fn after<T>(&mut self, polled: Poll<T>, cx: &Context<'_>) -> Poll<T> {
         if !self.span.is_zero() {
             if polled.is_ready() {
-                self.latest = Instant::now();
-            } else if self.latest.elapsed() < self.span {
+                self.idle_since = None;
+            } else if self.idle_since.get_or_insert_with(Instant::now).elapsed() < self.span {
                 cx.waker().wake_by_ref();
             }
         }
@@ -180,9 +199,8 @@ impl Dispatch {
     }
 
     fn deliver(&mut self, shared: &Shared) {
-        let now = Instant::now();
         for index in self.touched.drain(..) {
-            self.topics[index].deliver(now);
+            self.topics[index].deliver();
         }
         let version = shared.topics.readers_version();
         if version != self.version {
@@ -194,22 +212,22 @@ impl Dispatch {
 }
 
 impl Topic {
-    fn deliver(&mut self, now: Instant) {
+    fn deliver(&mut self) {
         let len = self.waiting.last().map_or(0, |message| message.payload.len());
         let len = i32::try_from(len).unwrap_or(i32::MAX);
         let Some((last, others)) = self.readers.split_last() else { return };
         for reader in others {
-            reader.push(now, len, self.waiting.iter().cloned());
+            reader.push(len, self.waiting.iter().cloned());
         }
-        last.push(now, len, self.waiting.drain(..));
+        last.push(len, self.waiting.drain(..));
         // A batch may have been exceptionally long.
         self.waiting.shrink_to(KEPT_LEN);
     }
 }
 
 impl Reader {
-    fn push(&self, now: Instant, last_len: i32, messages: impl Iterator<Item = Arrived>) {
-        let Taken { count, lost } = self.inbox.push(now, messages);
+    fn push(&self, last_len: i32, messages: impl Iterator<Item = Arrived>) {
+        let Taken { count, lost } = self.inbox.push(messages);
         if count > 0 {
             self.entity.messages.fetch_add(count, Ordering::Relaxed);
             self.entity.lost.fetch_add(lost, Ordering::Relaxed);

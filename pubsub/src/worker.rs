@@ -1,22 +1,44 @@
 //! A thread with an event loop of its own, which ends with its handle.
 
 use std::io;
-use std::sync::mpsc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
+use ferrocal_transport::Interrupter;
 use tokio::sync::oneshot;
 
 use crate::{NodeError, ReceiveThreadConfig};
 
 /// A running thread. Dropping it stops the thread and waits for its end, unless it is the thread itself that drops it.
-#[derive(Debug)]
 pub(crate) struct Worker {
     stop: Option<oneshot::Sender<()>>,
+    interrupter: Arc<OnceLock<Interrupter>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Resolves when a worker is to stop.
-pub(crate) type Stop = oneshot::Receiver<()>;
+pub(crate) struct Stop {
+    told: oneshot::Receiver<()>,
+    interrupter: Arc<OnceLock<Interrupter>>,
+}
+
+impl Stop {
+    /// Whether the worker is to stop. What `interrupter` made, the first time, is called when that is so later.
+    pub(crate) fn is_told(&mut self, interrupter: impl FnOnce() -> Interrupter) -> bool {
+        self.interrupter.get_or_init(interrupter);
+        self.told.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+}
+
+impl Future for Stop {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.told).poll(cx).map(drop)
+    }
+}
 
 impl Worker {
     /// Starts a thread. `open` runs in its event loop first, and what it opened is handed to `run`; what it tells the
@@ -31,8 +53,10 @@ impl Worker {
         Told: Send + 'static,
         Run: Future<Output = ()>,
     {
-        let (tell, told) = mpsc::sync_channel(1);
-        let (stop, stopped) = oneshot::channel();
+        let (tell, opened) = mpsc::sync_channel(1);
+        let (stop, told) = oneshot::channel();
+        let interrupter = Arc::default();
+        let stopped = Stop { told, interrupter: Arc::clone(&interrupter) };
         let thread = thread::Builder::new()
             .name(name.into())
             .spawn(move || {
@@ -58,9 +82,9 @@ impl Worker {
                 });
             })
             .map_err(NodeError::Thread)?;
-        let worker = Self { stop: Some(stop), thread: Some(thread) };
+        let worker = Self { stop: Some(stop), interrupter, thread: Some(thread) };
         let told =
-            told.recv().map_err(|_| NodeError::Thread(io::Error::other("the thread ended early")))??;
+            opened.recv().map_err(|_| NodeError::Thread(io::Error::other("the thread ended early")))??;
         Ok((worker, told))
     }
 }
@@ -68,11 +92,39 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.stop.take());
+        if let Some(interrupt) = self.interrupter.get() {
+            interrupt();
+        }
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
             // A panic in there has been reported by the panic hook.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_elsewhere_is_interrupted() {
+        let (interrupt, interrupted) = mpsc::channel();
+        let (waits, does_wait) = mpsc::channel();
+        let run = move |(), mut stop: Stop| async move {
+            assert!(!stop.is_told(|| Box::new(move || interrupt.send(()).unwrap())));
+            waits.send(()).unwrap();
+            interrupted.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert!(stop.is_told(|| unreachable!("there is one")));
+            waits.send(()).unwrap();
+        };
+        let opened = || Ok(((), ()));
+        let (worker, ()) = Worker::start("test", ReceiveThreadConfig::default(), opened, run).unwrap();
+        does_wait.recv().unwrap();
+        drop(worker);
+        does_wait.recv().unwrap();
     }
 }

@@ -80,10 +80,12 @@ pub trait ReceiveHalf: Send {
         sink: &mut dyn FnMut(Datagram<'_>),
     ) -> Poll<Result<(), ReceiveError>>;
 
-    /// Lets a poll look again and again for so long after the latest datagram, though never for more than a millisecond,
-    /// before it arranges for a wake-up: that takes a processor for itself and saves the time that waking takes. Zero to
-    /// begin with. Only sockets on Linux do so; others need no more than to be polled again.
-    fn set_busy_poll(&mut self, _span: Duration) {}
+    /// The way to wait for datagrams in the system call that receives them, if there is one: sockets of one port on
+    /// Linux. It takes a thread for itself, and wakes it sooner than a poll can. It may be there only after a while, and
+    /// then stays.
+    fn blocking(&mut self) -> Option<&mut dyn BlockingReceive> {
+        None
+    }
 
     /// A handle to join and leave groups, from any thread.
     fn membership(&self) -> Arc<dyn Membership>;
@@ -94,6 +96,32 @@ pub trait ReceiveHalf: Send {
     /// The size of the kernel's receive buffer per port, in bytes, as the system granted it; 0 where there is none.
     fn receive_buffer_len(&self) -> usize;
 }
+
+/// Receives on a thread that waits. Calls of it and of [`ReceiveHalf::poll_recv`] may take turns.
+pub trait BlockingReceive: Send {
+    /// Waits for datagrams until `timeout` is over, and hands one batch of them to `sink`, as
+    /// [`ReceiveHalf::poll_recv`] does. It may return without any before that, and after up to twice that.
+    ///
+    /// For `busy_poll` after the latest datagram it looks for new ones again and again before it has the system wake the
+    /// thread: that takes a processor for itself and saves the time that waking takes. It does so by itself for a few
+    /// microseconds where datagrams come as fast as that.
+    ///
+    /// # Errors
+    /// What the operating system reports. The half stays usable: the caller may call again.
+    fn recv(
+        &mut self,
+        busy_poll: Duration,
+        timeout: Duration,
+        sink: &mut dyn FnMut(Datagram<'_>),
+    ) -> Result<(), ReceiveError>;
+
+    /// Ends the waiting, from any thread and for good: nothing is handed out any more, and the caller has to see for
+    /// itself that it is to stop.
+    fn interrupter(&self) -> Interrupter;
+}
+
+/// Called once, makes the present and every later [`BlockingReceive::recv`] return at once.
+pub type Interrupter = Box<dyn Fn() + Send + Sync>;
 
 /// What a [`ReceiveHalf`] did not hand out, in datagrams.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::{
-    Backend, Config, Datagram, FileTransport, Membership, MembershipError, NpcapTransport, OpenError,
-    RawFrames, ReceiveDrops, ReceiveError, ReceiveHalf, SendHalf, SocketTransport, Transport, Unavailable,
+    Backend, BlockingReceive, Config, Datagram, FileTransport, Membership, MembershipError, NpcapTransport,
+    OpenError, RawFrames, ReceiveDrops, ReceiveError, ReceiveHalf, SendHalf, SocketTransport, Transport,
+    Unavailable,
 };
 
 /// Which backend is wanted.
@@ -211,7 +211,6 @@ impl Transport for Selected {
             current: self.current.clone(),
             fallback: Some(fallback),
             drops_before: ReceiveDrops::default(),
-            busy_poll: Duration::ZERO,
         }))
     }
 
@@ -228,7 +227,6 @@ struct Replaceable {
     current: Arc<Mutex<Current>>,
     fallback: Option<Arc<dyn Transport>>,
     drops_before: ReceiveDrops,
-    busy_poll: Duration,
 }
 
 impl ReceiveHalf for Replaceable {
@@ -251,7 +249,6 @@ impl ReceiveHalf for Replaceable {
                 self.groups.go_over_to(half.membership());
                 self.drops_before = self.drops();
                 self.half = half;
-                self.half.set_busy_poll(self.busy_poll);
                 replace(&self.current, &fallback, SelectionReason::CaptureEnded(Arc::new(error)));
                 self.half.poll_recv(cx, sink)
             }
@@ -259,9 +256,8 @@ impl ReceiveHalf for Replaceable {
         }
     }
 
-    fn set_busy_poll(&mut self, span: Duration) {
-        self.busy_poll = span;
-        self.half.set_busy_poll(span);
+    fn blocking(&mut self) -> Option<&mut dyn BlockingReceive> {
+        if self.fallback.is_some() { None } else { self.half.blocking() }
     }
 
     fn membership(&self) -> Arc<dyn Membership> {

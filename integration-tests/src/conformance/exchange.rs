@@ -1,11 +1,14 @@
 //! Datagrams from a sender to a receiver.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use ferrocal_transport::Transmit;
+use ferrocal_transport::{Datagram, Transmit};
 
 use super::{OTHER_PORT, PORT, Stage, send};
+use crate::process::HANG;
 use crate::ramp;
 
 pub(super) fn datagrams_of_every_length_arrive(stage: &Stage) {
@@ -157,6 +160,37 @@ pub(super) fn a_closed_half_leaves_the_others_alone(stage: &Stage) {
     stage.send(PORT, &[b"three"]);
     assert_eq!(reopened.next_bytes(), b"three");
     assert_eq!(stays.next_bytes(), b"three");
+}
+
+pub(super) fn a_wait_in_the_system_call_ends(stage: &Stage) {
+    let mut listener = stage.listen(&[PORT]);
+    let half = listener.half.blocking().expect("sockets can do that");
+    let mut count = 0;
+    let mut sink = |_: Datagram<'_>| count += 1;
+    let moment = Duration::from_millis(1);
+    half.recv(Duration::ZERO, moment, &mut sink).expect("nothing comes in time");
+    stage.send(PORT, &[b"one"]);
+    half.recv(Duration::ZERO, HANG, &mut sink).expect("one came");
+    let start = Instant::now();
+    half.recv(Duration::MAX, moment, &mut sink).expect("nothing comes while it is looked for");
+    assert!(start.elapsed() >= moment, "it did not look");
+
+    let interrupt = half.interrupter();
+    let this_thread = fs::canonicalize("/proc/thread-self").expect("threads are listed").join("stat");
+    let is_asleep = || fs::read_to_string(&this_thread).is_ok_and(|stat| stat.contains(") S "));
+    let start = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_asleep() {
+                thread::yield_now();
+            }
+            interrupt();
+        });
+        half.recv(Duration::ZERO, HANG, &mut sink).expect("nobody sent anything");
+    });
+    half.recv(Duration::MAX, HANG, &mut sink).expect("it is for good");
+    assert!(start.elapsed() < HANG, "nothing ended the wait");
+    assert_eq!(count, 1);
 }
 
 pub(super) fn closing_a_half_that_waits_does_not_hang(stage: &Stage) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddrV4;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrocal::Bytes;
 use ferrocal_transport::ReceiveHalf;
@@ -29,18 +29,27 @@ pub(super) struct Listener<'r> {
     pub(super) half: Box<dyn ReceiveHalf>,
     runtime: &'r Runtime,
     ready: VecDeque<Received>,
+    /// Whether the next wait is one in the system call, where the half has that. It is every other one.
+    blocks: bool,
 }
 
 impl<'r> Listener<'r> {
     pub(super) fn new(runtime: &'r Runtime, half: Box<dyn ReceiveHalf>) -> Self {
-        Self { half, runtime, ready: VecDeque::new() }
+        Self { half, runtime, ready: VecDeque::new(), blocks: false }
     }
 
     /// Waits for the next datagram.
     #[track_caller]
     pub(super) fn next(&mut self) -> Received {
         while self.ready.is_empty() {
-            let Self { half, runtime, ready } = self;
+            let Self { half, runtime, ready, blocks } = self;
+            if std::mem::replace(blocks, !*blocks)
+                && let Some(half) = half.blocking()
+            {
+                let result = half.recv(Duration::ZERO, HANG, &mut |datagram| take(ready, datagram));
+                result.expect("receiving works");
+                continue;
+            }
             let poll = poll_fn(|cx| half.poll_recv(cx, &mut |datagram| take(ready, datagram)));
             match runtime.block_on(async { timeout(HANG, poll).await }) {
                 Ok(result) => result.expect("receiving works"),
@@ -59,7 +68,7 @@ impl<'r> Listener<'r> {
     /// Polls once, and expects to be told to wait.
     #[track_caller]
     pub(super) fn begin_to_wait(&mut self) {
-        let Self { half, runtime, ready } = self;
+        let Self { half, runtime, ready, .. } = self;
         let poll = poll_fn(|cx| Poll::Ready(half.poll_recv(cx, &mut |datagram| take(ready, datagram))));
         assert!(runtime.block_on(poll).is_pending(), "nothing was sent, and {ready:?} arrived");
     }

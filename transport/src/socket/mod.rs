@@ -129,7 +129,7 @@ impl SocketTransport {
         sys::prepare(&socket).map_err(option("IP_RECVORIGDSTADDR or SO_RXQ_OVFL"))?;
         socket.set_nonblocking(true).map_err(option("O_NONBLOCK"))?;
         let socket = tokio::net::UdpSocket::from_std(socket.into()).map_err(option("tokio's reactor"))?;
-        Ok(receive::Port { port, socket, receive_buffer_len: granted })
+        Ok(receive::Port { port, socket: Arc::new(socket), receive_buffer_len: granted })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::Socket;
 use tokio::io::ReadBuf;
@@ -22,8 +22,6 @@ impl Buffers {
     pub(super) fn new() -> Self {
         Self(Slots::new(1))
     }
-
-    pub(super) fn set_busy_poll(&mut self, _: Duration) {}
 }
 
 pub(super) fn poll_recv(

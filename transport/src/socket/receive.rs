@@ -1,9 +1,11 @@
 //! The receive half: a socket a port, all drained in turn.
 
+#[cfg(target_os = "linux")]
+mod blocking;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::UdpSocket;
@@ -14,7 +16,7 @@ use crate::{Datagram, Membership, Mode, OpenError, ReceiveDrops, ReceiveError, R
 
 pub(super) struct Port {
     pub(super) port: u16,
-    pub(super) socket: UdpSocket,
+    pub(super) socket: Arc<UdpSocket>,
     pub(super) receive_buffer_len: usize,
 }
 
@@ -34,7 +36,7 @@ impl Receiver {
     pub(super) fn new(ports: Vec<Port>, mode: Mode, interfaces: Vec<Ipv4Addr>) -> Result<Self, OpenError> {
         let lost = vec![0; ports.len()];
         // Membership belongs to the socket itself, which its duplicates share.
-        let duplicates = ports.iter().map(|port| SockRef::from(&port.socket).try_clone());
+        let duplicates = ports.iter().map(|port| SockRef::from(&*port.socket).try_clone());
         let duplicates = duplicates
             .collect::<Result<_, _>>()
             .map_err(|source| OpenError::Socket { option: "dup", source })?;
@@ -58,14 +60,7 @@ impl ReceiveHalf for Receiver {
         sink: &mut dyn FnMut(Datagram<'_>),
     ) -> Poll<Result<(), ReceiveError>> {
         let Self { ports, mode, buffers, lost, drops, next, .. } = self;
-        let local = *mode == Mode::Local;
-        let mut sink = |datagram: Datagram<'_>| {
-            if local && !datagram.source.ip().is_loopback() {
-                drops.other_host += 1;
-            } else {
-                sink(datagram);
-            }
-        };
+        let mut sink = from_here(*mode, drops, sink);
         for turn in 0..ports.len() {
             let index = (*next + turn) % ports.len();
             let Port { port, socket, .. } = &ports[index];
@@ -79,8 +74,9 @@ impl ReceiveHalf for Receiver {
         Poll::Pending
     }
 
-    fn set_busy_poll(&mut self, span: Duration) {
-        self.buffers.set_busy_poll(span);
+    #[cfg(target_os = "linux")]
+    fn blocking(&mut self) -> Option<&mut dyn crate::BlockingReceive> {
+        if self.ports.len() == 1 { Some(self) } else { None }
     }
 
     fn membership(&self) -> Arc<dyn Membership> {
@@ -96,5 +92,21 @@ impl ReceiveHalf for Receiver {
 
     fn receive_buffer_len(&self) -> usize {
         self.ports.iter().map(|port| port.receive_buffer_len).min().unwrap_or(0)
+    }
+}
+
+/// Holds back what another host sent in local mode.
+fn from_here(
+    mode: Mode,
+    drops: &mut ReceiveDrops,
+    sink: &mut dyn FnMut(Datagram<'_>),
+) -> impl FnMut(Datagram<'_>) {
+    let local = mode == Mode::Local;
+    move |datagram| {
+        if local && !datagram.source.ip().is_loopback() {
+            drops.other_host += 1;
+        } else {
+            sink(datagram);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 
 use socket2::Socket;
 
-pub(super) use receive::{Buffers, poll_recv};
+pub(super) use receive::{Buffers, Wait, poll_recv, recv};
 pub(super) use send::{Route, send};
 
 /// Asks for each datagram's destination (`IP_RECVORIGDSTADDR`, ip(7); `IP_PKTINFO` would cost a route look-up for each),

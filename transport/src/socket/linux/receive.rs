@@ -1,14 +1,16 @@
 //! Receiving.
 
-use std::hint;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -20,8 +22,8 @@ const MAX_BATCH: usize = 64;
 const MIN_BATCH: usize = 2;
 /// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is looked at.
 const BATCH_BYTES: usize = 128 * 1024;
-/// A poll does not take longer, as the thread may have other things to do.
-const LONGEST_POLL: Duration = Duration::from_millis(1);
+/// Who gets batches at intervals up to this does not sleep between them: waking takes both sides about as long.
+const SHORT_GAP: Duration = Duration::from_micros(8);
 /// Room for a `sockaddr_in` (16 bytes), a drop count and a segment length (4 each), each behind a header of 16,
 /// aligned as all of them need it.
 type Control = [u64; 12];
@@ -32,9 +34,13 @@ pub(in crate::socket) struct Buffers {
     controls: Vec<Control>,
     /// How many datagrams to ask for: few when few come, as preparing for many takes time.
     batch: usize,
-    /// When the latest batch came.
+    /// When the latest batch came, and how long after the one before it.
     latest: Option<Instant>,
-    busy_poll: Duration,
+    gap: Duration,
+    /// How long a call waits, if it may wait at all.
+    timeout: Option<Duration>,
+    /// Whether not to wait any more.
+    pub(in crate::socket) interrupted: Arc<AtomicBool>,
 }
 
 impl Buffers {
@@ -47,15 +53,33 @@ impl Buffers {
             controls: vec![Control::default(); MAX_BATCH],
             batch: MIN_BATCH,
             latest: None,
-            busy_poll: Duration::ZERO,
+            gap: Duration::MAX,
+            timeout: None,
+            interrupted: Arc::default(),
         }
     }
 
-    pub(in crate::socket) fn set_busy_poll(&mut self, span: Duration) {
-        self.busy_poll = span;
+    /// Has calls wait for `timeout`.
+    fn set_timeout(&mut self, socket: &UdpSocket, timeout: Duration) -> io::Result<()> {
+        if self.timeout != Some(timeout) {
+            let socket = SockRef::from(socket);
+            // The reactor does not mind: calls that are not to wait say so themselves.
+            socket.set_nonblocking(false)?;
+            // None would be for ever.
+            socket.set_read_timeout(Some(timeout.max(Duration::from_micros(1))))?;
+            self.timeout = Some(timeout);
+        }
+        Ok(())
+    }
+
+    /// After which batch, and for how long, to look for the next one instead of being woken.
+    fn busy(&self, busy_poll: Duration) -> Option<(Instant, Duration)> {
+        let span = if self.gap <= SHORT_GAP { SHORT_GAP.max(busy_poll) } else { busy_poll };
+        self.latest.filter(|_| !span.is_zero()).map(|latest| (latest, span))
     }
 
     fn adapt(&mut self, received: Instant, count: usize, bytes: usize) {
+        self.gap = self.latest.map_or(Duration::MAX, |latest| received.saturating_duration_since(latest));
         self.latest = Some(received);
         if count == self.batch && bytes <= BATCH_BYTES / 2 {
             self.batch = (2 * self.batch).min(MAX_BATCH);
@@ -73,57 +97,49 @@ pub(in crate::socket) fn poll_recv(
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> Poll<io::Result<()>> {
-    let fd = socket.as_raw_fd();
     loop {
-        let ready = socket.poll_recv_ready(cx)?.is_ready();
-        if !ready && buffers.busy_poll.is_zero() {
-            return Poll::Pending;
-        }
+        ready!(socket.poll_recv_ready(cx))?;
         let mut count = 0;
-        let mut receive = || {
+        let result = socket.try_io(Interest::READABLE, || {
             let asked = buffers.batch;
-            count = receive_busily(fd, port, buffers, lost, sink)?;
+            count = receive(socket, port, buffers, None, lost, sink)?;
             // The socket is empty after a batch that was not full, and the reactor tells what comes after that.
             if count < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        };
-        let result = if ready { socket.try_io(Interest::READABLE, receive) } else { receive() };
+        });
         match result {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
             _ if count > 0 => return Poll::Ready(Ok(())),
-            _ if !ready => return Poll::Pending,
             _ => {}
         }
     }
 }
 
-/// Receives what is there, or comes within the time of busy polling: how many datagrams or runs of them.
-fn receive_busily(
-    fd: RawFd,
-    port: u16,
-    buffers: &mut Buffers,
-    lost: &mut u32,
-    sink: &mut dyn FnMut(Datagram<'_>),
-) -> io::Result<usize> {
-    let count = receive(fd, port, buffers, lost, sink)?;
-    if count > 0 || buffers.busy_poll.is_zero() {
-        return Ok(count);
-    }
-    let start = Instant::now();
-    let latest = buffers.latest.unwrap_or(start);
-    loop {
-        hint::spin_loop();
-        let count = receive(fd, port, buffers, lost, sink)?;
-        if count > 0 || latest.elapsed() > buffers.busy_poll || start.elapsed() > LONGEST_POLL {
-            return Ok(count);
-        }
-    }
+/// How long to wait, at first by looking again and again.
+#[derive(Clone, Copy)]
+pub(in crate::socket) struct Wait {
+    pub(in crate::socket) busy_poll: Duration,
+    pub(in crate::socket) timeout: Duration,
 }
 
-/// Receives what is there: how many datagrams or runs of them.
-fn receive(
-    fd: RawFd,
+/// Waits for datagrams, and receives what came.
+pub(in crate::socket) fn recv(
+    socket: &UdpSocket,
     port: u16,
     buffers: &mut Buffers,
+    wait: Wait,
+    lost: &mut u32,
+    sink: &mut dyn FnMut(Datagram<'_>),
+) -> io::Result<()> {
+    buffers.set_timeout(socket, wait.timeout)?;
+    receive(socket, port, buffers, Some(wait), lost, sink).map(drop)
+}
+
+/// Receives what is there, or comes while waiting: how many datagrams or runs of them.
+fn receive(
+    socket: &UdpSocket,
+    port: u16,
+    buffers: &mut Buffers,
+    wait: Option<Wait>,
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<usize> {
@@ -142,23 +158,60 @@ fn receive(
         header.msg_control = (&raw mut buffers.controls[index]).cast();
         header.msg_controllen = mem::size_of::<Control>() as _;
     }
-    // SAFETY: as many headers as are asked for are written; each points at a name, a slice of bytes and a control
-    // buffer of the stated lengths, all of which outlive the call and are borrowed by nobody else.
-    let count = unsafe {
-        libc::recvmmsg(
-            fd,
-            messages.as_mut_ptr().cast(),
-            batch as libc::c_uint,
-            libc::MSG_DONTWAIT as _,
-            ptr::null_mut(),
-        )
+    let mut call = |asked: usize, flags: libc::c_int| {
+        // SAFETY: `batch` headers are written, and no more are asked for; each of them points at a name, a slice of bytes and a
+        // control buffer of the stated lengths, all of which outlive the call and are borrowed by nobody else.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                messages.as_mut_ptr().cast(),
+                asked.min(batch) as libc::c_uint,
+                flags as _,
+                ptr::null_mut(),
+            )
+        };
+        usize::try_from(count).or_else(|_| {
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(0),
+                io::ErrorKind::Interrupted if flags == libc::MSG_WAITFORONE => Ok(0),
+                _ => Err(error),
+            }
+        })
     };
-    if count < 0 {
-        let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+    let count = match wait {
+        None => call(batch, libc::MSG_DONTWAIT)?,
+        Some(Wait { busy_poll, timeout }) => {
+            let is_interrupted = || buffers.interrupted.load(Ordering::SeqCst);
+            let mut count = 0;
+            if let Some((latest, span)) = buffers.busy(busy_poll) {
+                let start = Instant::now();
+                let (mut now, mut asked) = (start, batch);
+                while now - latest < span {
+                    count = call(asked, libc::MSG_DONTWAIT)?;
+                    if count > 0 || is_interrupted() {
+                        break;
+                    }
+                    // To look for a second one would keep the first one waiting.
+                    asked = 1;
+                    now = Instant::now();
+                    if now - start >= timeout {
+                        return Ok(0);
+                    }
+                }
+            }
+            if count == 0 {
+                count = call(batch, libc::MSG_WAITFORONE)?;
+            }
+            // A socket that was shut down tells of datagrams that are none.
+            if is_interrupted() { 0 } else { count }
+        }
+    };
+    if count == 0 {
+        return Ok(0);
     }
     let received = Instant::now();
-    let (count, mut total) = (count as usize, 0);
+    let mut total = 0;
     for (index, (message, name)) in messages.iter().zip(&buffers.names).take(count).enumerate() {
         // SAFETY: `count` is at most `batch`, and as many headers were written.
         let message = unsafe { message.assume_init_ref() };
@@ -218,4 +271,33 @@ fn ancillary(header: &libc::msghdr) -> Ancillary {
         }
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_came_counts_as_a_batch() -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = runtime.enter();
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
+        let mut buffers = Buffers::new();
+        buffers.batch = MAX_BATCH;
+        let mut recv = |timeout| {
+            let wait = Wait { busy_poll: Duration::ZERO, timeout };
+            let mut count = 0;
+            recv(&socket, 0, &mut buffers, wait, &mut 0, &mut |_| count += 1)?;
+            io::Result::Ok((count, buffers.latest, buffers.batch))
+        };
+        let (moment, long) = (Duration::from_millis(1), Duration::from_secs(60));
+        assert_eq!(recv(moment)?, (0, None, MAX_BATCH));
+        SockRef::from(&socket).send_to(b"one", &socket.local_addr()?.into())?;
+        let (count, latest, batch) = recv(long)?;
+        assert_eq!((count, latest.is_some(), batch), (1, true, MAX_BATCH / 2));
+        assert_eq!(recv(moment)?, (0, latest, batch));
+        Ok(())
+    }
 }

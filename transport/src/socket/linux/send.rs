@@ -127,14 +127,8 @@ struct Copied([MaybeUninit<u8>; MAX_DATAGRAM_LEN]);
 fn send_run(socket: &Socket, route: &Route, run: &[Transmit<'_>]) -> io::Result<()> {
     let mut copied = Copied([const { MaybeUninit::uninit() }; MAX_DATAGRAM_LEN]);
     let copy = &mut copied.0;
-    let mut len = 0;
-    for part in run.iter().flat_map(|datagram| datagram.parts) {
-        // Costs less than to have the kernel gather the pieces.
-        let room = &mut copy[len..len + part.len()];
-        // SAFETY: both are as long as `part`, and `copy` is no part of what is sent.
-        unsafe { ptr::copy_nonoverlapping(part.as_ptr(), room.as_mut_ptr().cast(), part.len()) };
-        len += part.len();
-    }
+    // Costs less than to have the kernel gather the pieces.
+    let len = gather(run.iter().flat_map(|datagram| datagram.parts), copy);
     let mut slice = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
     let name = Name::of(socket, route, run[0].destination);
     // Room for a header of 16 bytes and a u16, aligned as the header needs it.
@@ -191,12 +185,8 @@ const COPIED_LEN: usize = 2048;
 fn send_one(socket: &Socket, route: &Route, datagram: &Transmit<'_>) -> io::Result<()> {
     let name = Name::of(socket, route, datagram.destination);
     let sent = if datagram.len() <= COPIED_LEN {
-        let mut copy = [0; COPIED_LEN];
-        let mut len = 0;
-        for part in datagram.parts {
-            copy[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        }
+        let mut copy = [const { MaybeUninit::uninit() }; COPIED_LEN];
+        let len = gather(datagram.parts, &mut copy);
         // SAFETY: the pointers describe `len` bytes of `copy` and a name, both of which outlive the call.
         unsafe { libc::sendto(socket.as_raw_fd(), copy.as_ptr().cast(), len, 0, name.as_ptr(), name.len()) }
     } else {
@@ -212,6 +202,18 @@ fn send_one(socket: &Socket, route: &Route, datagram: &Transmit<'_>) -> io::Resu
         unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) }
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Copies the parts behind each other, which must have room: how many bytes that are.
+fn gather<'a>(parts: impl IntoIterator<Item = &'a [u8]>, copy: &mut [MaybeUninit<u8>]) -> usize {
+    let mut len = 0;
+    for part in parts {
+        let room = &mut copy[len..len + part.len()];
+        // SAFETY: both are as long as `part`, and nothing else refers to `room`.
+        unsafe { ptr::copy_nonoverlapping(part.as_ptr(), room.as_mut_ptr().cast(), part.len()) };
+        len += part.len();
+    }
+    len
 }
 
 /// The destination as the system calls take it: none where the socket is connected to it.
