@@ -241,7 +241,7 @@ prepare_wine() {
     fresh=$folder/fresh
     # Without Mono, Gecko and entries in the desktop's menu, and where nothing can reach the network.
     WINEPREFIX=$fresh WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe=" \
-        unshare "${NAMESPACE[@]}" sh -c 'wineboot --init && wineserver --wait' >&2
+        setarch --addr-no-randomize unshare "${NAMESPACE[@]}" sh -c 'wineboot --init && wineserver --wait' >&2
     system32=$fresh/drive_c/windows/system32
     if ! [[ -e $system32/bcryptprimitives.dll ]]; then
         x86_64-w64-mingw32-gcc -shared -O2 -s -Wall -Wextra -Werror -o "$system32/bcryptprimitives.dll" \

@@ -291,5 +291,5 @@ pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     }
     let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!("`{program} {}` failed: {}", arguments.join(" "), stderr.trim()))
+    Err(format!("`{program} {}` failed ({}): {}", arguments.join(" "), output.status, stderr.trim()))
 }
