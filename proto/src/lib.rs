@@ -47,4 +47,4 @@ pub use registration::{
     MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration,
     Severity, TimeSyncState, TopicInfo,
 };
-pub use sample::{PayloadSample, split_name};
+pub use sample::{PayloadSample, SampleHead, split_name};

@@ -1,5 +1,6 @@
 //! The sample that carries a payload, read and written in place.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::DropReason;
@@ -137,6 +138,69 @@ impl<'a> PayloadSample<'a> {
     }
 }
 
+/// What all messages of a publisher start with: everything before the content.
+///
+/// To know it saves decoding and checking it anew in each of them.
+#[derive(Clone, Debug, Default)]
+pub struct SampleHead {
+    /// Empty when no message is known.
+    head: Vec<u8>,
+    topic_name: String,
+    topic_id: String,
+    host_name: String,
+}
+
+impl SampleHead {
+    /// Remembers the head of a message in place of the one that was known.
+    ///
+    /// `sample` is what the message was decoded to. A message with anything behind its content has no head that could
+    /// be known: then none is.
+    pub fn learn(&mut self, message: &[u8], sample: &PayloadSample<'_>) {
+        self.head.clear();
+        let Some(head_len) = head_len(message) else { return };
+        self.head.extend_from_slice(&message[..head_len]);
+        for (known, text) in [
+            (&mut self.topic_name, sample.topic_name),
+            (&mut self.topic_id, sample.topic_id),
+            (&mut self.host_name, sample.host_name),
+        ] {
+            known.clear();
+            known.push_str(text);
+        }
+    }
+
+    /// Decodes a message that has this head, with the result of [`PayloadSample::decode`].
+    ///
+    /// Others, and what is damaged or has anything behind its content, are left to that: `None`.
+    pub fn decode<'a>(&'a self, message: &'a [u8]) -> Option<PayloadSample<'a>> {
+        let Self { head, topic_name, topic_id, host_name } = self;
+        let content = only_content(message.strip_prefix(&head[..])?).filter(|_| !head.is_empty())?;
+        let mut sample = PayloadSample { topic_name, topic_id, host_name, ..PayloadSample::default() };
+        sample.decode_content(content).ok()?;
+        Some(sample)
+    }
+}
+
+/// The length of what is before the content, if that is the last field of a message and the only one of its kind.
+fn head_len(message: &[u8]) -> Option<usize> {
+    let mut fields = Fields(split_name(message).ok()?.1);
+    loop {
+        let rest = fields.0;
+        if let (SAMPLE_CONTENT, _) = fields.next().ok()?? {
+            return fields.0.is_empty().then(|| message.len() - rest.len());
+        }
+    }
+}
+
+/// The content, if it is all there is.
+fn only_content(fields: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields(fields);
+    match fields.next() {
+        Ok(Some((SAMPLE_CONTENT, content))) if fields.0.is_empty() => content.bytes().ok(),
+        _ => None,
+    }
+}
+
 /// Splits a message into its sample name, without the NUL that ends it, and its sample.
 ///
 /// The name of a payload sample is its topic's; eCAL does not require it to be UTF-8.
@@ -249,6 +313,34 @@ mod tests {
         for len in 0..message.len() {
             assert_ne!(PayloadSample::decode(&message[..len]), Ok(SAMPLE), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_known_head_decodes_the_messages_that_have_it() {
+        let message = |sample: PayloadSample<'_>| {
+            let mut message = Vec::new();
+            sample.encode_head(&mut message);
+            message.extend_from_slice(sample.payload);
+            message
+        };
+        let (first, next) = (message(SAMPLE), PayloadSample { clock: 300, payload: b"", ..SAMPLE });
+        let mut head = SampleHead::default();
+        assert_eq!(head.decode(&first), None, "none is known");
+        head.learn(&first, &SAMPLE);
+        assert_eq!(head.decode(&first), Some(SAMPLE));
+        assert_eq!(head.decode(&message(next)), Some(next));
+        for other in [
+            message(PayloadSample { topic_id: "8", ..SAMPLE }),
+            [&first[..], &[0x32, 0]].concat(),           // content once more
+            [&first[..], &[0x2a, 0]].concat(),           // topic once more
+            first[..first.len() - 1].to_vec(),           // cut
+            first[..head_len(&first).unwrap()].to_vec(), // no content
+        ] {
+            assert_eq!(head.decode(&other), None, "{other:x?}");
+        }
+        let behind = [&first[..], &[0x08, 1]].concat();
+        head.learn(&behind, &SAMPLE);
+        assert_eq!((head.decode(&behind), head.decode(&first)), (None, None), "none is known any more");
     }
 
     #[test]

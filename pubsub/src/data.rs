@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ferrocal_proto::{EntityId, Message, PayloadSample};
+use ferrocal_proto::{EntityId, Message, PayloadSample, SampleHead};
 use ferrocal_transport::{Datagram, Membership, ReceiveHalf};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -147,17 +147,19 @@ impl BusyPoll {
 struct Dispatch {
     /// The topics that messages came for, with their subscribers as of `version`.
     topics: Vec<Topic>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: HashMap<Box<str>, usize>,
     version: u64,
     /// The topics that have messages waiting.
     touched: Vec<usize>,
+    /// The head of the latest message, with its topic and publisher: many of one publisher often follow each other.
+    head: SampleHead,
+    latest: Option<(usize, EntityId)>,
 }
 
 /// Messages for which a topic keeps room from batch to batch.
 const KEPT_LEN: usize = 1024;
 
 struct Topic {
-    name: Arc<str>,
     readers: Arc<[Arc<Reader>]>,
     waiting: Vec<Arrived>,
 }
@@ -165,11 +167,22 @@ struct Topic {
 impl Dispatch {
     fn receive(&mut self, shared: &Shared, intake: &mut Intake, datagram: Datagram<'_>) {
         intake.each_message(datagram, |message| {
-            let sample = PayloadSample::decode(message.as_slice())?;
-            let Some(index) = self.index(shared, sample.topic_name) else {
-                // Topics may share a group, so this is nobody's fault.
-                shared.unsubscribed.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+            let bytes = message.as_slice();
+            let known = self.latest.and_then(|latest| Some((latest, self.head.decode(bytes)?)));
+            let ((index, publisher_id), sample) = match known {
+                Some(known) => known,
+                None => {
+                    let sample = PayloadSample::decode(bytes)?;
+                    let Some(index) = self.index(shared, sample.topic_name) else {
+                        // Topics may share a group, so this is nobody's fault.
+                        shared.unsubscribed.fetch_add(1, Ordering::Relaxed);
+                        return Ok(());
+                    };
+                    self.head.learn(bytes, &sample);
+                    let latest = (index, EntityId::from_wire(sample.topic_id));
+                    self.latest = Some(latest);
+                    (latest, sample)
+                }
             };
             let waiting = &mut self.topics[index].waiting;
             if waiting.is_empty() {
@@ -179,22 +192,20 @@ impl Dispatch {
                 payload: payload(datagram, &message, sample.payload),
                 clock: sample.clock,
                 time_us: sample.time_us,
-                publisher_id: EntityId::from_wire(sample.topic_id),
+                publisher_id,
             });
             Ok(())
         });
     }
 
     fn index(&mut self, shared: &Shared, name: &str) -> Option<usize> {
-        // Messages of one topic often follow each other.
-        let latest = self.touched.last().copied().filter(|&index| *self.topics[index].name == *name);
-        if let Some(index) = latest.or_else(|| self.by_name.get(name).copied()) {
+        if let Some(&index) = self.by_name.get(name) {
             return Some(index);
         }
         let readers = shared.topics.readers(name)?;
-        let (name, index) = (Arc::<str>::from(name), self.topics.len());
-        self.by_name.insert(name.clone(), index);
-        self.topics.push(Topic { name, readers, waiting: Vec::new() });
+        let index = self.topics.len();
+        self.by_name.insert(name.into(), index);
+        self.topics.push(Topic { readers, waiting: Vec::new() });
         Some(index)
     }
 
@@ -206,6 +217,7 @@ impl Dispatch {
         if version != self.version {
             self.topics.clear();
             self.by_name.clear();
+            self.latest = None;
             self.version = version;
         }
     }
