@@ -179,6 +179,8 @@ fn receive(
             }
         })
     };
+    // Reading the clock again would keep what came waiting.
+    let mut looked_at = None;
     let count = match wait {
         None => call(batch, libc::MSG_DONTWAIT)?,
         Some(Wait { busy_poll, timeout }) => {
@@ -190,6 +192,7 @@ fn receive(
                 while now - latest < span {
                     count = call(asked, libc::MSG_DONTWAIT)?;
                     if count > 0 || is_interrupted() {
+                        looked_at = Some(now);
                         break;
                     }
                     // To look for a second one would keep the first one waiting.
@@ -210,7 +213,7 @@ fn receive(
     if count == 0 {
         return Ok(0);
     }
-    let received = Instant::now();
+    let received = looked_at.unwrap_or_else(Instant::now);
     let mut total = 0;
     for (index, (message, name)) in messages.iter().zip(&buffers.names).take(count).enumerate() {
         // SAFETY: `count` is at most `batch`, and as many headers were written.
