@@ -43,6 +43,18 @@ impl Shared {
         {
             return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way, None);
         }
+        self.send_fragments(destination, message, datagrams, way)
+    }
+
+    // Not a part of its caller: there, every short message would pay for the room on the stack that this one takes.
+    #[inline(never)]
+    fn send_fragments(
+        &self,
+        destination: SocketAddrV4,
+        message: [&[u8]; 2],
+        mut datagrams: Fragments<'_>,
+        way: Way<'_>,
+    ) -> Result<(), SendError> {
         let len: usize = message.iter().map(|part| part.len()).sum();
         let unlimited = self.pacer.is_none() && way.pacer.is_none();
         // Whole runs: the end of a batch cuts one off.

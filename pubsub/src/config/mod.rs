@@ -161,8 +161,7 @@ impl Default for SubscriberConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReceiveThreadConfig {
     /// How long to look for new datagrams again and again before waiting for the system to wake the thread. It takes
-    /// a processor for itself meanwhile, and saves the time that waking takes. With sockets on Linux, the thread does so by
-    /// itself for 8 µs where datagrams come as fast as that. Default: zero.
+    /// a processor for itself meanwhile, and saves the time that waking takes. Default: zero.
     pub busy_poll: Duration,
     /// The number of the processor to run on, from 0. Default: `None`, any.
     pub cpu: Option<usize>,
