@@ -3,7 +3,7 @@
 #![no_main]
 
 use ferrocal_fuzz::{Input, with_peak};
-use ferrocal_proto::{Announcement, LogMessage, PayloadSample, Registration, split_name};
+use ferrocal_proto::{Announcement, LogMessage, PayloadSample, Registration, SampleHead, split_name};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -69,6 +69,19 @@ fn payload_sample(message: &[u8]) {
     assert_eq!(sample, expected);
 }
 
+/// Expects a known head to decode a message of the same publisher as if it were not known, if it does.
+fn known_head(first: &[u8], sample: &PayloadSample<'_>, rest: &[u8]) {
+    let mut head = SampleHead::default();
+    head.learn(first, sample);
+    assert_eq!(head.decode(first), Some(*sample));
+    let mut message = Vec::new();
+    sample.encode_topic(&mut message);
+    message.extend_from_slice(rest);
+    if let Some(known) = head.decode(&message) {
+        assert_eq!(PayloadSample::decode(&message), Ok(known));
+    }
+}
+
 fn registration(message: &[u8]) {
     let (decoded, peak) = with_peak(|| Registration::decode(message));
     // A layer takes two bytes on the wire, and lists grow by doubling.
@@ -100,4 +113,5 @@ fuzz_target!(|data: &[u8]| {
     let message = encode(&sample);
     assert_eq!(PayloadSample::decode(&message), Ok(sample));
     payload_sample(&message);
+    known_head(&message, &sample, sample.payload);
 });
