@@ -47,6 +47,7 @@ const ALWAYS: &[Case] = &[
     ("closing_a_half_that_waits_does_not_hang", exchange::closing_a_half_that_waits_does_not_hang),
     ("too_long_a_datagram_is_an_error", errors::too_long_a_datagram_is_an_error),
     ("garbage_then_a_valid_message_arrives", nodes::garbage_then_a_valid_message_arrives),
+    ("a_new_subscriber_gets_the_first_message", nodes::a_new_subscriber_gets_the_first_message),
 ];
 const WITHOUT_GROUPS: &[Case] = &[("joining_and_leaving_do_nothing", membership::joining_does_nothing)];
 const WITH_GROUPS: &[Case] = &[

@@ -166,6 +166,9 @@ struct Topic {
 
 impl Dispatch {
     fn receive(&mut self, shared: &Shared, intake: &mut Intake, datagram: Datagram<'_>) {
+        if self.touched.is_empty() {
+            self.forget_old_readers(shared);
+        }
         intake.each_message(datagram, |message| {
             let bytes = message.as_slice();
             let known = self.latest.and_then(|latest| Some((latest, self.head.decode(bytes)?)));
@@ -213,6 +216,10 @@ impl Dispatch {
         for index in self.touched.drain(..) {
             self.topics[index].deliver();
         }
+        self.forget_old_readers(shared);
+    }
+
+    fn forget_old_readers(&mut self, shared: &Shared) {
         let version = shared.topics.readers_version();
         if version != self.version {
             self.topics.clear();

@@ -33,3 +33,21 @@ pub(super) fn garbage_then_a_valid_message_arrives(stage: &Stage) {
     drop(sender);
     wait::until_eq("publishers", &0, || subscriber.publisher_count());
 }
+
+pub(super) fn a_new_subscriber_gets_the_first_message(stage: &Stage) {
+    let (receiver, _injector) = stage.pair.node(Config::default());
+    let sender = stage.pair.sending_node();
+    let publisher = sender.publisher::<[u8]>("hello").expect("a good topic");
+    let mut clock = 0;
+    for _ in 0..3 {
+        let subscriber = receiver.subscriber::<[u8]>("hello").expect("a good topic");
+        assert!(publisher.wait_for_subscriber(HANG));
+        for _ in 0..3 {
+            clock += 1;
+            publisher.send(b"x").expect("a message is sent");
+            assert_eq!(subscriber.recv_timeout(HANG).expect("the message arrives").clock, clock);
+        }
+        drop(subscriber);
+        wait::until_eq("subscribers", &0, || publisher.subscriber_count());
+    }
+}
