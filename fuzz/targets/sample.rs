@@ -52,6 +52,9 @@ fn payload_sample(message: &[u8]) {
     assert_eq!(peak, 0, "a payload sample is borrowed");
     let Ok(sample) = decoded else { return };
     assert_eq!(PayloadSample::decode(&encode(&sample)), Ok(sample));
+    let mut head = SampleHead::default();
+    head.learn(message, &sample);
+    assert!(head.decode(message).is_none_or(|known| known == sample));
 
     let (_, encoded) = split_name(message).expect("the sample was decoded");
     let Sample { cmd_type, topic, content } = Sample::decode(encoded).expect("a valid sample");

@@ -138,6 +138,9 @@ impl<'a> PayloadSample<'a> {
     }
 }
 
+/// The longest head worth remembering.
+const MAX_KNOWN_LEN: usize = 4096;
+
 /// What all messages of a publisher start with: everything before the content.
 ///
 /// To know it saves decoding and checking it anew in each of them.
@@ -153,11 +156,11 @@ pub struct SampleHead {
 impl SampleHead {
     /// Remembers the head of a message in place of the one that was known.
     ///
-    /// `sample` is what the message was decoded to. A message with anything behind its content has no head that could
-    /// be known: then none is.
+    /// `sample` is what the message was decoded to. None is known after a message with anything behind its content, or
+    /// with a head above 4 KiB, which would only take memory.
     pub fn learn(&mut self, message: &[u8], sample: &PayloadSample<'_>) {
         self.head.clear();
-        let Some(head_len) = head_len(message) else { return };
+        let Some(head_len) = head_len(message).filter(|&len| len <= MAX_KNOWN_LEN) else { return };
         self.head.extend_from_slice(&message[..head_len]);
         for (known, text) in [
             (&mut self.topic_name, sample.topic_name),
@@ -174,7 +177,10 @@ impl SampleHead {
     /// Others, and what is damaged or has anything behind its content, are left to that: `None`.
     pub fn decode<'a>(&'a self, message: &'a [u8]) -> Option<PayloadSample<'a>> {
         let Self { head, topic_name, topic_id, host_name } = self;
-        let content = only_content(message.strip_prefix(&head[..])?).filter(|_| !head.is_empty())?;
+        if head.is_empty() {
+            return None;
+        }
+        let content = only_content(message.strip_prefix(&head[..])?)?;
         let mut sample = PayloadSample { topic_name, topic_id, host_name, ..PayloadSample::default() };
         sample.decode_content(content).ok()?;
         Some(sample)
@@ -338,9 +344,17 @@ mod tests {
         ] {
             assert_eq!(head.decode(&other), None, "{other:x?}");
         }
-        let behind = [&first[..], &[0x08, 1]].concat();
-        head.learn(&behind, &SAMPLE);
-        assert_eq!((head.decode(&behind), head.decode(&first)), (None, None), "none is known any more");
+        let long_name = "x".repeat(MAX_KNOWN_LEN);
+        let long = PayloadSample { host_name: &long_name, ..SAMPLE };
+        for (unknowable, sample) in [([&first[..], &[0x08, 1]].concat(), SAMPLE), (message(long), long)] {
+            head.learn(&first, &SAMPLE);
+            head.learn(&unknowable, &sample);
+            assert_eq!(
+                (head.decode(&unknowable), head.decode(&first)),
+                (None, None),
+                "none is known any more"
+            );
+        }
     }
 
     #[test]
