@@ -116,7 +116,7 @@ pub trait BlockingReceive: Send {
     ) -> Result<(), ReceiveError>;
 
     /// Ends the waiting, from any thread and for good: nothing is handed out any more, and the caller has to see for
-    /// itself that it is to stop.
+    /// itself that it is to stop. After that, the half is only good for being dropped.
     fn interrupter(&self) -> Interrupter;
 }
 

@@ -160,17 +160,15 @@ fn receive(
         header.msg_controllen = mem::size_of::<Control>() as _;
     }
     let mut call = |asked: usize, flags: libc::c_int| {
-        // Not the C library's function, which is a point of cancellation: two locked instructions more.
         // SAFETY: `batch` headers are written, and no more are asked for; each of them points at a name, a slice of bytes and a
         // control buffer of the stated lengths, all of which outlive the call and are borrowed by nobody else.
         let count = unsafe {
-            libc::syscall(
-                libc::SYS_recvmmsg,
+            libc::recvmmsg(
                 socket.as_raw_fd(),
-                messages.as_mut_ptr(),
+                messages.as_mut_ptr().cast(),
                 asked.min(batch) as libc::c_uint,
-                flags,
-                ptr::null_mut::<libc::timespec>(),
+                flags as _,
+                ptr::null_mut(),
             )
         };
         usize::try_from(count).or_else(|_| {
@@ -182,8 +180,6 @@ fn receive(
             }
         })
     };
-    // Reading the clock again would keep what came waiting.
-    let mut looked_at = None;
     let count = match wait {
         None => call(batch, libc::MSG_DONTWAIT)?,
         Some(Wait { busy_poll, timeout }) => {
@@ -195,7 +191,6 @@ fn receive(
                 while now - latest < span {
                     count = call(asked, libc::MSG_DONTWAIT)?;
                     if count > 0 || is_interrupted() {
-                        looked_at = Some(now);
                         break;
                     }
                     // To look for a second one would keep the first one waiting.
@@ -216,7 +211,7 @@ fn receive(
     if count == 0 {
         return Ok(0);
     }
-    let received = looked_at.unwrap_or_else(Instant::now);
+    let received = Instant::now();
     let mut total = 0;
     for (index, (message, name)) in messages.iter().zip(&buffers.names).take(count).enumerate() {
         // SAFETY: `count` is at most `batch`, and as many headers were written.

@@ -190,21 +190,8 @@ fn send_one(socket: &Socket, route: &Route, datagram: &Transmit<'_>) -> io::Resu
     let sent = if datagram.len() <= COPIED_LEN {
         let mut copy = [const { MaybeUninit::uninit() }; COPIED_LEN];
         let len = gather(datagram.parts, &mut copy);
-        let (copy, no_flags): (_, libc::c_int) = (copy.as_ptr(), 0);
-        // Not the C library's function, which is a point of cancellation: two locked instructions more.
-        // SAFETY: the pointers describe `len` bytes of `copy` and a name, both of which outlive the call.
-        let sent = unsafe {
-            libc::syscall(
-                libc::SYS_sendto,
-                socket.as_raw_fd(),
-                copy,
-                len,
-                no_flags,
-                name.as_ptr(),
-                name.len(),
-            )
-        };
-        sent as isize
+        // SAFETY: the pointers describe the `len` bytes of `copy` that are written and a name, which outlive the call.
+        unsafe { libc::sendto(socket.as_raw_fd(), copy.as_ptr().cast(), len, 0, name.as_ptr(), name.len()) }
     } else {
         let mut slices = io_slices(datagram);
         // SAFETY: this C structure is valid when all its bytes are zero.
@@ -220,7 +207,7 @@ fn send_one(socket: &Socket, route: &Route, datagram: &Transmit<'_>) -> io::Resu
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Copies the parts behind each other, which must have room: how many bytes that are.
+/// Copies the parts behind each other, which must have room: how many bytes are written then, from the start.
 fn gather<'a>(parts: impl IntoIterator<Item = &'a [u8]>, copy: &mut [MaybeUninit<u8>]) -> usize {
     let mut len = 0;
     for part in parts {
