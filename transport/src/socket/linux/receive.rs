@@ -116,7 +116,6 @@ pub(in crate::socket) fn poll_recv(
 }
 
 /// How long to wait, at first by looking again and again.
-#[derive(Clone, Copy)]
 pub(in crate::socket) struct Wait {
     pub(in crate::socket) busy_poll: Duration,
     pub(in crate::socket) timeout: Duration,
@@ -160,8 +159,9 @@ fn receive(
         header.msg_controllen = mem::size_of::<Control>() as _;
     }
     let mut call = |asked: usize, flags: libc::c_int| {
-        // SAFETY: `batch` headers are written, and no more are asked for; each of them points at a name, a slice of bytes and a
-        // control buffer of the stated lengths, all of which outlive the call and are borrowed by nobody else.
+        // SAFETY: `batch` headers are written, and no more are asked for; each of them points at a name, a slice of
+        // bytes and a control buffer of the stated lengths, all of which outlive the call and are borrowed by nobody
+        // else.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
