@@ -6,7 +6,7 @@ use ferrocal_proto::{Datagram, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{SendError, SendHalf, SendLimits, Transmit};
 
 use crate::node::Shared;
-use crate::pacing::Pacer;
+use crate::pacing::{Pacer, Spread};
 
 /// A header and a byte: what a transport of the program's own can send at the least.
 const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
@@ -60,8 +60,8 @@ impl Shared {
         // Whole runs: the end of a batch cuts one off.
         let run_len = (MAX_DATAGRAM_LEN / Self::max_datagram_len(way)).clamp(1, SEND_BATCH);
         let batch_len = SEND_BATCH / run_len * run_len;
-        let burst =
-            self.bursts.as_ref().filter(|_| unlimited).and_then(|bursts| bursts.begin(len, way.one_by_one));
+        let bursts = self.bursts.as_ref().filter(|_| unlimited);
+        let spread = bursts.map(|bursts| bursts.begin(len, way.one_by_one));
         loop {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
@@ -79,7 +79,7 @@ impl Shared {
                 destination,
                 parts: [&headers[index], bodies[index][0], bodies[index][1]],
             });
-            self.hand_over(&batch[..count], way, burst.as_ref())?;
+            self.hand_over(&batch[..count], way, spread.as_ref())?;
         }
     }
 
@@ -100,10 +100,11 @@ impl Shared {
         &self,
         mut batch: &[Transmit<'_>],
         way: Way<'_>,
-        burst: Option<&Pacer>,
+        spread: Option<&Spread<'_>>,
     ) -> Result<(), SendError> {
-        let pacers = [self.pacer.as_ref(), way.pacer, burst];
-        if pacers.iter().all(Option::is_none) {
+        let pacers = [self.pacer.as_ref(), way.pacer, spread.and_then(|spread| spread.pacer.as_ref())];
+        let one_by_one = spread.and_then(|spread| spread.one_by_one);
+        if pacers.iter().all(Option::is_none) && one_by_one.is_none() {
             return way.sender.send(batch);
         }
         while !batch.is_empty() {
@@ -118,7 +119,8 @@ impl Shared {
             for pacer in pacers.into_iter().flatten() {
                 pacer.wait(len);
             }
-            way.sender.send(now)?;
+            let send = || way.sender.send(now);
+            one_by_one.map_or_else(send, |one_by_one| one_by_one.send(len, send))?;
         }
         Ok(())
     }

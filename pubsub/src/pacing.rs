@@ -35,18 +35,51 @@ impl Pacer {
 
     /// Waits until `len` bytes may be sent.
     pub(crate) fn wait(&self, len: usize) {
-        let wait = self.reserve(Instant::now(), len);
-        if !wait.is_zero() {
-            thread::sleep(wait);
-        }
+        let time = takes(len, self.bytes_per_second);
+        sleep(reserve(&self.free, self.slack, Instant::now(), time));
+    }
+}
+
+/// Keeps what is sent from overrunning receivers that ask the system for each datagram, as the real eCAL does.
+#[derive(Debug)]
+pub(crate) struct OneByOne {
+    /// When they have taken all that was sent.
+    free: Mutex<Instant>,
+}
+
+impl OneByOne {
+    /// How much longer such a receiver takes to receive and copy than it takes to send, measured with the real eCAL on
+    /// loopback. Both are copying, for the most part, so that one tells of the other.
+    const SLOWER: f64 = 2.8;
+    /// Sending takes no longer than this, in bytes per second: what is beyond is spent on something else than copying.
+    const MIN_SEND_RATE: NonZeroU64 = NonZeroU64::new(5_000_000_000).unwrap();
+
+    /// Sends when the receivers are about to have taken what was sent before.
+    pub(crate) fn send<R>(&self, len: usize, send: impl FnOnce() -> R) -> R {
+        sleep(reserve(&self.free, SLACK, Instant::now(), Duration::ZERO));
+        let start = Instant::now();
+        let result = send();
+        self.sent(len, start, start.elapsed());
+        result
     }
 
-    /// Sets time aside to send `len` bytes; tells how long to wait before.
-    fn reserve(&self, now: Instant, len: usize) -> Duration {
-        let mut free = lock(&self.free);
-        let start = (*free).max(now.checked_sub(self.slack).unwrap_or(now));
-        *free = start + takes(len, self.bytes_per_second);
-        start.saturating_duration_since(now)
+    fn sent(&self, len: usize, start: Instant, took: Duration) {
+        let sending = took.min(takes(len, Self::MIN_SEND_RATE));
+        reserve(&self.free, SLACK, start, sending.mul_f64(Self::SLOWER));
+    }
+}
+
+/// Sets time aside behind what is set aside already, though from no longer ago than `slack`; tells how long to wait before.
+fn reserve(free: &Mutex<Instant>, slack: Duration, now: Instant, time: Duration) -> Duration {
+    let mut free = lock(free);
+    let start = (*free).max(now.checked_sub(slack).unwrap_or(now));
+    *free = start + time;
+    start.saturating_duration_since(now)
+}
+
+fn sleep(time: Duration) {
+    if !time.is_zero() {
+        thread::sleep(time);
     }
 }
 
@@ -56,8 +89,16 @@ pub(crate) struct Bursts {
     /// How much is sent at once.
     len: usize,
     pacer: Pacer,
+    one_by_one: OneByOne,
+}
+
+/// How the datagrams of a message are sent.
+#[derive(Debug)]
+pub(crate) struct Spread<'a> {
+    /// The limit to a message that is more than a burst.
+    pub(crate) pacer: Option<Pacer>,
     /// Where some receiver takes datagrams one by one.
-    one_by_one: Pacer,
+    pub(crate) one_by_one: Option<&'a OneByOne>,
 }
 
 impl Bursts {
@@ -67,23 +108,22 @@ impl Bursts {
     const PER_SECOND: u64 = 2_000;
     /// What a receiver takes in a second that puts a long message into fresh memory.
     const LONG_MESSAGE_PER_SECOND: NonZeroU64 = NonZeroU64::new(1_000_000_000).unwrap();
-    /// What the real eCAL, which asks the system for each datagram, takes in a second, and no more than it sends itself.
-    const ONE_BY_ONE_PER_SECOND: NonZeroU64 = NonZeroU64::new(5_000_000_000).unwrap();
 
     /// A burst fills half of a receive buffer.
     pub(crate) fn new(receive_buffer_len: usize) -> Self {
         let len = (receive_buffer_len / 2).max(Self::MIN_LEN);
         let rate = NonZeroU64::new(len as u64 * Self::PER_SECOND).unwrap_or(NonZeroU64::MAX);
-        let pacer = |most| Pacer::after_burst(rate.min(most), len, Instant::now());
-        Self { len, pacer: pacer(NonZeroU64::MAX), one_by_one: pacer(Self::ONE_BY_ONE_PER_SECOND) }
+        let now = Instant::now();
+        let one_by_one = OneByOne { free: Mutex::new(now) };
+        Self { len, pacer: Pacer::after_burst(rate, len, now), one_by_one }
     }
 
-    /// Waits until a message may be sent; returns the limit to its datagrams if it is more than a burst.
-    pub(crate) fn begin(&self, message_len: usize, one_by_one: bool) -> Option<Pacer> {
-        let pacer = if one_by_one { &self.one_by_one } else { &self.pacer };
-        pacer.wait(message_len.min(self.len));
-        let rate = pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
-        (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()))
+    /// Waits until a message may be sent, and tells how to send it.
+    pub(crate) fn begin(&self, message_len: usize, one_by_one: bool) -> Spread<'_> {
+        self.pacer.wait(message_len.min(self.len));
+        let rate = self.pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
+        let pacer = (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()));
+        Spread { pacer, one_by_one: one_by_one.then_some(&self.one_by_one) }
     }
 }
 
@@ -101,29 +141,44 @@ mod tests {
         let pacer = Pacer::new(NonZeroU64::new(1_000_000).unwrap());
         let start = Instant::now() + Duration::from_secs(1);
         let after = |waits: u64| Duration::from_micros(waits);
-        assert_eq!(pacer.reserve(start, 1000), Duration::ZERO);
+        let reserve = |now, len| reserve(&pacer.free, SLACK, now, takes(len, pacer.bytes_per_second));
+        assert_eq!(reserve(start, 1000), Duration::ZERO);
         // The first thousand microseconds began with the slack of two hundred.
-        assert_eq!(pacer.reserve(start, 1000), after(800));
-        assert_eq!(pacer.reserve(start, 0), after(1800));
-        assert_eq!(pacer.reserve(start + after(1800), 500), Duration::ZERO);
-        assert_eq!(pacer.reserve(start + after(5000), 1000), Duration::ZERO, "what was not used is lost");
-        assert_eq!(pacer.reserve(start + after(5000), 1000), after(800));
+        assert_eq!(reserve(start, 1000), after(800));
+        assert_eq!(reserve(start, 0), after(1800));
+        assert_eq!(reserve(start + after(1800), 500), Duration::ZERO);
+        assert_eq!(reserve(start + after(5000), 1000), Duration::ZERO, "what was not used is lost");
+        assert_eq!(reserve(start + after(5000), 1000), after(800));
     }
 
     #[test]
     fn bursts_are_half_a_buffer_and_taken_in_half_a_millisecond() {
         let bursts = Bursts::new(200_000);
         let start = Instant::now() + Duration::from_secs(1);
-        assert_eq!(bursts.pacer.reserve(start, 100_000), Duration::ZERO);
-        assert_eq!(bursts.pacer.reserve(start, 100_000), Duration::ZERO, "half a buffer may be on its way");
-        assert_eq!(bursts.pacer.reserve(start, 1), Duration::from_micros(500));
+        let Pacer { bytes_per_second, slack, free } = &bursts.pacer;
+        let reserve = |len| reserve(free, *slack, start, takes(len, *bytes_per_second));
+        assert_eq!(reserve(100_000), Duration::ZERO);
+        assert_eq!(reserve(100_000), Duration::ZERO, "half a buffer may be on its way");
+        assert_eq!(reserve(1), Duration::from_micros(500));
         let bursts = Bursts::new(200_000);
-        assert!(bursts.begin(100_000, false).is_none());
-        let long = bursts.begin(100_001, true).expect("more than a burst");
+        assert!(bursts.begin(100_000, false).pacer.is_none());
+        let long = bursts.begin(100_001, true).pacer.expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (200_000_000, Duration::from_micros(500)));
-        let long = Bursts::new(8_000_000).begin(4_000_001, false).expect("more than a burst");
+        let long = Bursts::new(8_000_000).begin(4_000_001, false).pacer.expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (1_000_000_000, Duration::from_millis(4)));
         assert_eq!(Bursts::new(0).len, MAX_DATAGRAM_LEN);
-        assert_eq!(Bursts::new(8_000_000).one_by_one.bytes_per_second.get(), 5_000_000_000);
+    }
+
+    #[test]
+    fn receivers_one_by_one_have_nearly_thrice_the_time_of_sending() {
+        let bursts = Bursts::new(200_000);
+        assert!(bursts.begin(1, false).one_by_one.is_none());
+        let receivers = bursts.begin(1, true).one_by_one.expect("receivers that take datagrams one by one");
+        let start = Instant::now() + Duration::from_secs(1);
+        let wait = || reserve(&receivers.free, SLACK, start, Duration::ZERO);
+        receivers.sent(1_000_000, start, Duration::from_micros(100));
+        assert_eq!(wait(), Duration::from_micros(80), "280 less the slack of 200");
+        receivers.sent(100_000, start, Duration::from_secs(1));
+        assert_eq!(wait(), Duration::from_micros(80 + 56), "as if 100 kB had taken 20 microseconds");
     }
 }

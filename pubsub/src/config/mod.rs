@@ -119,7 +119,8 @@ pub struct PublisherConfig {
     /// Default: `None`. Then messages of several datagrams, which are lost with any one of them, go out as fast as
     /// receivers with this node's buffers are expected to take them: by half of the receive buffer that this system
     /// grants ([`UdpConfig::receive_buffer_len`]) at once, and by one such buffer in a millisecond; what is longer than
-    /// the half, by no more than 1 GB/s, and to eCAL and others that take datagrams one by one, by no more than 5 GB/s.
+    /// the half, by no more than 1 GB/s. To eCAL and others that take datagrams one by one they are spread so that
+    /// receiving may take 2.8 times as long as sending, which is what eCAL needs for it on the same machine.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 
