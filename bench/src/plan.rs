@@ -3,7 +3,7 @@
 use ferrocal_integration_tests::world::Mode;
 
 use crate::peers::Peer::{
-    self, BareBatch, BareGso, BareLarge, BareSpin, Ecal, Ferrocal, FerrocalBatch, FerrocalInline,
+    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, Ferrocal, FerrocalBatch, FerrocalInline,
     FerrocalSpin, Lcm, Zenoh,
 };
 
@@ -141,6 +141,9 @@ const ROUND_TRIPS: &[[Peer; 2]] = &[
     [Zenoh, Zenoh],
 ];
 
+/// What the other bare ones are in network mode, anyway.
+const UNCONNECTED: &[[Peer; 2]] = &[[BareSendto, BareSendto]];
+
 const BATCHES: &[[Peer; 2]] = &[[FerrocalBatch, FerrocalBatch], [BareBatch, BareBatch]];
 
 /// All rows that one of `filters` selects; without any, all. Rows of one group follow each other.
@@ -149,8 +152,10 @@ pub(crate) fn rows(filters: &[String]) -> Vec<Row> {
     let mut add = |kind, sizes: &[usize], all_peers: &[[Peer; 2]], counts: &[usize]| {
         for place in Mode::ALL {
             for &size in sizes {
-                let batches = if kind == Kind::Throughput && size <= 1000 { BATCHES } else { &[] };
-                for &peers in all_peers.iter().chain(batches) {
+                let is_short = kind == Kind::Throughput && size <= 1000;
+                let batches = if is_short { BATCHES } else { &[] };
+                let unconnected = if is_short && place == Mode::Local { UNCONNECTED } else { &[] };
+                for &peers in all_peers.iter().chain(unconnected).chain(batches) {
                     rows.extend(counts.iter().map(|&count| Row { kind, place, size, peers, count }));
                 }
             }

@@ -41,7 +41,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// The row's rate as a share of the better bare one's in the same run, batches to batches: the median, for the runs
+/// The row's rate as a share of the best bare one's in the same run, batches to batches: the median, for the runs
 /// differ in their noise.
 fn share_of_bare(measured: &Measured, group: &[Measured]) -> Option<f64> {
     let share = |run| {

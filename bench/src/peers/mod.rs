@@ -37,6 +37,8 @@ pub(crate) enum Peer {
     BareGso,
     /// Sockets: datagrams of 65507 bytes, many in one call each way.
     BareLarge,
+    /// As `BareLarge`, but the sender is not connected in local mode, either.
+    BareSendto,
     /// As `BareLarge`, but readers spin instead of sleeping.
     BareSpin,
     /// Sockets: many messages in one call, by segmentation offload.
@@ -99,7 +101,7 @@ impl Peer {
 
     /// Whether it is the floor that the others stand on.
     pub(crate) const fn is_bare(self) -> bool {
-        matches!(self, Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch)
+        matches!(self, Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch)
     }
 
     /// Its name on the command line.
@@ -120,7 +122,7 @@ impl Peer {
             Self::Zenoh => Box::new(zenoh::Sender::new(setup)?),
             #[cfg(not(feature = "peers"))]
             Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
-            Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch => {
+            Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Sender::new(setup)?)
             }
             Self::Ecal => return Err("the real eCAL is a script".into()),
@@ -139,7 +141,7 @@ impl Peer {
             Self::Zenoh => Box::new(zenoh::subscribe(setup, tallies)?),
             #[cfg(not(feature = "peers"))]
             Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
-            Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch => {
+            Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::subscribe(setup, tallies)?)
             }
             Self::Ecal => return Err("the real eCAL is a script".into()),
@@ -159,7 +161,7 @@ impl Peer {
             Self::Zenoh => Box::new(zenoh::Line::new(setup, out, into)?),
             #[cfg(not(feature = "peers"))]
             Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
-            Self::BareGso | Self::BareLarge | Self::BareSpin | Self::BareBatch => {
+            Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Line::new(setup, out < into)?)
             }
             Self::Ecal => return Err("the real eCAL is a script".into()),

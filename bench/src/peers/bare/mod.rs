@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::ferrocal::RECEIVE_BUFFER;
 use super::{Outcome, Peer};
@@ -57,19 +57,23 @@ fn group(mark: u8) -> Ipv4Addr {
     Ipv4Addr::new(239, 0, 0, 1 + mark)
 }
 
-/// Sends to where eCAL does.
-fn sending_socket(setup: &Setup, mark: u8) -> Outcome<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let to = if setup.interface.is_some() {
-        socket.set_multicast_ttl_v4(3)?;
-        group(mark)
-    } else {
-        socket.set_broadcast(true)?;
-        Ipv4Addr::new(127, 255, 255, 255)
-    };
-    socket.connect(SocketAddrV4::new(to, PORT))?;
+/// Sends to where eCAL does: the socket, and the destination where the socket is not connected to it.
+fn sending_socket(setup: &Setup, mark: u8) -> Outcome<(Socket, Option<SockAddr>)> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUF, 5_242_880)?;
-    Ok(socket)
+    if let Some(interface) = setup.interface {
+        // Linux looks up the route of each multicast datagram in any case, and more slowly where the socket is connected.
+        socket.set_multicast_if_v4(&interface)?;
+        socket.set_multicast_ttl_v4(3)?;
+        return Ok((socket, Some(SocketAddrV4::new(group(mark), PORT).into())));
+    }
+    socket.set_broadcast(true)?;
+    let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), PORT).into();
+    if setup.peer == Peer::BareSendto {
+        return Ok((socket, Some(broadcast)));
+    }
+    socket.connect(&broadcast)?;
+    Ok((socket, None))
 }
 
 fn receiving_socket(setup: &Setup, mark: u8) -> Outcome<UdpSocket> {
@@ -87,7 +91,7 @@ fn receiving_socket(setup: &Setup, mark: u8) -> Outcome<UdpSocket> {
     Ok(socket)
 }
 
-fn set_option(socket: &UdpSocket, level: i32, name: i32, value: i32) -> Outcome<()> {
+fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: i32) -> Outcome<()> {
     let len = size_of::<i32>().try_into()?;
     // SAFETY: `value` is read, and is as long as `len` says.
     let status = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };

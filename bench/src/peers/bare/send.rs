@@ -1,8 +1,10 @@
 //! One message to its datagrams, in as few calls as the kernel allows.
 
 use std::io;
-use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::ptr;
+
+use socket2::{SockAddr, Socket};
 
 use super::{HEADER_LEN, MARK_AT, SAMPLE_HEAD_LEN, Shape, sending_socket, set_option};
 use crate::peers::{BATCH_LEN, Outcome, Outlet};
@@ -18,7 +20,9 @@ const RUN_LEN: usize = 44 * super::SEGMENT_LEN;
 const COPY_LEN: usize = 4096;
 
 pub(in crate::peers) struct Sender {
-    socket: UdpSocket,
+    socket: Socket,
+    /// Where the socket is not connected to.
+    to: Option<SockAddr>,
     shape: Shape,
     /// Whether messages are sent many at once, each in a datagram of the same length.
     batch: bool,
@@ -53,7 +57,7 @@ impl Outlet for Sender {
         }
         self.run.clear();
         messages.iter().for_each(|message| self.append_whole(message));
-        if self.socket.send(&self.run).is_ok() { messages.len() } else { 0 }
+        if self.send_datagram(&self.run).is_ok() { messages.len() } else { 0 }
     }
 }
 
@@ -64,7 +68,7 @@ impl Sender {
 
     pub(super) fn marked(setup: &Setup, mark: u8) -> Outcome<Self> {
         let shape = Shape::of(setup.peer);
-        let socket = sending_socket(setup, mark)?;
+        let (socket, to) = sending_socket(setup, mark)?;
         let batch = setup.peer.is_batch();
         if shape.offload {
             let len = if batch { HEADER_LEN + SAMPLE_HEAD_LEN + setup.size } else { shape.datagram_len };
@@ -73,6 +77,7 @@ impl Sender {
         let run = Vec::with_capacity(RUN_LEN);
         Ok(Self {
             socket,
+            to,
             shape,
             batch,
             mark,
@@ -89,7 +94,7 @@ impl Sender {
         if len > self.shape.fragment_len() {
             let info = header(self.mark, INFO, self.id, len.div_ceil(self.shape.fragment_len()), len);
             if self.shape.offload {
-                self.socket.send(&info)?;
+                self.send_datagram(&info)?;
                 self.send_runs(payload)
             } else {
                 self.send_slices(payload, Some(info))
@@ -97,10 +102,18 @@ impl Sender {
         } else if len < COPY_LEN {
             self.run.clear();
             self.append_whole(payload);
-            self.socket.send(&self.run).map(drop)
+            self.send_datagram(&self.run)
         } else {
             self.send_slices(payload, None)
         }
+    }
+
+    fn send_datagram(&self, bytes: &[u8]) -> io::Result<()> {
+        let sent = match &self.to {
+            Some(to) => self.socket.send_to(bytes, to),
+            None => self.socket.send(bytes),
+        };
+        sent.map(drop)
     }
 
     fn append_whole(&mut self, payload: &[u8]) {
@@ -128,7 +141,7 @@ impl Sender {
                 self.run.extend_from_slice(part);
                 (head, rest, num) = (&[], after, num + 1);
             }
-            self.socket.send(&self.run)?;
+            self.send_datagram(&self.run)?;
         }
         Ok(())
     }
@@ -157,7 +170,8 @@ impl Sender {
             .zip(&slices)
             .map(|(header, (head, part))| [vector(header), vector(head), vector(part)])
             .collect();
-        let mut messages: Vec<_> = vectors.iter_mut().map(message).collect();
+        let mut messages: Vec<_> =
+            vectors.iter_mut().map(|vectors| message(self.to.as_ref(), vectors)).collect();
         send_all(&self.socket, &mut messages)
     }
 }
@@ -166,16 +180,18 @@ fn vector(bytes: &[u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
-fn message(vectors: &mut [libc::iovec; 3]) -> libc::mmsghdr {
+fn message(to: Option<&SockAddr>, vectors: &mut [libc::iovec; 3]) -> libc::mmsghdr {
     // SAFETY: all fields are numbers or pointers, for which zeros are valid.
     let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_name = to.map_or(ptr::null_mut(), |to| to.as_ptr().cast_mut().cast());
+    message.msg_hdr.msg_namelen = to.map_or(0, SockAddr::len);
     message.msg_hdr.msg_iov = vectors.as_mut_ptr();
     message.msg_hdr.msg_iovlen = vectors.len();
     message
 }
 
 /// The messages point to what the caller keeps.
-fn send_all(socket: &UdpSocket, messages: &mut [libc::mmsghdr]) -> io::Result<()> {
+fn send_all(socket: &Socket, messages: &mut [libc::mmsghdr]) -> io::Result<()> {
     let mut sent = 0;
     while sent < messages.len() {
         let rest = &mut messages[sent..];
