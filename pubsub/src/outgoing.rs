@@ -6,13 +6,16 @@ use ferrocal_proto::{Datagram, Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{SendError, SendHalf, SendLimits, Transmit};
 
 use crate::node::Shared;
-use crate::pacing::{Pacer, Spread};
+use crate::pacing::{Pacer, Receivers, Spread};
 
 /// A header and a byte: what a transport of the program's own can send at the least.
 const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
 
 /// Datagrams handed to the transport in one call.
 const SEND_BATCH: usize = 64;
+
+/// A single datagram up to this length is short: its system call takes longer than copying it.
+const SHORT_LEN: usize = MAX_DATAGRAM_LEN / 2;
 
 /// Bytes sent at once when there is a limit on how fast that may be.
 const PACED_BYTES: usize = 64 * 1024;
@@ -38,30 +41,39 @@ impl Shared {
         way: Way<'_>,
     ) -> Result<(), SendError> {
         let mut datagrams = self.cut(message, way);
-        if datagrams.len() == 1
+        if Self::is_short(&datagrams, message)
             && let Some(Datagram { header, parts: [first, second] }) = datagrams.next()
         {
             return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way, None);
         }
-        self.send_fragments(destination, message, datagrams, way)
+        self.send_long(destination, message, datagrams, way)
+    }
+
+    /// Whether a message is a single datagram and short.
+    pub(crate) fn is_short(datagrams: &Fragments<'_>, message: [&[u8]; 2]) -> bool {
+        datagrams.len() == 1 && len(message) <= SHORT_LEN
     }
 
     // Not a part of its caller: there, every short message would pay for the room on the stack that this one takes.
     #[inline(never)]
-    fn send_fragments(
+    fn send_long(
         &self,
         destination: SocketAddrV4,
         message: [&[u8]; 2],
         mut datagrams: Fragments<'_>,
         way: Way<'_>,
     ) -> Result<(), SendError> {
-        let len: usize = message.iter().map(|part| part.len()).sum();
         let unlimited = self.pacer.is_none() && way.pacer.is_none();
         // Whole runs: the end of a batch cuts one off.
         let run_len = (MAX_DATAGRAM_LEN / Self::max_datagram_len(way)).clamp(1, SEND_BATCH);
         let batch_len = SEND_BATCH / run_len * run_len;
         let bursts = self.bursts.as_ref().filter(|_| unlimited);
-        let spread = bursts.map(|bursts| bursts.begin(len, way.one_by_one));
+        let receivers = match (way.one_by_one, run_len) {
+            (true, _) => Receivers::OneByOne,
+            (false, 1) => Receivers::Many,
+            (false, _) => Receivers::Runs,
+        };
+        let spread = bursts.map(|bursts| bursts.begin(len(message), receivers));
         loop {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
@@ -102,9 +114,8 @@ impl Shared {
         way: Way<'_>,
         spread: Option<&Spread<'_>>,
     ) -> Result<(), SendError> {
-        let pacers = [self.pacer.as_ref(), way.pacer, spread.and_then(|spread| spread.pacer.as_ref())];
-        let one_by_one = spread.and_then(|spread| spread.one_by_one);
-        if pacers.iter().all(Option::is_none) && one_by_one.is_none() {
+        let pacers = [self.pacer.as_ref(), way.pacer];
+        if pacers.iter().all(Option::is_none) && spread.is_none_or(Spread::is_none) {
             return way.sender.send(batch);
         }
         while !batch.is_empty() {
@@ -120,10 +131,14 @@ impl Shared {
                 pacer.wait(len);
             }
             let send = || way.sender.send(now);
-            one_by_one.map_or_else(send, |one_by_one| one_by_one.send(len, send))?;
+            spread.map_or_else(send, |spread| spread.send(len, send))?;
         }
         Ok(())
     }
+}
+
+fn len(message: [&[u8]; 2]) -> usize {
+    message.iter().map(|part| part.len()).sum()
 }
 
 /// Datagrams that are to be sent together, each of them a message.

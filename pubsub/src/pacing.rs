@@ -12,6 +12,9 @@ use crate::lock;
 /// What may be ahead of the limit, as a thread cannot sleep for less.
 const SLACK: Duration = Duration::from_micros(200);
 
+/// Copying is no slower than this, in bytes per second: what sending takes longer is spent on something else.
+const MIN_COPY_RATE: NonZeroU64 = NonZeroU64::new(5_000_000_000).unwrap();
+
 /// Spreads what is sent over time.
 #[derive(Debug)]
 pub(crate) struct Pacer {
@@ -40,35 +43,6 @@ impl Pacer {
     }
 }
 
-/// Keeps what is sent from overrunning receivers that ask the system for each datagram, as the real eCAL does.
-#[derive(Debug)]
-pub(crate) struct OneByOne {
-    /// When they have taken all that was sent.
-    free: Mutex<Instant>,
-}
-
-impl OneByOne {
-    /// How much longer such a receiver takes to receive and copy than it takes to send, measured with the real eCAL on
-    /// loopback. Both are copying, for the most part, so that one tells of the other.
-    const SLOWER: f64 = 2.8;
-    /// Sending takes no longer than this, in bytes per second: what is beyond is spent on something else than copying.
-    const MIN_SEND_RATE: NonZeroU64 = NonZeroU64::new(5_000_000_000).unwrap();
-
-    /// Sends when the receivers are about to have taken what was sent before.
-    pub(crate) fn send<R>(&self, len: usize, send: impl FnOnce() -> R) -> R {
-        sleep(reserve(&self.free, SLACK, Instant::now(), Duration::ZERO));
-        let start = Instant::now();
-        let result = send();
-        self.sent(len, start, start.elapsed());
-        result
-    }
-
-    fn sent(&self, len: usize, start: Instant, took: Duration) {
-        let sending = took.min(takes(len, Self::MIN_SEND_RATE));
-        reserve(&self.free, SLACK, start, sending.mul_f64(Self::SLOWER));
-    }
-}
-
 /// Sets time aside behind what is set aside already, though from no longer ago than `slack`; tells how long to wait before.
 fn reserve(free: &Mutex<Instant>, slack: Duration, now: Instant, time: Duration) -> Duration {
     let mut free = lock(free);
@@ -83,22 +57,49 @@ fn sleep(time: Duration) {
     }
 }
 
-/// Keeps the messages of a node from filling a receiver's buffer before that has woken up.
-#[derive(Debug)]
-pub(crate) struct Bursts {
-    /// How much is sent at once.
-    len: usize,
-    pacer: Pacer,
-    one_by_one: OneByOne,
+/// How those that a message goes to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receivers {
+    /// All of them take datagrams in runs, and the message goes in such.
+    Runs,
+    /// All of them take many datagrams in one system call.
+    Many,
+    /// Some take datagrams one by one, as the real eCAL does.
+    OneByOne,
 }
 
-/// How the datagrams of a message are sent.
+impl Receivers {
+    /// How many times as long as sending it takes them to receive, where the system keeps what it takes from the one to
+    /// hand it to the other. Both are copying, for the most part, so that one tells of the other. Measured on loopback with
+    /// ferrocal's queues and the real eCAL.
+    ///
+    /// Cutting a run, and joining it again on the same machine, costs the sender more than receivers have to do.
+    const fn slower(self) -> Option<f64> {
+        match self {
+            Self::Runs => None,
+            Self::Many => Some(1.4),
+            Self::OneByOne => Some(2.8),
+        }
+    }
+}
+
+/// Keeps the messages of a node from overrunning receivers.
+#[derive(Debug)]
+pub(crate) struct Bursts {
+    /// How much is sent at once, so that it does not fill a receiver's buffer before that has woken up.
+    len: usize,
+    pacer: Pacer,
+    /// When receivers have taken all that was sent.
+    taken: Mutex<Instant>,
+}
+
+/// How the datagrams of a message are spread over time.
 #[derive(Debug)]
 pub(crate) struct Spread<'a> {
+    taken: &'a Mutex<Instant>,
+    slower: Option<f64>,
     /// The limit to a message that is more than a burst.
-    pub(crate) pacer: Option<Pacer>,
-    /// Where some receiver takes datagrams one by one.
-    pub(crate) one_by_one: Option<&'a OneByOne>,
+    long: Option<Pacer>,
 }
 
 impl Bursts {
@@ -114,17 +115,44 @@ impl Bursts {
         let len = (receive_buffer_len / 2).max(Self::MIN_LEN);
         let rate = NonZeroU64::new(len as u64 * Self::PER_SECOND).unwrap_or(NonZeroU64::MAX);
         let now = Instant::now();
-        let one_by_one = OneByOne { free: Mutex::new(now) };
-        Self { len, pacer: Pacer::after_burst(rate, len, now), one_by_one }
+        Self { len, pacer: Pacer::after_burst(rate, len, now), taken: Mutex::new(now) }
     }
 
     /// Waits until a message may be sent, and tells how to send it.
-    pub(crate) fn begin(&self, message_len: usize, one_by_one: bool) -> Spread<'_> {
+    pub(crate) fn begin(&self, message_len: usize, receivers: Receivers) -> Spread<'_> {
         self.pacer.wait(message_len.min(self.len));
         let rate = self.pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
-        let pacer = (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()));
-        Spread { pacer, one_by_one: one_by_one.then_some(&self.one_by_one) }
+        let long = (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()));
+        Spread { taken: &self.taken, slower: receivers.slower(), long }
     }
+}
+
+impl Spread<'_> {
+    /// Whether all datagrams may go at once.
+    pub(crate) fn is_none(&self) -> bool {
+        self.slower.is_none() && self.long.is_none()
+    }
+
+    /// Sends `len` bytes when receivers are about to have taken what went before.
+    pub(crate) fn send<R>(&self, len: usize, send: impl FnOnce() -> R) -> R {
+        if let Some(long) = &self.long {
+            long.wait(len);
+        }
+        let Some(slower) = self.slower else { return send() };
+        sleep(self.reserve(Instant::now(), Duration::ZERO));
+        let start = Instant::now();
+        let result = send();
+        self.reserve(start, receiving_takes(len, start.elapsed(), slower));
+        result
+    }
+
+    fn reserve(&self, now: Instant, time: Duration) -> Duration {
+        reserve(self.taken, SLACK, now, time)
+    }
+}
+
+fn receiving_takes(len: usize, sending_took: Duration, slower: f64) -> Duration {
+    sending_took.min(takes(len, MIN_COPY_RATE)).mul_f64(slower)
 }
 
 fn takes(len: usize, bytes_per_second: NonZeroU64) -> Duration {
@@ -161,24 +189,29 @@ mod tests {
         assert_eq!(reserve(100_000), Duration::ZERO, "half a buffer may be on its way");
         assert_eq!(reserve(1), Duration::from_micros(500));
         let bursts = Bursts::new(200_000);
-        assert!(bursts.begin(100_000, false).pacer.is_none());
-        let long = bursts.begin(100_001, true).pacer.expect("more than a burst");
+        assert!(bursts.begin(100_000, Receivers::Runs).is_none());
+        let long = bursts.begin(100_001, Receivers::Runs).long.expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (200_000_000, Duration::from_micros(500)));
-        let long = Bursts::new(8_000_000).begin(4_000_001, false).pacer.expect("more than a burst");
+        let long = Bursts::new(8_000_000);
+        let long = long.begin(4_000_001, Receivers::Runs).long.expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (1_000_000_000, Duration::from_millis(4)));
         assert_eq!(Bursts::new(0).len, MAX_DATAGRAM_LEN);
     }
 
     #[test]
-    fn receivers_one_by_one_have_nearly_thrice_the_time_of_sending() {
+    fn receivers_have_some_times_as_long_as_sending_took() {
+        let micros = Duration::from_micros;
+        assert_eq!(receiving_takes(1_000_000, micros(100), 2.8), micros(280));
+        assert_eq!(receiving_takes(1_000_000, micros(300), 2.8), micros(560), "as if copying had taken 200");
         let bursts = Bursts::new(200_000);
-        assert!(bursts.begin(1, false).one_by_one.is_none());
-        let receivers = bursts.begin(1, true).one_by_one.expect("receivers that take datagrams one by one");
-        let start = Instant::now() + Duration::from_secs(1);
-        let wait = || reserve(&receivers.free, SLACK, start, Duration::ZERO);
-        receivers.sent(1_000_000, start, Duration::from_micros(100));
-        assert_eq!(wait(), Duration::from_micros(80), "280 less the slack of 200");
-        receivers.sent(100_000, start, Duration::from_secs(1));
-        assert_eq!(wait(), Duration::from_micros(80 + 56), "as if 100 kB had taken 20 microseconds");
+        let start = Instant::now();
+        let send = |receivers| bursts.begin(1, receivers).send(1_000_000, || thread::sleep(SLACK));
+        send(Receivers::Runs);
+        assert!(*lock(&bursts.taken) <= start, "they need no time");
+        send(Receivers::OneByOne);
+        let one_by_one = *lock(&bursts.taken);
+        assert!(one_by_one >= start + micros(560) - SLACK);
+        send(Receivers::Many);
+        assert!(*lock(&bursts.taken) >= one_by_one + micros(280), "after the others");
     }
 }

@@ -116,11 +116,12 @@ pub struct PublisherConfig {
     /// The most bytes to send in a second, headers of UDP and IP aside. The datagrams of a long message are spread over
     /// the time that it takes, so that neither a slow reader nor a switch is flooded.
     ///
-    /// Default: `None`. Then messages of several datagrams, which are lost with any one of them, go out as fast as
-    /// receivers with this node's buffers are expected to take them: by half of the receive buffer that this system
+    /// Default: `None`. Then messages longer than half of the longest datagram go out as fast as receivers on this
+    /// machine, with this node's buffers, are expected to take them: by half of the receive buffer that this system
     /// grants ([`UdpConfig::receive_buffer_len`]) at once, and by one such buffer in a millisecond; what is longer than
-    /// the half, by no more than 1 GB/s. To eCAL and others that take datagrams one by one they are spread so that
-    /// receiving may take 2.8 times as long as sending, which is what eCAL needs for it on the same machine.
+    /// the half, by no more than 1 GB/s. Unless they go in runs ([`Fragmentation::Mtu`]), they are also spread so that
+    /// receiving may take as much longer than sending as it does on one machine: 2.8 times where a receiver takes datagrams
+    /// one by one, as eCAL does, else 1.4 times.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 
