@@ -23,7 +23,7 @@ const MESSAGE_OVERHEAD: usize = 256;
 /// How much a [`Reassembler`] holds, and for how long.
 ///
 /// Lengths are in bytes of memory set aside for incomplete messages: those received, room for more
-/// of them, and a fixed amount for each message and each fragment that came ahead of its turn. The
+/// of them, and a fixed amount for each message and each run of fragments that came ahead of their turn. The
 /// room is at most three times what was received, or 64 KiB, and never more than announced, unless it is that of an
 /// earlier message: then it is at most twice what was announced. Up to 64 MiB of such room are kept for a second or two
 /// beside these limits.
@@ -100,7 +100,8 @@ struct Usage {
 /// a message that was completed or given up is dropped for a while, and so is not taken for a new
 /// one.
 ///
-/// Fragments that come in order cost one copy, and no allocation for most.
+/// Fragments that come in order cost one copy, and no allocation for most; behind a gap, that holds for those that follow
+/// each other, and they are copied once more if the gap is filled.
 #[derive(Debug)]
 pub struct Reassembler {
     limits: Limits,

@@ -1,14 +1,13 @@
 //! One incomplete message.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::DropReason;
 
-/// The memory a fragment that came ahead of its turn is charged beside its bytes.
-pub(super) const FRAGMENT_OVERHEAD: usize = 64;
+/// The memory a [`Run`] is charged beside its room for bytes.
+pub(super) const RUN_OVERHEAD: usize = 64;
 
 /// The memory set aside for the first bytes of a message, if it was announced as longer.
 const MIN_CAPACITY: usize = 64 * 1024;
@@ -41,6 +40,14 @@ impl Announced {
     }
 }
 
+/// Fragments that follow each other, and came ahead of their turn.
+#[derive(Debug)]
+struct Run {
+    bytes: Vec<u8>,
+    /// How many they are.
+    count: u32,
+}
+
 /// An incomplete message: its start, and what came ahead of its turn.
 #[derive(Debug)]
 pub(super) struct Partial {
@@ -54,8 +61,10 @@ pub(super) struct Partial {
     start: Vec<u8>,
     /// The number of the fragment whose turn it is.
     next: u32,
-    /// Fragments above `next`.
-    ahead: BTreeMap<u32, Box<[u8]>>,
+    /// Fragments above `next`, by the number of the first of each run. Runs that come to touch each other stay apart, so
+    /// that no order of fragments has bytes moved again and again.
+    ahead: BTreeMap<u32, Run>,
+    ahead_count: u32,
     ahead_len: usize,
 }
 
@@ -69,6 +78,7 @@ impl Partial {
             start: Vec::new(),
             next: 0,
             ahead: BTreeMap::new(),
+            ahead_count: 0,
             ahead_len: 0,
         }
     }
@@ -102,8 +112,8 @@ impl Partial {
         self.start = buffer;
     }
 
-    /// Takes a fragment if nothing is special about it: it is its turn, nothing came ahead of it, and there is room. Then
-    /// it tells whether the message is complete.
+    /// Takes a fragment if nothing is special about it: it comes behind the highest one so far, and there is room. Then it
+    /// tells whether the message is complete.
     pub(super) fn append(
         &mut self,
         now: Duration,
@@ -112,17 +122,29 @@ impl Partial {
         payload: &[u8],
     ) -> Option<bool> {
         let announced = self.announced?;
-        let is_plain = number == self.next
-            && self.ahead.is_empty()
+        let is_allowed = number < announced.num
             && !payload.is_empty()
-            && payload.len() <= self.start.capacity() - self.start.len()
-            && announced.allows(number.checked_add(1)?, self.start.len() + payload.len())
+            && announced.allows(self.count() + 1, self.len() + payload.len())
             && !self.is_expired(now, timeout);
-        if !is_plain {
+        let mut last = self.ahead.last_entry();
+        let (bytes, next) = match &mut last {
+            Some(run) => {
+                let next = run.key() + run.get().count;
+                (&mut run.get_mut().bytes, next)
+            }
+            None => (&mut self.start, self.next),
+        };
+        if !is_allowed || number != next || payload.len() > bytes.capacity() - bytes.len() {
             return None;
         }
-        self.start.extend_from_slice(payload);
-        self.next += 1;
+        bytes.extend_from_slice(payload);
+        if let Some(run) = &mut last {
+            run.get_mut().count += 1;
+            self.ahead_count += 1;
+            self.ahead_len += payload.len();
+        } else {
+            self.next += 1;
+        }
         self.touch(now);
         Some(self.is_complete())
     }
@@ -140,8 +162,7 @@ impl Partial {
         if len > max_message_len {
             return Err(Refusal::Message(DropReason::TooLong));
         }
-        let highest = self.ahead.last_key_value().map(|(number, _)| *number);
-        if highest.is_some_and(|number| number >= num) || self.next > num {
+        if self.ahead.last_key_value().map_or(self.next, |(first, run)| first + run.count) > num {
             return Err(Refusal::Message(DropReason::FragmentNumber));
         }
         if !announced.allows(self.count(), self.len()) {
@@ -158,7 +179,8 @@ impl Partial {
         if number >= num {
             return Err(Refusal::Datagram(DropReason::FragmentNumber));
         }
-        if number < self.next || self.ahead.contains_key(&number) {
+        let run = self.ahead.range(..=number).next_back();
+        if number < self.next || run.is_some_and(|(first, run)| number < first + run.count) {
             return Err(Refusal::Datagram(DropReason::Duplicate));
         }
         let len = self.len().saturating_add(len);
@@ -173,11 +195,14 @@ impl Partial {
 
     /// Returns the memory that a fragment takes in bytes; mostly none, when it comes in order.
     pub(super) fn cost(&self, number: u32, len: usize, max_message_len: usize) -> usize {
-        if number != self.next {
-            return len.saturating_add(FRAGMENT_OVERHEAD);
-        }
-        let needed = self.start.len() + len + self.following_len();
-        if needed <= self.start.capacity() {
+        let (bytes, needed, least) = match self.run_before(number) {
+            _ if number == self.next => {
+                (&self.start, self.start.len() + len + self.following_len(), MIN_CAPACITY)
+            }
+            Some(run) => (&run.bytes, run.bytes.len() + len, 0),
+            None => return len.saturating_add(RUN_OVERHEAD),
+        };
+        if needed <= bytes.capacity() {
             return 0;
         }
         // An announced length is worth little: room grows with what was received. A message that
@@ -186,31 +211,48 @@ impl Partial {
             Some(announced) => (announced.len, 4),
             None => (max_message_len, 2),
         };
-        let roomy = needed.saturating_mul(factor).max(MIN_CAPACITY).min(len);
-        roomy.max(needed) - self.start.capacity()
+        let roomy = needed.saturating_mul(factor).max(least).min(len);
+        roomy.max(needed) - bytes.capacity()
     }
 
     /// Inserts a fragment that was checked, and returns the memory that this freed in bytes.
     pub(super) fn insert(&mut self, number: u32, payload: &[u8], cost: usize) -> Result<usize, Refusal> {
         if number != self.next {
-            self.ahead.insert(number, payload.into());
+            match self.run_before_mut(number) {
+                Some(run) => {
+                    extend(&mut run.bytes, payload, cost)?;
+                    run.count += 1;
+                }
+                None => {
+                    self.ahead.insert(number, Run { bytes: payload.into(), count: 1 });
+                }
+            }
+            self.ahead_count += 1;
             self.ahead_len += payload.len();
             return Ok(0);
         }
-        if cost > 0 {
-            let room = self.start.capacity() - self.start.len() + cost;
-            self.start.try_reserve_exact(room).map_err(|_| Refusal::Message(DropReason::OverCap))?;
-        }
-        self.start.extend_from_slice(payload);
+        extend(&mut self.start, payload, cost)?;
         self.next += 1;
         let mut freed = 0;
-        while let Some(fragment) = self.ahead.remove(&self.next) {
-            self.start.extend_from_slice(&fragment);
-            self.next += 1;
-            self.ahead_len -= fragment.len();
-            freed += fragment.len() + FRAGMENT_OVERHEAD;
+        while let Some(run) = self.ahead.remove(&self.next) {
+            self.start.extend_from_slice(&run.bytes);
+            self.next += run.count;
+            self.ahead_count -= run.count;
+            self.ahead_len -= run.bytes.len();
+            freed += run.bytes.capacity() + RUN_OVERHEAD;
         }
         Ok(freed)
+    }
+
+    /// The run that ends just before a fragment.
+    fn run_before(&self, number: u32) -> Option<&Run> {
+        let (first, run) = self.ahead.range(..number).next_back()?;
+        (first + run.count == number).then_some(run)
+    }
+
+    fn run_before_mut(&mut self, number: u32) -> Option<&mut Run> {
+        let (first, run) = self.ahead.range_mut(..number).next_back()?;
+        (first + run.count == number).then_some(run)
     }
 
     #[cfg(test)]
@@ -218,15 +260,21 @@ impl Partial {
         self.start.as_ptr()
     }
 
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// The memory taken in bytes, that of the message's own entry aside.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.start.capacity() + self.ahead_len + self.ahead.len() * FRAGMENT_OVERHEAD
+        let room: usize = self.ahead.values().map(|run| run.bytes.capacity()).sum();
+        self.start.capacity() + room + self.ahead.len() * RUN_OVERHEAD
     }
 
     /// The number of fragments received.
     fn count(&self) -> u32 {
-        self.next + self.ahead.len() as u32
+        self.next + self.ahead_count
     }
 
     /// The bytes received.
@@ -236,11 +284,22 @@ impl Partial {
 
     /// The bytes of the fragments that follow the next one without a gap.
     fn following_len(&self) -> usize {
-        self.ahead
-            .iter()
-            .zip(self.next + 1..)
-            .take_while(|((number, _), expected)| **number == *expected)
-            .map(|((_, fragment), _)| fragment.len())
-            .sum()
+        let mut len = 0;
+        let mut next = self.next + 1;
+        while let Some(run) = self.ahead.get(&next) {
+            len += run.bytes.len();
+            next += run.count;
+        }
+        len
     }
+}
+
+/// Adds to bytes for which room costs so much.
+fn extend(bytes: &mut Vec<u8>, payload: &[u8], cost: usize) -> Result<(), Refusal> {
+    if cost > 0 {
+        let room = bytes.capacity() - bytes.len() + cost;
+        bytes.try_reserve_exact(room).map_err(|_| Refusal::Message(DropReason::OverCap))?;
+    }
+    bytes.extend_from_slice(payload);
+    Ok(())
 }

@@ -100,6 +100,8 @@ fn contradictions_have_a_reason() {
     expect(&[fragment(1, u32::MAX, b"a")], &[(FragmentNumber, 1)], 0);
 
     expect(&[info(1, 2, 5), fragment(1, 2, b"a")], &[(FragmentNumber, 1)], 1);
+    let [third, fourth, fifth] = [2, 3, 4].map(|number| fragment(1, number, b"a"));
+    expect(&[info(1, 4, 50), third, fourth, fifth], &[(FragmentNumber, 1)], 1);
     expect(&[info(1, 2, 5), info(1, 2, 5)], &[(Duplicate, 1)], 1);
     expect(&[info(1, 2, 5), info(1, 2, 6)], &[(Inconsistent, 1)], 1);
     expect(&[info(1, 2, 5), info(1, 3, 5)], &[(Inconsistent, 1)], 1);
@@ -232,9 +234,9 @@ fn a_message_over_the_bytes_of_its_sender_is_given_up() {
     reassembler.push(START, sender(1), &fragment(2, 1, &[0; 600]));
     assert_eq!(reassembler.in_flight(), 2);
     // First the older message goes, then the message itself.
-    reassembler.push(START, sender(1), &fragment(2, 2, &[0; 600]));
-    assert_eq!(reassembler.in_flight(), 1);
     reassembler.push(START, sender(1), &fragment(2, 3, &[0; 600]));
+    assert_eq!(reassembler.in_flight(), 1);
+    reassembler.push(START, sender(1), &fragment(2, 5, &[0; 600]));
     assert_eq!(reassembler.in_flight(), 0);
     assert_eq!(drops(&reassembler), [(DropReason::OverCap, 2)]);
 }
@@ -257,16 +259,37 @@ fn no_limit_is_too_small() {
 }
 
 #[test]
+fn what_follows_a_gap_is_one_run() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let datagrams: Vec<_> = (0..100).map(|number| fragment(1, number, &[number as u8])).collect();
+    let runs = |reassembler: &Reassembler| reassembler.messages.values().next().unwrap().runs();
+    push_all(&mut reassembler, &[info(1, 100, 100)]);
+    push_all(&mut reassembler, &datagrams[..40]);
+    push_all(&mut reassembler, &datagrams[41..70]);
+    push_all(&mut reassembler, &datagrams[71..]);
+    assert_eq!(runs(&reassembler), 2);
+    push_all(&mut reassembler, &datagrams[45..75]);
+    assert_eq!(drops(&reassembler), [(DropReason::Duplicate, 29)]);
+    assert_eq!(runs(&reassembler), 2, "which touch each other now");
+    let messages = push_all(&mut reassembler, &datagrams[40..41]);
+    let [Message::Assembled(message)] = &messages[..] else { panic!("one message, of fragments") };
+    assert!(message.iter().copied().eq(0..100));
+}
+
+#[test]
 fn the_memory_charged_is_the_memory_taken() {
     let mut reassembler = Reassembler::new(Limits::default());
     let payload = [1; 60_000];
+    let alone = payload.len() + partial::RUN_OVERHEAD;
     for (number, memory) in [
-        (2, payload.len() + partial::FRAGMENT_OVERHEAD),
-        (1, 2 * (payload.len() + partial::FRAGMENT_OVERHEAD)),
-        (4, 3 * (payload.len() + partial::FRAGMENT_OVERHEAD)),
-        // Twice the first three, and the one that is still ahead of its turn.
-        (0, 7 * payload.len() + partial::FRAGMENT_OVERHEAD),
-        (3, 7 * payload.len() - payload.len()),
+        (3, alone),
+        (1, 2 * alone),
+        // Twice the two of a run.
+        (2, 4 * payload.len() + partial::RUN_OVERHEAD + alone),
+        (5, 4 * payload.len() + partial::RUN_OVERHEAD + 2 * alone),
+        // Twice the first four, and the one that is still ahead of its turn.
+        (0, 8 * payload.len() + alone),
+        (4, 8 * payload.len()),
     ] {
         reassembler.push(START, sender(1), &fragment(1, number, &payload));
         let taken: usize = reassembler.messages.values().map(Partial::memory).sum();
