@@ -24,9 +24,9 @@ const MESSAGE_OVERHEAD: usize = 256;
 ///
 /// Lengths are in bytes of memory set aside for incomplete messages: those received, room for more
 /// of them, and a fixed amount for each message and each run of fragments that came ahead of their turn. The
-/// room is at most three times what was received, or 64 KiB, and never more than announced, unless it is that of an
-/// earlier message: then it is at most twice what was announced. Up to 64 MiB of such room are kept for a second or two
-/// beside these limits.
+/// room is at most three times what was received, or 64 KiB, and behind the start and behind each run no more than is
+/// missing of the message, unless it is that of an earlier message: then it is at most twice what was announced. Up to
+/// 64 MiB of such room are kept for a second or two beside these limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest message that is put together; 256 MiB by default.

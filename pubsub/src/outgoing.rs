@@ -41,17 +41,12 @@ impl Shared {
         way: Way<'_>,
     ) -> Result<(), SendError> {
         let mut datagrams = self.cut(message, way);
-        if Self::is_short(&datagrams, message)
+        if is_short(&datagrams, message)
             && let Some(Datagram { header, parts: [first, second] }) = datagrams.next()
         {
             return self.hand_over(&[Transmit { destination, parts: [&header, first, second] }], way, None);
         }
         self.send_long(destination, message, datagrams, way)
-    }
-
-    /// Whether a message is a single datagram and short.
-    pub(crate) fn is_short(datagrams: &Fragments<'_>, message: [&[u8]; 2]) -> bool {
-        datagrams.len() == 1 && len(message) <= SHORT_LEN
     }
 
     // Not a part of its caller: there, every short message would pay for the room on the stack that this one takes.
@@ -73,8 +68,8 @@ impl Shared {
             (false, 1) => Receivers::Many,
             (false, _) => Receivers::Runs,
         };
-        let spread = bursts.map(|bursts| bursts.begin(len(message), receivers));
-        loop {
+        let spread = bursts.and_then(|bursts| bursts.begin(len(message), receivers));
+        while datagrams.len() > 0 {
             let mut headers = [[0; HEADER_LEN]; SEND_BATCH];
             let mut bodies: [[&[u8]; 2]; SEND_BATCH] = [[&[]; 2]; SEND_BATCH];
             let mut count = 0;
@@ -84,15 +79,13 @@ impl Shared {
                 (*header, *body) = (datagram.header, datagram.parts);
                 count += 1;
             }
-            if count == 0 {
-                return Ok(());
-            }
             let batch: [Transmit<'_>; SEND_BATCH] = std::array::from_fn(|index| Transmit {
                 destination,
                 parts: [&headers[index], bodies[index][0], bodies[index][1]],
             });
             self.hand_over(&batch[..count], way, spread.as_ref())?;
         }
+        Ok(())
     }
 
     /// Cuts a message into datagrams.
@@ -115,7 +108,7 @@ impl Shared {
         spread: Option<&Spread<'_>>,
     ) -> Result<(), SendError> {
         let pacers = [self.pacer.as_ref(), way.pacer];
-        if pacers.iter().all(Option::is_none) && spread.is_none_or(Spread::is_none) {
+        if pacers.iter().all(Option::is_none) && spread.is_none() {
             return way.sender.send(batch);
         }
         while !batch.is_empty() {
@@ -135,6 +128,11 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Whether a message is a single datagram and short.
+pub(crate) fn is_short(datagrams: &Fragments<'_>, message: [&[u8]; 2]) -> bool {
+    datagrams.len() == 1 && len(message) <= SHORT_LEN
 }
 
 fn len(message: [&[u8]; 2]) -> usize {

@@ -12,7 +12,9 @@ use crate::lock;
 /// What may be ahead of the limit, as a thread cannot sleep for less.
 const SLACK: Duration = Duration::from_micros(200);
 
-/// Copying is no slower than this, in bytes per second: what sending takes longer is spent on something else.
+/// Sending counts as no slower than this, in bytes per second: what it takes longer is taken for something else than
+/// copying, such as cutting datagrams into packets, or waiting for a processor. A machine that copies more slowly does not
+/// spread as much as its receivers would need.
 const MIN_COPY_RATE: NonZeroU64 = NonZeroU64::new(5_000_000_000).unwrap();
 
 /// Spreads what is sent over time.
@@ -43,7 +45,8 @@ impl Pacer {
     }
 }
 
-/// Sets time aside behind what is set aside already, though from no longer ago than `slack`; tells how long to wait before.
+/// Sets time aside behind what is set aside already, though from no longer ago than `slack`; tells how long to wait
+/// before.
 fn reserve(free: &Mutex<Instant>, slack: Duration, now: Instant, time: Duration) -> Duration {
     let mut free = lock(free);
     let start = (*free).max(now.checked_sub(slack).unwrap_or(now));
@@ -57,8 +60,8 @@ fn sleep(time: Duration) {
     }
 }
 
-/// How those that a message goes to receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In which way a message's receivers take datagrams.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Receivers {
     /// All of them take datagrams in runs, and the message goes in such.
     Runs,
@@ -69,12 +72,12 @@ pub(crate) enum Receivers {
 }
 
 impl Receivers {
-    /// How many times as long as sending it takes them to receive, where the system keeps what it takes from the one to
-    /// hand it to the other. Both are copying, for the most part, so that one tells of the other. Measured on loopback with
-    /// ferrocal's queues and the real eCAL.
+    /// How many times as long as sending a message they take to receive it, where the system keeps what it takes from the
+    /// one to hand it to the other. Both are copying, for the most part, so that one tells of the other. Measured on
+    /// loopback with ferrocal's queues and the real eCAL.
     ///
     /// Cutting a run, and joining it again on the same machine, costs the sender more than receivers have to do.
-    const fn slower(self) -> Option<f64> {
+    fn slower(self) -> Option<f64> {
         match self {
             Self::Runs => None,
             Self::Many => Some(1.4),
@@ -118,21 +121,17 @@ impl Bursts {
         Self { len, pacer: Pacer::after_burst(rate, len, now), taken: Mutex::new(now) }
     }
 
-    /// Waits until a message may be sent, and tells how to send it.
-    pub(crate) fn begin(&self, message_len: usize, receivers: Receivers) -> Spread<'_> {
+    /// Waits until a message may be sent, and tells how to spread its datagrams, if they are not to go all at once.
+    pub(crate) fn begin(&self, message_len: usize, receivers: Receivers) -> Option<Spread<'_>> {
         self.pacer.wait(message_len.min(self.len));
         let rate = self.pacer.bytes_per_second.min(Self::LONG_MESSAGE_PER_SECOND);
         let long = (message_len > self.len).then(|| Pacer::after_burst(rate, self.len, Instant::now()));
-        Spread { taken: &self.taken, slower: receivers.slower(), long }
+        let slower = receivers.slower();
+        (slower.is_some() || long.is_some()).then_some(Spread { taken: &self.taken, slower, long })
     }
 }
 
 impl Spread<'_> {
-    /// Whether all datagrams may go at once.
-    pub(crate) fn is_none(&self) -> bool {
-        self.slower.is_none() && self.long.is_none()
-    }
-
     /// Sends `len` bytes when receivers are about to have taken what went before.
     pub(crate) fn send<R>(&self, len: usize, send: impl FnOnce() -> R) -> R {
         if let Some(long) = &self.long {
@@ -190,10 +189,12 @@ mod tests {
         assert_eq!(reserve(1), Duration::from_micros(500));
         let bursts = Bursts::new(200_000);
         assert!(bursts.begin(100_000, Receivers::Runs).is_none());
-        let long = bursts.begin(100_001, Receivers::Runs).long.expect("more than a burst");
+        let long =
+            bursts.begin(100_001, Receivers::Runs).and_then(|spread| spread.long).expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (200_000_000, Duration::from_micros(500)));
         let long = Bursts::new(8_000_000);
-        let long = long.begin(4_000_001, Receivers::Runs).long.expect("more than a burst");
+        let long =
+            long.begin(4_000_001, Receivers::Runs).and_then(|spread| spread.long).expect("more than a burst");
         assert_eq!((long.bytes_per_second.get(), long.slack), (1_000_000_000, Duration::from_millis(4)));
         assert_eq!(Bursts::new(0).len, MAX_DATAGRAM_LEN);
     }
@@ -205,9 +206,10 @@ mod tests {
         assert_eq!(receiving_takes(1_000_000, micros(300), 2.8), micros(560), "as if copying had taken 200");
         let bursts = Bursts::new(200_000);
         let start = Instant::now();
-        let send = |receivers| bursts.begin(1, receivers).send(1_000_000, || thread::sleep(SLACK));
-        send(Receivers::Runs);
-        assert!(*lock(&bursts.taken) <= start, "they need no time");
+        let send = |receivers| {
+            let spread = bursts.begin(1, receivers).expect("they need time");
+            spread.send(1_000_000, || thread::sleep(SLACK));
+        };
         send(Receivers::OneByOne);
         let one_by_one = *lock(&bursts.taken);
         assert!(one_by_one >= start + micros(560) - SLACK);

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ferrocal_proto::{EntityId, PayloadSample};
 
 use crate::entity::Entity;
-use crate::node::{Inner, Shared};
-use crate::outgoing::{Batch, Way};
+use crate::node::Inner;
+use crate::outgoing::{Batch, Way, is_short};
 use crate::pacing::Pacer;
 use crate::{Fragmentation, Payload, PublishError, PublisherConfig, SendError, lock};
 
@@ -105,7 +105,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
                 continue;
             }
             let mut datagrams = shared.cut([head, payload], way);
-            let long = !Shared::is_short(&datagrams, [head, payload]);
+            let long = !is_short(&datagrams, [head, payload]);
             if long || batch.is_full() {
                 self.sent(batch.send(shared, self.destination, way))?;
             }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::DropReason;
 
 /// The memory a [`Run`] is charged beside its room for bytes.
-pub(super) const RUN_OVERHEAD: usize = 64;
+pub(super) const RUN_OVERHEAD: usize = 128;
 
 /// The memory set aside for the first bytes of a message, if it was announced as longer.
 const MIN_CAPACITY: usize = 64 * 1024;
@@ -46,6 +46,8 @@ struct Run {
     bytes: Vec<u8>,
     /// How many they are.
     count: u32,
+    /// The memory charged for the bytes, and those to come.
+    room: usize,
 }
 
 /// An incomplete message: its start, and what came ahead of its turn.
@@ -112,8 +114,8 @@ impl Partial {
         self.start = buffer;
     }
 
-    /// Takes a fragment if nothing is special about it: it comes behind the highest one so far, and there is room. Then it
-    /// tells whether the message is complete.
+    /// Takes a fragment if nothing is special about it: it comes behind the highest one so far, and there is room. Then
+    /// it tells whether the message is complete.
     pub(super) fn append(
         &mut self,
         now: Duration,
@@ -195,41 +197,31 @@ impl Partial {
 
     /// Returns the memory that a fragment takes in bytes; mostly none, when it comes in order.
     pub(super) fn cost(&self, number: u32, len: usize, max_message_len: usize) -> usize {
-        let (bytes, needed, least) = match self.run_before(number) {
-            _ if number == self.next => {
-                (&self.start, self.start.len() + len + self.following_len(), MIN_CAPACITY)
-            }
-            Some(run) => (&run.bytes, run.bytes.len() + len, 0),
-            None => return len.saturating_add(RUN_OVERHEAD),
+        let (bytes, needed, least) = if number == self.next {
+            (&self.start, self.start.len() + len + self.following_len(), MIN_CAPACITY)
+        } else if let Some(run) = self.run_before(number).and_then(|first| self.ahead.get(&first)) {
+            (&run.bytes, run.bytes.len() + len, 0)
+        } else {
+            return len.saturating_add(RUN_OVERHEAD);
         };
         if needed <= bytes.capacity() {
             return 0;
         }
         // An announced length is worth little: room grows with what was received. A message that
         // was not announced yet is likely to be a short one.
-        let (len, factor) = match self.announced {
+        let (whole, factor) = match self.announced {
             Some(announced) => (announced.len, 4),
             None => (max_message_len, 2),
         };
-        let roomy = needed.saturating_mul(factor).max(least).min(len);
-        roomy.max(needed) - bytes.capacity()
+        let missing = whole.saturating_sub(self.len() + len);
+        let roomy = needed.saturating_mul(factor).max(least).min(needed.saturating_add(missing));
+        roomy - bytes.capacity()
     }
 
     /// Inserts a fragment that was checked, and returns the memory that this freed in bytes.
     pub(super) fn insert(&mut self, number: u32, payload: &[u8], cost: usize) -> Result<usize, Refusal> {
         if number != self.next {
-            match self.run_before_mut(number) {
-                Some(run) => {
-                    extend(&mut run.bytes, payload, cost)?;
-                    run.count += 1;
-                }
-                None => {
-                    self.ahead.insert(number, Run { bytes: payload.into(), count: 1 });
-                }
-            }
-            self.ahead_count += 1;
-            self.ahead_len += payload.len();
-            return Ok(0);
+            return self.insert_ahead(number, payload, cost);
         }
         extend(&mut self.start, payload, cost)?;
         self.next += 1;
@@ -239,20 +231,38 @@ impl Partial {
             self.next += run.count;
             self.ahead_count -= run.count;
             self.ahead_len -= run.bytes.len();
-            freed += run.bytes.capacity() + RUN_OVERHEAD;
+            freed += run.room + RUN_OVERHEAD;
         }
         Ok(freed)
     }
 
-    /// The run that ends just before a fragment.
-    fn run_before(&self, number: u32) -> Option<&Run> {
-        let (first, run) = self.ahead.range(..number).next_back()?;
-        (first + run.count == number).then_some(run)
+    fn insert_ahead(&mut self, number: u32, payload: &[u8], cost: usize) -> Result<usize, Refusal> {
+        let mut freed = 0;
+        let before = self.run_before(number);
+        if let Some(run) = before.and_then(|first| self.ahead.get_mut(&first)) {
+            extend(&mut run.bytes, payload, cost)?;
+            run.count += 1;
+            run.room += cost;
+        } else {
+            // There is a gap behind the highest run, which is not likely to grow any more.
+            if let Some(mut last) = self.ahead.last_entry().filter(|last| *last.key() < number) {
+                let Run { bytes, room, .. } = last.get_mut();
+                bytes.shrink_to_fit();
+                freed = room.saturating_sub(bytes.len());
+                *room -= freed;
+            }
+            let run = Run { bytes: payload.into(), count: 1, room: payload.len() };
+            self.ahead.insert(number, run);
+        }
+        self.ahead_count += 1;
+        self.ahead_len += payload.len();
+        Ok(freed)
     }
 
-    fn run_before_mut(&mut self, number: u32) -> Option<&mut Run> {
-        let (first, run) = self.ahead.range_mut(..number).next_back()?;
-        (first + run.count == number).then_some(run)
+    /// The first fragment of the run that ends just before this one.
+    fn run_before(&self, number: u32) -> Option<u32> {
+        let (&first, run) = self.ahead.range(..number).next_back()?;
+        (first + run.count == number).then_some(first)
     }
 
     #[cfg(test)]

@@ -259,7 +259,7 @@ fn no_limit_is_too_small() {
 }
 
 #[test]
-fn what_follows_a_gap_is_one_run() {
+fn what_follows_a_gap_stays_together() {
     let mut reassembler = Reassembler::new(Limits::default());
     let datagrams: Vec<_> = (0..100).map(|number| fragment(1, number, &[number as u8])).collect();
     let runs = |reassembler: &Reassembler| reassembler.messages.values().next().unwrap().runs();
@@ -274,6 +274,18 @@ fn what_follows_a_gap_is_one_run() {
     let messages = push_all(&mut reassembler, &datagrams[40..41]);
     let [Message::Assembled(message)] = &messages[..] else { panic!("one message, of fragments") };
     assert!(message.iter().copied().eq(0..100));
+}
+
+#[test]
+fn losses_take_no_more_memory_than_the_message() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let payload = [1; 60_000];
+    reassembler.push(START, sender(1), &info(1, 100, 6_000_000));
+    for number in (0..100).filter(|number| number % 20 != 10) {
+        reassembler.push(START, sender(1), &fragment(1, number, &payload));
+    }
+    let memory = reassembler.buffered_bytes();
+    assert!(memory < 6_000_000 + 1_000_000, "{memory} bytes");
 }
 
 #[test]
