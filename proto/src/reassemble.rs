@@ -100,8 +100,8 @@ struct Usage {
 /// a message that was completed or given up is dropped for a while, and so is not taken for a new
 /// one.
 ///
-/// Fragments that come in order cost one copy, and no allocation for most; behind a gap, that holds for those that follow
-/// each other, and they are copied once more if the gap is filled.
+/// Fragments that come in order cost one copy, and no allocation for most; behind a gap, that holds for those that
+/// follow each other, and they are copied once more if the gap is filled.
 #[derive(Debug)]
 pub struct Reassembler {
     limits: Limits,

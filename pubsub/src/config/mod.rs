@@ -116,15 +116,15 @@ pub struct PublisherConfig {
     /// The most bytes to send in a second, headers of UDP and IP aside. The datagrams of a long message are spread over
     /// the time that it takes, so that neither a slow reader nor a switch is flooded.
     ///
-    /// Default: `None`. Unless the node has a limit of its own, messages longer than half of the longest datagram then go
-    /// out as fast as receivers with this node's buffers are expected to take them: by half of the receive buffer that
-    /// this system grants ([`UdpConfig::receive_buffer_len`]) at once, and by one such buffer in a millisecond; what is
-    /// longer than the half, by no more than 1 GB/s.
+    /// Default: `None`. Unless the node has a limit of its own, messages longer than half of the longest datagram
+    /// then go out as fast as receivers with this node's buffers are expected to take them: by half of the receive
+    /// buffer that this system grants ([`UdpConfig::receive_buffer_len`]) at once, and by one such buffer in a
+    /// millisecond; what is longer than the half, by no more than 1 GB/s.
     ///
-    /// Those that do not go in runs to ferrocal's subscribers on Linux are also spread, all of a node together, so that
-    /// receivers have as much longer than sending takes as they need on the same machine: 2.8 times where one of them
-    /// takes datagrams one by one, as eCAL does and ferrocal outside of Linux, else 1.4 times. Sending counts as taking up
-    /// to 0.2 ns a byte, so that this holds nobody below 1.7 and 3.5 GB/s.
+    /// On Linux, those that do not go in runs to ferrocal's subscribers on Linux are also spread, all of a node
+    /// together, so that receivers have as much longer than sending takes as they need on the same machine: 2.8 times
+    /// where one of them takes datagrams one by one, as eCAL does and ferrocal outside of Linux, else 1.4 times.
+    /// Sending counts as taking up to 0.2 ns a byte, so that this holds nobody below 1.7 and 3.5 GB/s.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 
