@@ -95,7 +95,7 @@ pub(crate) struct Bursts {
     len: usize,
     pacer: Pacer,
     /// When receivers have taken all that was sent.
-    taken: Mutex<Instant>,
+    pub(crate) taken: Mutex<Instant>,
 }
 
 /// How the datagrams of a message are spread over time.
@@ -140,8 +140,10 @@ impl Spread<'_> {
             long.wait(len);
         }
         let Some(slower) = self.slower else { return send() };
-        sleep(self.reserve(Instant::now(), Duration::ZERO));
-        let start = Instant::now();
+        let now = Instant::now();
+        let wait = self.reserve(now, Duration::ZERO);
+        sleep(wait);
+        let start = if wait.is_zero() { now } else { Instant::now() };
         let result = send();
         self.reserve(start, receiving_takes(len, start.elapsed(), slower));
         result

@@ -224,6 +224,24 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn long_messages_are_spread() -> Result<(), Box<dyn std::error::Error>> {
+        let publisher = crate::Node::new("spread")?.publisher::<[u8]>("spread")?;
+        let shared = &publisher.node.shared;
+        let bursts = shared.bursts.as_ref().ok_or("sockets have receive buffers")?;
+        let mut taken = *lock(&bursts.taken);
+        for (len, is_spread) in [(1000, false), (40_000, true), (200_000, true)] {
+            for one_by_one in [false, true] {
+                let way = Way { runs: true, one_by_one, ..publisher.way() };
+                shared.send(publisher.destination, [&[][..], &vec![0; len]], way)?;
+                let before = std::mem::replace(&mut taken, *lock(&bursts.taken));
+                assert_eq!(taken > before, is_spread, "{len} bytes, one by one: {one_by_one}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn hashes_differ_and_take_the_same_room() {
         let ids = [EntityId::from_wire("1"), EntityId::from_wire("2")];
         let hashes: HashSet<_> =
