@@ -14,7 +14,8 @@ const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
 /// Datagrams handed to the transport in one call.
 const SEND_BATCH: usize = 64;
 
-/// A single datagram up to this length is short: its system call takes longer than copying it.
+/// A single datagram up to this length is short, and not spread over time: the shorter it is, the more of sending it is
+/// the system call, which tells nothing of receiving.
 const SHORT_LEN: usize = MAX_DATAGRAM_LEN / 2;
 
 /// Bytes sent at once when there is a limit on how fast that may be.
