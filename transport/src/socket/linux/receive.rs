@@ -1,5 +1,6 @@
 //! Receiving.
 
+use std::hint;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -22,9 +23,12 @@ const MAX_BATCH: usize = 64;
 const MIN_BATCH: usize = 2;
 /// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is looked at.
 const BATCH_BYTES: usize = 128 * 1024;
-/// Who gets batches at intervals up to this does not sleep between them: that would leave no time to sleep, and has the
+/// Who gets datagrams at intervals up to this does not sleep between them: that would leave no time to sleep, and has the
 /// sender wake the reader for each.
 const SHORT_GAP: Duration = Duration::from_micros(3);
+/// For so long after a batch the next one gathers then. To look at the socket sooner would slow down the sender, whose
+/// processor changes the same memory.
+const PAUSE: Duration = Duration::from_micros(10);
 /// Room for a `sockaddr_in` (16 bytes), a drop count and a segment length (4 each), each behind a header of 16,
 /// aligned as all of them need it.
 type Control = [u64; 12];
@@ -35,9 +39,11 @@ pub(in crate::socket) struct Buffers {
     controls: Vec<Control>,
     /// How many datagrams to ask for: few when few come, as preparing for many takes time.
     batch: usize,
-    /// When the latest batch came, and how long after the one before it.
+    /// When the latest batch came, and how long after the one before it, for each datagram.
     latest: Option<Instant>,
     gap: Duration,
+    /// Whether it had all that was asked for.
+    is_full: bool,
     /// How long a call waits, if it may wait at all.
     timeout: Option<Duration>,
     /// Whether not to wait any more.
@@ -55,6 +61,7 @@ impl Buffers {
             batch: MIN_BATCH,
             latest: None,
             gap: Duration::MAX,
+            is_full: false,
             timeout: None,
             interrupted: Arc::default(),
         }
@@ -73,16 +80,17 @@ impl Buffers {
         Ok(())
     }
 
-    /// After which batch, and for how long, to look for the next one instead of being woken.
-    fn busy(&self, busy_poll: Duration) -> Option<(Instant, Duration)> {
-        let span = if self.gap <= SHORT_GAP { SHORT_GAP.max(busy_poll) } else { busy_poll };
-        self.latest.filter(|_| !span.is_zero()).map(|latest| (latest, span))
+    /// Until when to let datagrams gather, if they come fast.
+    fn pause(&self) -> Option<Instant> {
+        let is_fast = self.gap <= SHORT_GAP && !self.is_full;
+        self.latest.filter(|_| is_fast).map(|latest| latest + PAUSE)
     }
 
     fn adapt(&mut self, received: Instant, count: usize, bytes: usize) {
-        self.gap = self.latest.map_or(Duration::MAX, |latest| received.saturating_duration_since(latest));
+        self.gap = self.latest.map_or(Duration::MAX, |latest| (received - latest) / count as u32);
         self.latest = Some(received);
-        if count == self.batch && bytes <= BATCH_BYTES / 2 {
+        self.is_full = count == self.batch;
+        if self.is_full && bytes <= BATCH_BYTES / 2 {
             self.batch = (2 * self.batch).min(MAX_BATCH);
         } else if count <= self.batch / 4 || bytes > BATCH_BYTES {
             self.batch = (self.batch / 2).max(MIN_BATCH);
@@ -185,10 +193,10 @@ fn receive(
         Some(Wait { busy_poll, timeout }) => {
             let is_interrupted = || buffers.interrupted.load(Ordering::SeqCst);
             let mut count = 0;
-            if let Some((latest, span)) = buffers.busy(busy_poll) {
+            if let Some(latest) = buffers.latest.filter(|_| !busy_poll.is_zero()) {
                 let start = Instant::now();
                 let (mut now, mut asked) = (start, batch);
-                while now - latest < span {
+                while now - latest < busy_poll {
                     count = call(asked, libc::MSG_DONTWAIT)?;
                     if count > 0 || is_interrupted() {
                         break;
@@ -199,6 +207,10 @@ fn receive(
                     if now - start >= timeout {
                         return Ok(0);
                     }
+                }
+            } else if let Some(end) = buffers.pause() {
+                while Instant::now() < end && !is_interrupted() {
+                    hint::spin_loop();
                 }
             }
             if count == 0 {
