@@ -48,6 +48,8 @@ struct Checked {
 struct Run {
     receiver: Checked,
     sent: Vec<Sent>,
+    /// Whether a loss was told of, so that messages may be given up.
+    lossy: bool,
     /// The messages of which something arrived that was not sent.
     tainted: BTreeSet<(SocketAddrV4, i32)>,
 }
@@ -166,7 +168,7 @@ impl Run {
             delivered: vec![false; datagrams.len()],
             datagrams,
             last_news: self.receiver.now,
-            is_sure: self.receiver.is_unlimited(),
+            is_sure: self.receiver.is_unlimited() && !self.lossy,
         });
     }
 
@@ -195,6 +197,12 @@ impl Run {
         sent.is_sure &= is_whole || !completes;
     }
 
+    fn lose(&mut self) {
+        self.receiver.reassembler.note_loss();
+        self.lossy = true;
+        self.sent.iter_mut().for_each(|sent| sent.is_sure = false);
+    }
+
     /// Delivers what nobody sent so.
     fn inject(&mut self, source: SocketAddrV4, datagram: &[u8]) {
         if let Ok((Header { id, .. }, _)) = Header::parse(datagram) {
@@ -207,13 +215,13 @@ impl Run {
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let receiver = Checked::new(limits(&mut input));
-    let mut run = Run { receiver, sent: Vec::new(), tainted: BTreeSet::new() };
+    let mut run = Run { receiver, sent: Vec::new(), lossy: false, tainted: BTreeSet::new() };
     for _ in 0..MAX_OPERATIONS {
         if input.is_empty() {
             break;
         }
-        let operation = input.byte() % 8;
-        match (operation, run.sent.len()) {
+        let operation = input.byte();
+        match (operation % 8, run.sent.len()) {
             (0, _) | (1..=3, 0) => run.send(&mut input),
             (1, count) => {
                 let slot = usize::from(input.byte()) % count;
@@ -255,7 +263,8 @@ fuzz_target!(|data: &[u8]| {
                 run.inject(source, &datagram.concat());
             }
             (6, _) => run.receiver.now += Duration::from_millis(u64::from(input.byte()) * 8),
-            _ => run.receiver.expire(),
+            _ if operation < 128 => run.receiver.expire(),
+            _ => run.lose(),
         }
     }
     run.receiver.now += TIMEOUT;

@@ -32,6 +32,8 @@ pub enum DropReason {
     OverCap,
     /// An incomplete message was given up because nothing more of it came.
     Expired,
+    /// An incomplete message was given up because a part of it was lost, as the receive buffer was full.
+    Lost,
     /// A message is not a valid sample.
     BadSample,
     /// A valid sample is of a kind that does not belong on this channel.
@@ -40,7 +42,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Truncated,
         Self::ForeignMagic,
         Self::UnknownVersion,
@@ -53,6 +55,7 @@ impl DropReason {
         Self::TooLong,
         Self::OverCap,
         Self::Expired,
+        Self::Lost,
         Self::BadSample,
         Self::UnexpectedSample,
     ];
@@ -73,6 +76,7 @@ impl fmt::Display for DropReason {
             Self::TooLong => "the message is longer than the limit",
             Self::OverCap => "too many or too large incomplete messages",
             Self::Expired => "the rest of the message never came",
+            Self::Lost => "a part of the message was lost, as the receive buffer was full",
             Self::BadSample => "the message is not a valid sample",
             Self::UnexpectedSample => "the sample is of a kind that does not belong here",
         })

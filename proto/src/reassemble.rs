@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::mem;
 use core::net::SocketAddrV4;
 use core::time::Duration;
 
@@ -114,6 +115,9 @@ pub struct Reassembler {
     bytes: usize,
     closed: Closed,
     spare: Spare,
+    /// How often datagrams were lost, and whether they were before the next one.
+    losses: u32,
+    is_after_loss: bool,
 }
 
 impl Reassembler {
@@ -129,6 +133,8 @@ impl Reassembler {
             bytes: 0,
             closed: Closed::default(),
             spare: Spare::default(),
+            losses: 0,
+            is_after_loss: false,
         }
     }
 
@@ -149,6 +155,16 @@ impl Reassembler {
                 None
             }
         }
+    }
+
+    /// Tells that datagrams were lost before the next one that is pushed, as a receive buffer was full.
+    ///
+    /// A message of which the next fragment leaves a gap is not waited for then, nor one that begins behind the loss
+    /// without its info: taking what comes of them would only have more messages lost. Without a loss, a gap may be
+    /// filled later.
+    pub fn note_loss(&mut self) {
+        self.losses = self.losses.wrapping_add(1);
+        self.is_after_loss = true;
     }
 
     /// Gives up the messages that nothing was added to for the timeout, and memory that was kept for new ones in vain.
@@ -189,6 +205,7 @@ impl Reassembler {
         source: SocketAddrV4,
         datagram: &'d [u8],
     ) -> Result<Option<Message<'d>>, DropReason> {
+        let is_after_loss = mem::take(&mut self.is_after_loss);
         let (header, payload) = Header::parse(datagram)?;
         let key = Key { source, id: header.id };
         let complete = match header.kind {
@@ -197,7 +214,7 @@ impl Reassembler {
             }
             Kind::Whole => return Ok(Some(Message::Whole(payload))),
             Kind::Info => self.accept_info(now, key, header.num, header.len),
-            Kind::Fragment => self.accept_fragment(now, key, header.num, payload),
+            Kind::Fragment => self.accept_fragment(now, key, header.num, payload, is_after_loss),
         };
         match complete {
             Ok(false) => Ok(None),
@@ -223,9 +240,10 @@ impl Reassembler {
             _ => {}
         }
         let (len, max_message_len) = (len as usize, self.limits.max_message_len);
+        let losses = self.losses;
         let partial = self.open(now, key)?;
         partial.announce(num, len, max_message_len)?;
-        partial.touch(now);
+        partial.touch(now, losses);
         Ok(partial.is_complete())
     }
 
@@ -236,10 +254,12 @@ impl Reassembler {
         key: Key,
         number: u32,
         payload: &[u8],
+        is_after_loss: bool,
     ) -> Result<bool, Refusal> {
         let timeout = self.limits.timeout;
+        let losses = self.losses;
         if let Some(partial) = self.messages.get_mut(&key)
-            && let Some(complete) = partial.append(now, timeout, number, payload)
+            && let Some(complete) = partial.append(now, timeout, losses, number, payload)
         {
             return Ok(complete);
         }
@@ -251,8 +271,12 @@ impl Reassembler {
             return Err(Refusal::Datagram(DropReason::FragmentNumber));
         }
         let max_message_len = self.limits.max_message_len;
+        let lacks_info = is_after_loss && !self.messages.contains_key(&key);
         let partial = self.open(now, key)?;
         partial.check(number, payload.len(), max_message_len)?;
+        if lacks_info || partial.is_behind_loss(losses, number) {
+            return Err(Refusal::Message(DropReason::Lost));
+        }
         // Not before: when datagrams are lost, many a message is no more than its info.
         if let Some(len) = partial.begins()
             && let Some(buffer) = self.spare.take(len)
@@ -263,7 +287,7 @@ impl Reassembler {
         let cost = partial.cost(number, payload.len(), max_message_len);
         let partial = if cost == 0 { partial } else { self.reserve(now, key, cost)? };
         let freed = partial.insert(number, payload, cost)?;
-        partial.touch(now);
+        partial.touch(now, losses);
         let complete = partial.is_complete();
         if freed > 0 {
             self.release(key, freed);
@@ -284,7 +308,7 @@ impl Reassembler {
                 if let Some(reason) = self.closed.find(now, timeout, key) {
                     return Err(Refusal::Datagram(reason));
                 }
-                self.messages.insert(key, Partial::new(now, self.next_age));
+                self.messages.insert(key, Partial::new(now, self.losses, self.next_age));
                 self.by_age.insert(self.next_age, key);
                 self.next_age += 1;
                 self.senders.entry(key.source).or_default().messages += 1;

@@ -19,6 +19,7 @@ enum Operation {
     Info(Key, u32, u32),
     Fragment(Key, u32, Vec<u8>),
     Garbage(Vec<u8>),
+    Loss,
     Advance(u64),
     Expire,
 }
@@ -54,6 +55,7 @@ fn noise() -> impl Strategy<Value = Vec<Operation>> {
         2 => (key, number, vec(any::<u8>(), 0..30)).prop_map(|(key, n, payload)| Operation::Fragment(key, n, payload)),
         1 => vec(any::<u8>(), 0..30).prop_map(Operation::Garbage),
         2 => (0_u64..80).prop_map(Operation::Advance),
+        2 => Just(Operation::Loss),
         1 => Just(Operation::Expire),
     ]
     .prop_map(|operation| vec![operation])
@@ -83,7 +85,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 
 /// What is known of a message: all there was, or why it is over and since when.
 enum State {
-    Open { info: Option<(u32, usize)>, fragments: BTreeMap<u32, Vec<u8>>, last_news: u64 },
+    Open { info: Option<(u32, usize)>, fragments: BTreeMap<u32, Vec<u8>>, last_news: u64, losses: u64 },
     Closed { reason: DropReason, since: u64 },
 }
 
@@ -93,6 +95,8 @@ struct Model {
     now: u64,
     states: BTreeMap<Key, State>,
     drops: DropCounts,
+    losses: u64,
+    is_after_loss: bool,
 }
 
 impl Model {
@@ -115,7 +119,8 @@ impl Model {
 
     /// Adds an info or a fragment.
     fn add(&mut self, key: Key, news: Result<(u32, usize), (u32, Vec<u8>)>) -> Option<Vec<u8>> {
-        match self.try_add(key, news) {
+        let is_after_loss = std::mem::take(&mut self.is_after_loss);
+        match self.try_add(key, news, is_after_loss) {
             Ok(message) => message,
             Err(reason) => {
                 self.drops.count(reason);
@@ -128,6 +133,7 @@ impl Model {
         &mut self,
         key: Key,
         news: Result<(u32, usize), (u32, Vec<u8>)>,
+        is_after_loss: bool,
     ) -> Result<Option<Vec<u8>>, DropReason> {
         match &news {
             Ok((0, _)) | Err((u32::MAX, _)) if !matches!(&news, Err((_, f)) if f.is_empty()) => {
@@ -138,7 +144,8 @@ impl Model {
             Ok((num, len)) if *num as usize > *len => return Err(DropReason::Inconsistent),
             _ => {}
         }
-        let now = self.now;
+        let (now, all_losses) = (self.now, self.losses);
+        let mut lacks_info = false;
         let state = self.states.entry(key).or_insert(State::Closed { reason: DropReason::Expired, since: 0 });
         match state {
             State::Closed { reason, since } if *since > 0 && now - *since < TIMEOUT_MS => {
@@ -150,11 +157,19 @@ impl Model {
                 return Err(DropReason::Expired);
             }
             State::Closed { .. } => {
-                *state = State::Open { info: None, fragments: BTreeMap::new(), last_news: now };
+                lacks_info = is_after_loss && news.is_err();
+                *state = State::Open {
+                    info: None,
+                    fragments: BTreeMap::new(),
+                    last_news: now,
+                    losses: all_losses,
+                };
             }
             State::Open { .. } => {}
         }
-        let State::Open { info, fragments, last_news } = state else { unreachable!() };
+        let State::Open { info, fragments, last_news, losses } = state else { unreachable!() };
+        let end = fragments.last_key_value().map_or(0, |(last, _)| last + 1);
+        let is_gap = matches!(news, Err((number, _)) if number > end);
         match news {
             Ok(new) if *info == Some(new) => return Err(DropReason::Duplicate),
             Ok(_) if info.is_some() => return Err(DropReason::Inconsistent),
@@ -174,6 +189,8 @@ impl Model {
             Some(DropReason::FragmentNumber)
         } else if info.is_some() && (total + missing > len || missing == 0 && total != len) {
             Some(DropReason::LengthMismatch)
+        } else if lacks_info || is_gap && *losses < all_losses {
+            Some(DropReason::Lost)
         } else {
             None
         };
@@ -181,7 +198,7 @@ impl Model {
             self.close(key, reason);
             return Err(reason);
         }
-        *last_news = now;
+        (*last_news, *losses) = (now, all_losses);
         if info.is_some() && missing == 0 {
             let message = fragments.values().flatten().copied().collect();
             self.close(key, DropReason::Duplicate);
@@ -223,10 +240,17 @@ proptest! {
                     (key, datagram, model.add(key, Err((number, payload))))
                 }
                 Operation::Garbage(datagram) => {
+                    model.is_after_loss = false;
                     if let Err(reason) = Header::parse(&datagram) {
                         model.drops.count(reason);
                     }
                     ((0, 0), datagram, None)
+                }
+                Operation::Loss => {
+                    model.losses += 1;
+                    model.is_after_loss = true;
+                    reassembler.note_loss();
+                    continue;
                 }
                 Operation::Advance(ms) => {
                     model.now += ms;
@@ -277,6 +301,10 @@ proptest! {
                 }
                 Operation::Garbage(datagram) => {
                     reassembler.push(now, source(0), &datagram).map(|message| message.as_slice().len())
+                }
+                Operation::Loss => {
+                    reassembler.note_loss();
+                    None
                 }
                 Operation::Advance(ms) => {
                     now += Duration::from_millis(ms);

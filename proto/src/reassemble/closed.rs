@@ -39,8 +39,12 @@ impl Closed {
 
     /// Returns why to drop a datagram of this message, if it was closed within the timeout.
     pub(super) fn find(&self, now: Duration, timeout: Duration, key: Key) -> Option<DropReason> {
-        self.ring
+        // Most of what comes late is of the newest.
+        let (newer, older) = self.ring.split_at(self.next);
+        newer
             .iter()
+            .rev()
+            .chain(older.iter().rev())
             .flatten()
             .find(|entry| entry.key == key && now.saturating_sub(entry.since) < timeout)
             .map(|entry| entry.reason)

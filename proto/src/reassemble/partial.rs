@@ -58,6 +58,8 @@ pub(super) struct Partial {
     /// The memory charged for the message in bytes.
     pub(super) charged: usize,
     last_seen: Duration,
+    /// How many losses there had been then, of whatever datagrams.
+    losses: u32,
     announced: Option<Announced>,
     /// The fragments below `next`.
     start: Vec<u8>,
@@ -71,11 +73,12 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    pub(super) fn new(now: Duration, age: u64) -> Self {
+    pub(super) fn new(now: Duration, losses: u32, age: u64) -> Self {
         Self {
             age,
             charged: 0,
             last_seen: now,
+            losses,
             announced: None,
             start: Vec::new(),
             next: 0,
@@ -86,8 +89,9 @@ impl Partial {
     }
 
     /// Notes that something was added.
-    pub(super) fn touch(&mut self, now: Duration) {
+    pub(super) fn touch(&mut self, now: Duration, losses: u32) {
         self.last_seen = now;
+        self.losses = losses;
     }
 
     pub(super) fn is_expired(&self, now: Duration, timeout: Duration) -> bool {
@@ -120,6 +124,7 @@ impl Partial {
         &mut self,
         now: Duration,
         timeout: Duration,
+        losses: u32,
         number: u32,
         payload: &[u8],
     ) -> Option<bool> {
@@ -147,7 +152,7 @@ impl Partial {
         } else {
             self.next += 1;
         }
-        self.touch(now);
+        self.touch(now, losses);
         Some(self.is_complete())
     }
 
@@ -164,7 +169,7 @@ impl Partial {
         if len > max_message_len {
             return Err(Refusal::Message(DropReason::TooLong));
         }
-        if self.ahead.last_key_value().map_or(self.next, |(first, run)| first + run.count) > num {
+        if self.end() > num {
             return Err(Refusal::Message(DropReason::FragmentNumber));
         }
         if !announced.allows(self.count(), self.len()) {
@@ -193,6 +198,16 @@ impl Partial {
             None if len > max_message_len => Err(Refusal::Message(DropReason::TooLong)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a fragment leaves a gap behind those before, and something was lost in between.
+    pub(super) fn is_behind_loss(&self, losses: u32, number: u32) -> bool {
+        self.losses != losses && number > self.end()
+    }
+
+    /// The number behind that of the highest fragment so far.
+    fn end(&self) -> u32 {
+        self.ahead.last_key_value().map_or(self.next, |(first, run)| first + run.count)
     }
 
     /// Returns the memory that a fragment takes in bytes; mostly none, when it comes in order.

@@ -179,6 +179,45 @@ fn claims_take_no_memory() {
 }
 
 #[test]
+fn a_gap_that_a_loss_left_is_not_waited_for() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let datagrams = [info(1, 4, 4), fragment(1, 0, b"a"), fragment(1, 2, b"c"), fragment(1, 3, b"d")];
+    assert_eq!(push_all(&mut reassembler, &datagrams[..2]), []);
+    reassembler.note_loss();
+    assert_eq!(push_all(&mut reassembler, &datagrams[2..]), []);
+    assert_eq!(drops(&reassembler), [(DropReason::Lost, 2)], "one message, and what came of it then");
+    assert_eq!(reassembler.in_flight(), 0);
+}
+
+#[test]
+fn a_message_whose_info_was_lost_is_not_waited_for() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    reassembler.note_loss();
+    assert_eq!(push_all(&mut reassembler, &[fragment(1, 0, b"a"), info(1, 1, 1)]), []);
+    assert_eq!(drops(&reassembler), [(DropReason::Lost, 2)]);
+    assert_eq!(push_all(&mut reassembler, &[fragment(2, 0, b"a"), info(2, 1, 1)]).len(), 1);
+}
+
+#[test]
+fn losses_elsewhere_leave_a_message_alone() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    let datagrams = [
+        info(1, 4, 4),
+        fragment(1, 0, b"a"),
+        fragment(1, 1, b"b"),
+        // Here a gap is no loss, but another order.
+        fragment(1, 3, b"d"),
+        fragment(1, 2, b"c"),
+    ];
+    for datagram in &datagrams[..3] {
+        reassembler.note_loss();
+        assert_eq!(reassembler.push(START, sender(1), datagram), None);
+    }
+    assert_eq!(push_all(&mut reassembler, &datagrams[3..]).len(), 1);
+    assert_eq!(reassembler.drops().total(), 0);
+}
+
+#[test]
 fn the_memory_of_a_lost_message_is_used_again() {
     let mut reassembler = Reassembler::new(Limits::default());
     let half = [7; 100_000];
