@@ -37,6 +37,9 @@ impl Intake {
         mut use_message: impl FnMut(Message<'_>) -> Result<(), DropReason>,
     ) {
         let now = self.since_start(datagram.received);
+        if datagram.is_after_loss {
+            self.reassembler.note_loss();
+        }
         let mut rest = datagram.bytes;
         // Once even for an empty datagram, which is to be counted as such.
         loop {
@@ -94,5 +97,41 @@ impl Failing {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use ferrocal_proto::Fragments;
+
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_not_waited_for() {
+        let now = Instant::now();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 14_002);
+        let mut intake = Intake::new(Limits::default(), now);
+        let mut take = |bytes: &[u8], is_after_loss| {
+            let datagram = Datagram {
+                bytes,
+                memory: None,
+                segment_len: bytes.len(),
+                source: address,
+                destination: address,
+                is_after_loss,
+                received: now,
+            };
+            intake.each_message(datagram, |_| Ok(()));
+        };
+        let fragments = Fragments::new(1, [&[0; 300], &[]], 124).expect("a header fits");
+        let datagrams =
+            fragments.map(|datagram| [&datagram.header[..], datagram.parts[0], datagram.parts[1]].concat());
+        let [info, first, _, third] = &datagrams.collect::<Vec<_>>()[..] else { panic!("three fragments") };
+        take(info, false);
+        take(first, false);
+        take(third, true);
+        assert_eq!(intake.reassembler.drops().get(DropReason::Lost), 1);
     }
 }

@@ -109,6 +109,7 @@ impl ReceiveHalf for Replay {
                             bytes,
                             memory: None,
                             segment_len: bytes.len(),
+                            is_after_loss: false,
                             source: udp.source,
                             destination: udp.destination,
                             received: Instant::now(),

@@ -103,8 +103,8 @@ pub trait BlockingReceive: Send {
     /// [`ReceiveHalf::poll_recv`] does. It may return without any before that, and after up to twice that.
     ///
     /// For `busy_poll` after the latest datagram it looks for new ones again and again before it has the system wake the
-    /// thread: that takes a processor for itself and saves the time that waking takes. It does so by itself for a few
-    /// microseconds where datagrams come as fast as that.
+    /// thread: that takes a processor for itself and saves the time that waking takes. Without it, and where datagrams
+    /// come every few microseconds, it does not sleep either, but lets them gather for some more.
     ///
     /// # Errors
     /// What the operating system reports. The half stays usable: the caller may call again.
@@ -222,6 +222,9 @@ pub struct Datagram<'a> {
     /// Where it was sent to. The address is 0.0.0.0 where the system does not tell it (sockets on other systems than
     /// Linux); the port is always known.
     pub destination: SocketAddrV4,
+    /// Whether the system dropped datagrams between the one before and this one, as its receive buffer was full. False
+    /// where the system does not tell (it does for sockets on Linux).
+    pub is_after_loss: bool,
     /// When the batch it came with was taken from the system.
     pub received: Instant,
 }
@@ -284,6 +287,7 @@ mod tests {
             bytes: &memory[10..90],
             memory: Some(&memory),
             segment_len: 80,
+            is_after_loss: false,
             source: nowhere,
             destination: nowhere,
             received: Instant::now(),

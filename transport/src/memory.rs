@@ -224,6 +224,7 @@ impl ReceiveHalf for Receiver {
                 bytes,
                 memory: None,
                 segment_len: bytes.len(),
+                is_after_loss: false,
                 source: *source,
                 destination: *destination,
                 received,

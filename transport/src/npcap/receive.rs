@@ -216,6 +216,7 @@ impl ReceiveHalf for Receiver {
                         bytes,
                         memory: None,
                         segment_len: bytes.len(),
+                        is_after_loss: false,
                         source: udp.source,
                         destination: udp.destination,
                         received,

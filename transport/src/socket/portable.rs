@@ -46,6 +46,7 @@ pub(super) fn poll_recv(
         bytes: &slot[..len],
         memory: Some(memory),
         segment_len: len,
+        is_after_loss: false,
         source,
         destination: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port),
         received: Instant::now(),

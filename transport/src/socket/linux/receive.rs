@@ -229,7 +229,7 @@ fn receive(
         // SAFETY: `count` is at most `batch`, and as many headers were written.
         let message = unsafe { message.assume_init_ref() };
         let Ancillary { destination, lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
-        *lost = now_lost.unwrap_or(*lost);
+        let lost_before = mem::replace(lost, now_lost.unwrap_or(*lost));
         let len = (message.msg_len as usize).min(SLOT_LEN);
         total += len;
         let (slot, memory) = buffers.slots.written(index);
@@ -237,6 +237,7 @@ fn receive(
             bytes: &slot[..len],
             memory: Some(memory),
             segment_len: segment_len.unwrap_or(len),
+            is_after_loss: *lost != lost_before,
             source: SocketAddrV4::new(
                 Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),
                 u16::from_be(name.sin_port),
@@ -311,6 +312,37 @@ mod tests {
         let (count, latest, batch) = recv(long)?;
         assert_eq!((count, latest.is_some(), batch), (1, true, MAX_BATCH / 2));
         assert_eq!(recv(moment)?, (0, latest, batch));
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_datagram_after_a_loss_tells_so() -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = runtime.enter();
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.set_nonblocking(true)?;
+        super::super::prepare(&SockRef::from(&socket))?;
+        SockRef::from(&socket).set_recv_buffer_size(1)?;
+        let socket = UdpSocket::from_std(socket)?;
+        let (sender, to) = (std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, socket.local_addr()?);
+        let (mut buffers, mut lost) = (Buffers::new(), 0);
+        buffers.batch = MAX_BATCH;
+        let mut receive = || {
+            let mut told = Vec::new();
+            receive(&socket, 0, &mut buffers, None, &mut lost, &mut |datagram| {
+                told.push(datagram.is_after_loss)
+            })?;
+            io::Result::Ok(told)
+        };
+        for _ in 0..MAX_BATCH {
+            sender.send_to(&[0; 1000], to)?;
+        }
+        let told = receive()?;
+        assert!(told.len() < MAX_BATCH && !told.contains(&true), "{told:?}");
+        sender.send_to(&[0], to)?;
+        sender.send_to(&[0], to)?;
+        assert_eq!(receive()?, [true, false]);
+        assert!(lost > 0);
         Ok(())
     }
 }
