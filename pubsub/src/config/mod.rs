@@ -121,10 +121,10 @@ pub struct PublisherConfig {
     /// buffer that this system grants ([`UdpConfig::receive_buffer_len`]) at once, and by one such buffer in a
     /// millisecond; what is longer than the half, by no more than 1 GB/s.
     ///
-    /// On Linux, those that do not go in runs to ferrocal's subscribers on Linux are also spread, all of a node
-    /// together, so that receivers have as much longer than sending takes as they need on the same machine: 2.8 times
-    /// where one of them takes datagrams one by one, as eCAL does and ferrocal outside of Linux, else 1.4 times.
-    /// Sending counts as taking up to 0.2 ns a byte, so that this holds nobody below 1.7 and 3.5 GB/s.
+    /// On Linux, all those of a node are also spread together, so that receivers have as much longer than sending takes
+    /// as they need on the same machine: 2.8 times where one of them takes datagrams one by one, as eCAL does and
+    /// ferrocal outside of Linux, else 1.4 times, and 1.3 times for runs ([`Fragmentation`]). Sending counts as taking up
+    /// to 0.2 ns a byte, so that this holds nobody below 1.7, 3.5 and 3.8 GB/s.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 
