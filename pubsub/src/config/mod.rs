@@ -166,7 +166,8 @@ impl Default for SubscriberConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReceiveThreadConfig {
     /// How long to look for new datagrams again and again before waiting for the system to wake the thread. It takes
-    /// a processor for itself meanwhile, and saves the time that waking takes. Default: zero.
+    /// a processor for itself meanwhile, and saves the time that waking takes. Default: zero; then sockets on Linux let
+    /// datagrams that come at intervals of up to 3 µs gather for 10 µs, which spares the sender.
     pub busy_poll: Duration,
     /// The number of the processor to run on, from 0. Default: `None`, any.
     pub cpu: Option<usize>,
