@@ -159,9 +159,9 @@ impl Reassembler {
 
     /// Tells that datagrams were lost before the next one that is pushed, as a receive buffer was full.
     ///
-    /// A message of which the next fragment leaves a gap is not waited for then, nor one that begins behind the loss
-    /// without its info: taking what comes of them would only have more messages lost. Without a loss, a gap may be
-    /// filled later.
+    /// A message of which the next fragment leaves a gap is not waited for then, even if the loss was of others, nor one
+    /// of which that next datagram is a fragment, and the first to come: taking what comes of them would only have more
+    /// messages lost. Without a loss, a gap may be filled later.
     pub fn note_loss(&mut self) {
         self.losses = self.losses.wrapping_add(1);
         self.is_after_loss = true;
@@ -270,11 +270,17 @@ impl Reassembler {
         if number == u32::MAX {
             return Err(Refusal::Datagram(DropReason::FragmentNumber));
         }
+        if is_after_loss && !self.messages.contains_key(&key) {
+            let reason = self.closed.find(now, timeout, key).unwrap_or_else(|| {
+                self.closed.insert(now, key, DropReason::Lost);
+                DropReason::Lost
+            });
+            return Err(Refusal::Datagram(reason));
+        }
         let max_message_len = self.limits.max_message_len;
-        let lacks_info = is_after_loss && !self.messages.contains_key(&key);
         let partial = self.open(now, key)?;
         partial.check(number, payload.len(), max_message_len)?;
-        if lacks_info || partial.is_behind_loss(losses, number) {
+        if partial.is_behind_loss(losses, number) {
             return Err(Refusal::Message(DropReason::Lost));
         }
         // Not before: when datagrams are lost, many a message is no more than its info.

@@ -145,7 +145,6 @@ impl Model {
             _ => {}
         }
         let (now, all_losses) = (self.now, self.losses);
-        let mut lacks_info = false;
         let state = self.states.entry(key).or_insert(State::Closed { reason: DropReason::Expired, since: 0 });
         match state {
             State::Closed { reason, since } if *since > 0 && now - *since < TIMEOUT_MS => {
@@ -157,7 +156,10 @@ impl Model {
                 return Err(DropReason::Expired);
             }
             State::Closed { .. } => {
-                lacks_info = is_after_loss && news.is_err();
+                if is_after_loss && news.is_err() {
+                    self.close(key, DropReason::Lost);
+                    return Err(DropReason::Lost);
+                }
                 *state = State::Open {
                     info: None,
                     fragments: BTreeMap::new(),
@@ -189,7 +191,7 @@ impl Model {
             Some(DropReason::FragmentNumber)
         } else if info.is_some() && (total + missing > len || missing == 0 && total != len) {
             Some(DropReason::LengthMismatch)
-        } else if lacks_info || is_gap && *losses < all_losses {
+        } else if is_gap && *losses < all_losses {
             Some(DropReason::Lost)
         } else {
             None

@@ -199,6 +199,15 @@ fn a_message_whose_info_was_lost_is_not_waited_for() {
 }
 
 #[test]
+fn a_message_whose_info_was_lost_gives_up_no_other() {
+    let mut reassembler = Reassembler::new(Limits { max_messages: 1, ..Limits::default() });
+    assert_eq!(push_all(&mut reassembler, &[info(1, 1, 1)]), []);
+    reassembler.note_loss();
+    assert_eq!(push_all(&mut reassembler, &[fragment(2, 0, b"a"), fragment(1, 0, b"a")]).len(), 1);
+    assert_eq!(drops(&reassembler), [(DropReason::Lost, 1)]);
+}
+
+#[test]
 fn losses_elsewhere_leave_a_message_alone() {
     let mut reassembler = Reassembler::new(Limits::default());
     let datagrams = [

@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 mod blocking;
 
+use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,6 +29,8 @@ pub(super) struct Receiver {
     /// For each port, what the kernel says it lost on it so far.
     lost: Vec<u32>,
     drops: ReceiveDrops,
+    /// Whether a datagram that was held back told of a loss, and none came after it.
+    is_after_loss: bool,
     /// The port to look at first, so that a busy one cannot starve the others.
     next: usize,
 }
@@ -48,6 +51,7 @@ impl Receiver {
             buffers: sys::Buffers::new(),
             lost,
             drops: ReceiveDrops::default(),
+            is_after_loss: false,
             next: 0,
         })
     }
@@ -59,8 +63,8 @@ impl ReceiveHalf for Receiver {
         cx: &mut Context<'_>,
         sink: &mut dyn FnMut(Datagram<'_>),
     ) -> Poll<Result<(), ReceiveError>> {
-        let Self { ports, mode, buffers, lost, drops, next, .. } = self;
-        let mut sink = from_here(*mode, drops, sink);
+        let Self { ports, mode, buffers, lost, drops, is_after_loss, next, .. } = self;
+        let mut sink = from_here(*mode, drops, is_after_loss, sink);
         for turn in 0..ports.len() {
             let index = (*next + turn) % ports.len();
             let Port { port, socket, .. } = &ports[index];
@@ -99,14 +103,51 @@ impl ReceiveHalf for Receiver {
 fn from_here(
     mode: Mode,
     drops: &mut ReceiveDrops,
+    is_after_loss: &mut bool,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> impl FnMut(Datagram<'_>) {
     let local = mode == Mode::Local;
-    move |datagram| {
+    move |mut datagram| {
+        datagram.is_after_loss |= mem::take(is_after_loss);
         if local && !datagram.source.ip().is_loopback() {
             drops.other_host += 1;
+            *is_after_loss = datagram.is_after_loss;
         } else {
             sink(datagram);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_loss_is_told_of_even_if_the_next_datagram_is_held_back() {
+        let datagram = |source, is_after_loss| Datagram {
+            bytes: &[],
+            memory: None,
+            segment_len: 0,
+            source: SocketAddrV4::new(source, 1),
+            destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
+            is_after_loss,
+            received: Instant::now(),
+        };
+        let (mut drops, mut carried) = (ReceiveDrops::default(), false);
+        let mut told = Vec::new();
+        let mut take = |source, is_after_loss| {
+            let mut sink = |datagram: Datagram<'_>| told.push(datagram.is_after_loss);
+            from_here(Mode::Local, &mut drops, &mut carried, &mut sink)(datagram(source, is_after_loss));
+        };
+        let elsewhere = Ipv4Addr::new(192, 0, 2, 1);
+        take(elsewhere, true);
+        take(elsewhere, false);
+        take(Ipv4Addr::LOCALHOST, false);
+        take(Ipv4Addr::LOCALHOST, false);
+        assert_eq!(told, [true, false]);
+        assert_eq!(drops.other_host, 2);
     }
 }

@@ -80,14 +80,16 @@ impl Buffers {
         Ok(())
     }
 
-    /// Until when to let datagrams gather, if they come fast.
-    fn pause(&self) -> Option<Instant> {
-        let is_fast = self.gap <= SHORT_GAP && !self.is_full;
-        self.latest.filter(|_| is_fast).map(|latest| latest + PAUSE)
+    /// Until when to let datagrams gather, if they come fast and are not to be looked for meanwhile.
+    fn pause(&self, busy_poll: Duration) -> Option<Instant> {
+        let gathers = self.gap <= SHORT_GAP && !self.is_full && busy_poll < PAUSE;
+        self.latest.filter(|_| gathers).map(|latest| latest + PAUSE)
     }
 
     fn adapt(&mut self, received: Instant, count: usize, bytes: usize) {
-        self.gap = self.latest.map_or(Duration::MAX, |latest| (received - latest) / count as u32);
+        self.gap = self
+            .latest
+            .map_or(Duration::MAX, |latest| received.saturating_duration_since(latest) / count as u32);
         self.latest = Some(received);
         self.is_full = count == self.batch;
         if self.is_full && bytes <= BATCH_BYTES / 2 {
@@ -193,7 +195,11 @@ fn receive(
         Some(Wait { busy_poll, timeout }) => {
             let is_interrupted = || buffers.interrupted.load(Ordering::SeqCst);
             let mut count = 0;
-            if let Some(latest) = buffers.latest.filter(|_| !busy_poll.is_zero()) {
+            if let Some(end) = buffers.pause(busy_poll) {
+                while Instant::now() < end {
+                    hint::spin_loop();
+                }
+            } else if let Some(latest) = buffers.latest.filter(|_| !busy_poll.is_zero()) {
                 let start = Instant::now();
                 let (mut now, mut asked) = (start, batch);
                 while now - latest < busy_poll {
@@ -207,10 +213,6 @@ fn receive(
                     if now - start >= timeout {
                         return Ok(0);
                     }
-                }
-            } else if let Some(end) = buffers.pause() {
-                while Instant::now() < end && !is_interrupted() {
-                    hint::spin_loop();
                 }
             }
             if count == 0 {
@@ -313,6 +315,23 @@ mod tests {
         assert_eq!((count, latest.is_some(), batch), (1, true, MAX_BATCH / 2));
         assert_eq!(recv(moment)?, (0, latest, batch));
         Ok(())
+    }
+
+    #[test]
+    fn what_comes_fast_gathers() {
+        let (start, micros) = (Instant::now(), Duration::from_micros);
+        let mut buffers = Buffers::new();
+        buffers.batch = 8;
+        let mut after = |time, count, busy_poll| {
+            buffers.adapt(start + micros(time), count, 0);
+            buffers.pause(micros(busy_poll)).map(|end| end.duration_since(start))
+        };
+        assert_eq!(after(0, 3, 0), None, "nothing came before");
+        assert_eq!(after(9, 3, 0), Some(micros(19)));
+        assert_eq!(after(19, 3, 0), None, "too slow");
+        assert_eq!(after(22, 8, 0), None, "there may be more already");
+        assert_eq!(after(25, 5, 9), Some(micros(35)));
+        assert_eq!(after(27, 5, 10), None, "they are looked for");
     }
 
     #[test]

@@ -18,9 +18,9 @@ impl BlockingReceive for Receiver {
         timeout: Duration,
         sink: &mut dyn FnMut(Datagram<'_>),
     ) -> Result<(), ReceiveError> {
-        let Self { ports, mode, buffers, lost, drops, .. } = self;
+        let Self { ports, mode, buffers, lost, drops, is_after_loss, .. } = self;
         let Port { port, socket, .. } = &ports[0];
-        let mut sink = from_here(*mode, drops, sink);
+        let mut sink = from_here(*mode, drops, is_after_loss, sink);
         let wait = sys::Wait { busy_poll, timeout };
         sys::recv(socket, *port, buffers, wait, &mut lost[0], &mut sink)
             .map_err(|source| ReceiveError::Socket { port: *port, source })
