@@ -123,8 +123,9 @@ pub struct PublisherConfig {
     ///
     /// On Linux, all those of a node are also spread together, so that receivers have as much longer than sending takes
     /// as they need on the same machine: 2.8 times where one of them takes datagrams one by one, as eCAL does and
-    /// ferrocal outside of Linux, else 1.4 times, and 1.3 times for runs ([`Fragmentation`]). Sending counts as taking up
-    /// to 0.2 ns a byte, so that this holds nobody below 1.7, 3.5 and 3.8 GB/s.
+    /// ferrocal outside of Linux, else 1.4 times, and for runs ([`Fragmentation`]) 1.2 times, or 1.3 times if a message is
+    /// longer than a quarter of the receive buffer. Sending counts as taking up to 0.2 ns a byte, so that this holds
+    /// nobody below 1.7, 3.5, 4.1 and 3.8 GB/s.
     pub max_bytes_per_second: Option<NonZeroU64>,
 }
 
