@@ -95,6 +95,14 @@ pub enum PublishError {
         /// The limit in bytes.
         max: usize,
     },
+    /// The payload's own encoding failed; nothing was sent.
+    #[error("topic `{topic}`: the message could not be encoded")]
+    Encode {
+        /// The topic.
+        topic: String,
+        /// What [`Payload::encode`](crate::Payload::encode) returned.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The transport could not send it all.
     #[error("topic `{topic}`: the message could not be sent")]
     Send {
@@ -103,12 +111,30 @@ pub enum PublishError {
         /// Why.
         source: transport::SendError,
     },
+    /// The thread that sends for asynchronous programs could not be started.
+    #[error("topic `{topic}`: a thread to send the message could not be started")]
+    Thread {
+        /// The topic.
+        topic: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
-/// There will be no message any more: what is replayed is over.
+/// Why no message will come any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the replay is over")]
-pub struct RecvError;
+#[non_exhaustive]
+pub enum RecvError {
+    /// The subscriber was closed.
+    #[error("the subscriber is closed")]
+    Closed,
+    /// The capture file that was replayed is over.
+    #[error("the replay is over")]
+    ReplayOver,
+    /// A thread of the node has failed. Open another node.
+    #[error("a thread of the node has failed; the node receives nothing any more")]
+    NodeFailed,
+}
 
 /// Why there was no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -117,7 +143,7 @@ pub enum RecvTimeoutError {
     /// None arrived in time.
     #[error("no message arrived in time")]
     Timeout,
-    /// There will be none any more.
+    /// None will come any more.
     #[error(transparent)]
     Ended(#[from] RecvError),
 }

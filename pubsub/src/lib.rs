@@ -12,57 +12,62 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! A [`Node`] is a member of the eCAL system: it announces itself once a second and finds the others. A [`Publisher`]
-//! sends messages on a topic; a [`Subscriber`] hands them out by blocking calls or as a stream, a [`Subscription`]
-//! calls a function. What travels is a [`Payload`]: bytes, text, protobuf messages or a type of one's own.
-//!
-//! Every node runs threads of its own, so neither a synchronous nor an asynchronous program needs to bring a runtime.
 
 mod config;
-mod control;
-mod data;
-mod entity;
+mod core;
+mod delivery;
 mod error;
-mod identity;
-mod inbox;
-mod intake;
+mod layer;
+mod message;
 mod node;
-mod outgoing;
-mod pacing;
 mod payload;
 mod publisher;
+mod registry;
+#[cfg(feature = "tokio")]
+mod sending;
+mod stats;
+mod status;
 mod subscriber;
 mod subscription;
-mod topics;
-mod worker;
+mod thread;
+mod wire;
 
 pub use bytes::Bytes;
 pub use ferrocal_proto::{DataType, DropCounts, DropReason, EntityId, HashVersion, Limits};
-/// The transport below the nodes, for programs that bring their own.
-pub use ferrocal_transport as transport;
 pub use ferrocal_transport::{
-    Backend, CaptureError, Detection, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode,
-    OpenError, Provider, RawFrames, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason,
-    SendError, SendPath, Unavailable, detect,
+    Backend, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode, OpenError, ReceiveDrops,
+    ReceiveError, SelectError, Selection, SelectionReason, SendError, SendPath,
 };
-/// The protobuf library whose messages [`ProtobufMessage`] takes.
-pub use prost;
+
+/// Whether raw frames can be had on this machine.
+pub mod raw {
+    pub use ferrocal_transport::{CaptureError, Detection, Provider, RawFrames, Unavailable, detect};
+}
+
+/// What a program needs to bring a transport of its own; see [`Node::with_transport`].
+pub mod transport {
+    pub use ferrocal_transport::{
+        Datagram, Granted, Interrupt, Membership, Receiver, SendLimits, Sender, Transmit, Transport, Wait, memory,
+    };
+}
 
 pub use config::{
-    Config, ConfigError, Fragmentation, LimitsConfig, PublisherConfig, Reach, ReceiveThreadConfig,
+    Config, ConfigError, Destination, Fragmentation, LimitsConfig, PublisherConfig, ReceiveThreadConfig,
     RegistrationConfig, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
-pub use node::{Node, Status};
-pub use payload::{Payload, ProtobufMessage};
-pub use publisher::{Publisher, PublisherStats};
-pub use subscriber::{Message, Subscriber, SubscriberStats};
+pub use message::{Message, PublisherIdentity};
+pub use node::Node;
+pub use payload::Payload;
+pub use publisher::Publisher;
+pub use stats::{PublisherStats, SubscriberStats};
+pub use status::Status;
+pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks a mutex whose data stays valid even if a holder panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,252 +1,338 @@
 //! Sends messages on a topic.
 
 use std::marker::PhantomData;
-use std::net::SocketAddrV4;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrocal_proto::{EntityId, PayloadSample};
+use ferrocal_proto::EntityId;
 
-use crate::entity::Entity;
-use crate::node::Inner;
-use crate::outgoing::{Batch, Way, is_short};
-use crate::pacing::Pacer;
-use crate::{Fragmentation, Payload, PublishError, PublisherConfig, SendError, lock};
+use crate::core::Core;
+use crate::layer::{Outgoing, TooLong, Writer};
+use crate::registry::Entity;
+use crate::stats::{add, get};
+use crate::{Payload, PublishError, PublisherConfig, PublisherStats, lock};
 
-/// Sends messages on a topic; made by [`Node::publisher`](crate::Node::publisher).
+/// Sends messages on a topic. Made by [`Node::publisher`](crate::Node::publisher).
 ///
-/// It can be shared between threads. Dropping it tells the subscribers that it is gone.
+/// Threads can share it. Dropping it announces to the subscribers that it is gone.
+///
+/// # What sending waits for
+/// [`send`](Self::send) and [`send_batch`](Self::send_batch) run on the calling thread. They wait
+/// - for other threads that send on the same publisher,
+/// - while the system's send buffer is full,
+/// - and, with long messages, until receivers had time to take what was sent before, or as long as
+///   [`max_bytes_per_second`](PublisherConfig::max_bytes_per_second) requires.
+///
+/// They never wait for a subscriber to answer. [`send_async`](Self::send_async) waits for none of this on the calling
+/// thread.
 pub struct Publisher<T: Payload + ?Sized> {
-    node: Arc<Inner>,
-    entity: Arc<Entity>,
-    config: PublisherConfig,
-    pacer: Option<Pacer>,
-    destination: SocketAddrV4,
-    buffers: Mutex<Buffers>,
+    line: Arc<Line>,
     payload: PhantomData<fn(&T)>,
 }
 
-struct Buffers {
-    payload: Vec<u8>,
-    /// A message up to its payload. All of them start with the same bytes.
-    head: Vec<u8>,
-    same_len: usize,
-    batch: Batch,
+/// A publisher without its type.
+struct Line {
+    core: Arc<Core>,
+    entity: Arc<Entity>,
+    /// Locked while messages are sent, so that they go in the order of their clocks. No code of the program's runs then.
+    writers: Mutex<Vec<Box<dyn Writer>>>,
+    /// A buffer to encode into. Whoever finds none makes one.
+    scratch: Mutex<Option<Scratch>>,
 }
 
-/// What a [`Publisher`] did so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PublisherStats {
-    /// Messages published, including those for which there was no subscriber.
-    pub published: u64,
+#[derive(Default)]
+struct Scratch {
+    one: Vec<u8>,
+    /// Encoded messages, consecutive, and where each ends.
+    many: Vec<u8>,
+    ends: Vec<usize>,
 }
+
+/// Messages of a batch that are sent together.
+const BATCH_LEN: usize = 64;
+/// A batch is sent when it has as many bytes, so that a few small messages do not wait for many large ones.
+const BATCH_BYTES: usize = 64 * 1024;
 
 impl<T: Payload + ?Sized> Publisher<T> {
-    pub(crate) fn new(node: Arc<Inner>, entity: Arc<Entity>, config: PublisherConfig) -> Self {
-        let node_config = &node.shared.config;
-        let destination = SocketAddrV4::new(node_config.topic_group(&entity.topic), node_config.udp.port);
-        let mut head = Vec::new();
-        let id = entity.id.to_string();
-        let host_name = &node.shared.identity.host_name;
-        PayloadSample { topic_name: &entity.topic, topic_id: &id, host_name, ..PayloadSample::default() }
-            .encode_topic(&mut head);
-        let same_len = head.len();
-        let buffers = Buffers { payload: Vec::new(), head, same_len, batch: Batch::default() };
-        let pacer = config.max_bytes_per_second.map(Pacer::new);
-        Self { node, entity, config, pacer, destination, buffers: Mutex::new(buffers), payload: PhantomData }
+    pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>, config: &PublisherConfig) -> Self {
+        let writers = Mutex::new(core.writers(&entity, config));
+        let line = Arc::new(Line { core, entity, writers, scratch: Mutex::new(None) });
+        Self { line, payload: PhantomData }
     }
 
     /// Publishes a message.
     ///
-    /// Without a matched subscriber nothing is sent, and the message is gone: that is no error. It waits while the
-    /// system's send buffer is full, and for as long as
-    /// [`max_bytes_per_second`](PublisherConfig::max_bytes_per_second) says.
+    /// Without a matched subscriber it is neither encoded nor sent: that is no error. Nor is it an error if the network
+    /// cannot be reached at present: [`stats`](Self::stats) counts the message as not sent, and the log reports it once.
     ///
     /// # Errors
-    /// When the message is longer than [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or
-    /// the system refuses to send it.
-    pub fn send(&self, message: &T) -> Result<(), PublishError> {
-        let Buffers { payload: scratch, head, same_len, .. } = &mut *lock(&self.buffers);
-        head.truncate(*same_len);
-        let payload = self.encode(message, scratch, head)?;
-        if self.entity.connected() == 0 {
+    /// When the message cannot be encoded, is longer than
+    /// [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or the system refuses to send it.
+    pub fn send(&self, message: &T::Value) -> Result<(), PublishError> {
+        let line = &*self.line;
+        if line.entity.connected() == 0 {
+            add(&line.entity.counters.messages, 1);
             return Ok(());
         }
-        self.sent(self.node.shared.send(self.destination, [head, payload], self.way()))
+        let mut scratch = line.take_scratch();
+        let result = self.encode(message, &mut scratch.one).and_then(|payload| line.write(&[payload]));
+        line.put_scratch(scratch);
+        result
     }
 
-    /// Publishes messages in as few system calls as the transport can do with, one after the other as
-    /// [`send`](Self::send) would.
+    /// Publishes messages in as few system calls as possible, one after the other as [`send`](Self::send) would.
     ///
-    /// It pays for short messages; those of equal lengths go best together.
+    /// It pays for short messages, most of all for those of equal lengths. The iterator may take its time: other threads
+    /// can send meanwhile, and messages that came from it wait until 64 of them, or 64 kB, are together or it ends.
     ///
     /// # Errors
-    /// As [`send`](Self::send). The messages before the one that cannot be sent were sent, or some of them when it is
-    /// the system that refused; those after it were not.
-    pub fn send_batch<'m>(&self, messages: impl IntoIterator<Item = &'m T>) -> Result<(), PublishError>
+    /// As [`send`](Self::send). The messages before the one that failed were sent, or some of them if it was the system
+    /// that refused. Those after it were not.
+    pub fn send_batch<'m>(&self, messages: impl IntoIterator<Item = &'m T::Value>) -> Result<(), PublishError>
     where
-        T: 'm,
+        T::Value: 'm,
     {
-        let Buffers { payload: scratch, head, same_len, batch } = &mut *lock(&self.buffers);
-        let shared = &self.node.shared;
-        let way = self.way();
+        let mut scratch = self.line.take_scratch();
+        let result = self.write_batches(messages, &mut scratch);
+        self.line.put_scratch(scratch);
+        result
+    }
+
+    fn write_batches<'m>(
+        &self,
+        messages: impl IntoIterator<Item = &'m T::Value>,
+        scratch: &mut Scratch,
+    ) -> Result<(), PublishError>
+    where
+        T::Value: 'm,
+    {
+        let line = &*self.line;
         for message in messages {
-            head.truncate(*same_len);
-            let payload = match self.encode(message, scratch, head) {
+            if line.entity.connected() == 0 {
+                // In the order in which they came.
+                line.write_all(scratch)?;
+                add(&line.entity.counters.messages, 1);
+                continue;
+            }
+            let payload = match self.encode(message, &mut scratch.one) {
                 Ok(payload) => payload,
                 Err(error) => {
-                    self.sent(batch.send(shared, self.destination, way))?;
+                    line.write_all(scratch)?;
                     return Err(error);
                 }
             };
-            if self.entity.connected() == 0 {
-                continue;
-            }
-            let mut datagrams = shared.cut([head, payload], way);
-            let long = !is_short(&datagrams, [head, payload]);
-            if long || batch.is_full() {
-                self.sent(batch.send(shared, self.destination, way))?;
-            }
-            if long {
-                self.sent(shared.send(self.destination, [head, payload], way))?;
-            } else if let Some(datagram) = datagrams.next() {
-                batch.push(&datagram);
+            scratch.many.extend_from_slice(payload);
+            scratch.ends.push(scratch.many.len());
+            if scratch.ends.len() == BATCH_LEN || scratch.many.len() >= BATCH_BYTES {
+                line.write_all(scratch)?;
             }
         }
-        self.sent(batch.send(shared, self.destination, way))
+        line.write_all(scratch)
     }
 
-    /// Counts a message and writes the rest of its head; returns its payload.
+    /// Publishes a message without blocking the calling thread: a thread of the node sends it.
+    ///
+    /// The message is encoded at once. The future completes when it has been sent, or was refused; if the future is dropped
+    /// before, the message is sent all the same. Messages go in the order of the calls.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and when the thread cannot be started.
+    #[cfg(feature = "tokio")]
+    pub fn send_async(
+        &self,
+        message: &T::Value,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+        let submitted = self.submit(message);
+        async move {
+            match submitted? {
+                None => Ok(()),
+                // The thread runs every job.
+                Some(sent) => sent.await.unwrap_or(Ok(())),
+            }
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    fn submit(
+        &self,
+        message: &T::Value,
+    ) -> Result<Option<tokio::sync::oneshot::Receiver<Result<(), PublishError>>>, PublishError> {
+        if self.line.entity.connected() == 0 {
+            add(&self.line.entity.counters.messages, 1);
+            return Ok(None);
+        }
+        let mut scratch = Vec::new();
+        let payload = self.encode(message, &mut scratch)?.to_vec();
+        let (done, sent) = tokio::sync::oneshot::channel();
+        let line = self.line.clone();
+        let job = Box::new(move || {
+            // Nobody may be waiting any more.
+            let _ = done.send(line.write(&[&payload]));
+        });
+        self.line
+            .core
+            .send_later(job)
+            .map_err(|source| PublishError::Thread { topic: self.topic().to_owned(), source })?;
+        Ok(Some(sent))
+    }
+
     fn encode<'a>(
         &self,
-        message: &'a T,
+        message: &'a T::Value,
         scratch: &'a mut Vec<u8>,
-        head: &mut Vec<u8>,
     ) -> Result<&'a [u8], PublishError> {
-        let Self { node, entity, .. } = self;
         scratch.clear();
-        let payload = message.encode(scratch);
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let clock = entity.messages.load(Ordering::Relaxed) + 1;
-        let sample = PayloadSample {
-            clock,
-            time_us: i64::try_from(time.as_micros()).unwrap_or(i64::MAX),
-            hash: sample_hash(entity.id, clock),
-            payload,
-            ..PayloadSample::default()
-        };
-        sample.encode_content(head);
-        let (len, max) = (head.len() + payload.len(), node.shared.config.limits.reassembly.max_message_len);
-        if len > max {
-            return Err(PublishError::TooLong { topic: self.topic().to_owned(), len, max });
-        }
-        entity.messages.store(clock, Ordering::Relaxed);
-        entity.last_len.store(i32::try_from(payload.len()).unwrap_or(i32::MAX), Ordering::Relaxed);
-        Ok(payload)
-    }
-
-    fn way(&self) -> Way<'_> {
-        let all_take_runs = self.entity.all_take_runs();
-        let runs = match self.config.fragmentation {
-            Fragmentation::Auto => all_take_runs,
-            Fragmentation::Large => false,
-            Fragmentation::Mtu => true,
-        };
-        Way {
-            sender: &*self.node.shared.sender,
-            runs,
-            one_by_one: !all_take_runs,
-            pacer: self.pacer.as_ref(),
-        }
-    }
-
-    fn sent(&self, result: Result<(), SendError>) -> Result<(), PublishError> {
-        result.map_err(|source| PublishError::Send { topic: self.topic().to_owned(), source })
+        T::encode(message, scratch)
+            .map_err(|error| PublishError::Encode { topic: self.topic().to_owned(), source: Box::new(error) })
     }
 
     /// The topic's name.
     pub fn topic(&self) -> &str {
-        &self.entity.topic
+        &self.line.entity.topic
     }
 
     /// The publisher's id on the wire.
     pub fn id(&self) -> EntityId {
-        self.entity.id
+        self.line.entity.id
     }
 
     /// How many subscribers are matched, on this host and others, this program's own included.
     pub fn subscriber_count(&self) -> usize {
-        self.entity.connected()
+        self.line.entity.connected()
     }
 
-    /// Waits until a subscriber is matched; tells whether one is.
+    /// Waits until a subscriber is matched. Returns whether one is.
     pub fn wait_for_subscriber(&self, timeout: Duration) -> bool {
-        self.entity.wait_for_connection(timeout)
+        self.wait_for_subscribers(1, timeout)
+    }
+
+    /// Waits until `count` subscribers are matched. Returns whether they are.
+    pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> bool {
+        self.line.entity.wait_for_connections(count, timeout)
+    }
+
+    /// Waits until `count` subscribers are matched, without blocking and without a limit in time. Returns `false` only
+    /// if they never will be, because a thread of the node has failed.
+    #[cfg(feature = "tokio")]
+    pub async fn wait_for_subscribers_async(&self, count: usize) -> bool {
+        self.line.entity.connections_async(count).await
     }
 
     /// What the publisher did so far.
     pub fn stats(&self) -> PublisherStats {
-        PublisherStats { published: self.entity.messages.load(Ordering::Relaxed).cast_unsigned() }
+        self.line.entity.counters.publisher()
     }
 }
 
-impl<T: Payload + ?Sized> Drop for Publisher<T> {
+impl Line {
+    fn take_scratch(&self) -> Scratch {
+        lock(&self.scratch).take().unwrap_or_default()
+    }
+
+    fn put_scratch(&self, scratch: Scratch) {
+        *lock(&self.scratch) = Some(scratch);
+    }
+
+    /// Sends what a batch has collected.
+    fn write_all(&self, scratch: &mut Scratch) -> Result<(), PublishError> {
+        if scratch.ends.is_empty() {
+            return Ok(());
+        }
+        let mut payloads = [&[][..]; BATCH_LEN];
+        let mut start = 0;
+        for (payload, &end) in payloads.iter_mut().zip(&scratch.ends) {
+            *payload = &scratch.many[start..end];
+            start = end;
+        }
+        let result = self.write(&payloads[..scratch.ends.len()]);
+        scratch.many.clear();
+        scratch.ends.clear();
+        result
+    }
+
+    /// Sends encoded messages, [`BATCH_LEN`] at most.
+    fn write(&self, payloads: &[&[u8]]) -> Result<(), PublishError> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time_us = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let mut writers = lock(&self.writers);
+        let before = get(&self.entity.counters.messages);
+        let nothing = Outgoing { clock: 0, time_us, payload: &[] };
+        if let [payload] = payloads {
+            let message = Outgoing { clock: clock(before, 1), payload, ..nothing };
+            return self.write_messages(&mut writers, &[message]);
+        }
+        let mut messages = [nothing; BATCH_LEN];
+        for ((message, payload), number) in messages.iter_mut().zip(payloads).zip(1..) {
+            *message = Outgoing { clock: clock(before, number), payload, ..nothing };
+        }
+        self.write_messages(&mut writers, &messages[..payloads.len()])
+    }
+
+    fn write_messages(
+        &self,
+        writers: &mut [Box<dyn Writer>],
+        messages: &[Outgoing<'_>],
+    ) -> Result<(), PublishError> {
+        let counters = &self.entity.counters;
+        // Those before one that is too long are sent.
+        let mut too_long = None;
+        let mut fitting = messages.len();
+        for (index, message) in messages.iter().enumerate() {
+            if let Some(error) = writers.iter_mut().find_map(|writer| writer.check(message).err()) {
+                (too_long, fitting) = (Some(error), index);
+                break;
+            }
+        }
+        let messages = &messages[..fitting];
+        if let Some(last) = messages.last() {
+            let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
+            let (mut sent, mut not_sent) = (false, 0);
+            let audiences = self.entity.audiences();
+            let mut result = Ok(());
+            for (writer, audience) in writers.iter_mut().zip(audiences) {
+                if audience.peers > 0 {
+                    match writer.write(messages, audience) {
+                        Ok(written) => {
+                            sent = true;
+                            not_sent += written.not_sent;
+                        }
+                        Err(error) => result = Err(error),
+                    }
+                }
+            }
+            counters.add(messages.len() as u64, 0, last.payload.len());
+            if sent {
+                add(&counters.sent, (messages.len() as u64).saturating_sub(not_sent));
+                add(&counters.bytes, bytes as u64);
+            }
+            if not_sent > 0 {
+                add(&counters.not_sent, not_sent);
+            }
+            result.map_err(|source| PublishError::Send { topic: self.entity.topic.to_string(), source })?;
+        }
+        match too_long {
+            None => Ok(()),
+            Some(TooLong { len, max }) => {
+                Err(PublishError::TooLong { topic: self.entity.topic.to_string(), len, max })
+            }
+        }
+    }
+}
+
+fn clock(before: u64, number: u64) -> i64 {
+    (before + number).cast_signed()
+}
+
+impl Drop for Line {
     fn drop(&mut self) {
-        self.node.remove(&self.entity);
+        if !self.core.is_forked() {
+            self.core.registry.remove(&self.entity);
+        }
     }
 }
 
 impl<T: Payload + ?Sized> std::fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Publisher").field("topic", &self.topic()).finish_non_exhaustive()
-    }
-}
-
-/// A number that no other sample has: readers of eCAL 5 take samples with equal ones for the same.
-///
-/// It lies between 2^56 and 2^63, so that it takes 9 bytes on the wire, always.
-fn sample_hash(id: EntityId, clock: i64) -> i64 {
-    // The finalizer of SplitMix64 is a bijection, so one publisher's hashes differ from each other but for the bits
-    // that are cut off.
-    let mut hash = id.get().wrapping_add(clock.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^= hash >> 31;
-    ((hash >> 1) | (1 << 62)).cast_signed()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn long_messages_are_spread() -> Result<(), Box<dyn std::error::Error>> {
-        let publisher = crate::Node::new("spread")?.publisher::<[u8]>("spread")?;
-        let shared = &publisher.node.shared;
-        let bursts = shared.bursts.as_ref().ok_or("sockets have receive buffers")?;
-        let mut taken = *lock(&bursts.taken);
-        for (len, is_spread) in [(1000, false), (40_000, true), (200_000, true)] {
-            for one_by_one in [false, true] {
-                let way = Way { runs: true, one_by_one, ..publisher.way() };
-                shared.send(publisher.destination, [&[][..], &vec![0; len]], way)?;
-                let before = std::mem::replace(&mut taken, *lock(&bursts.taken));
-                assert_eq!(taken > before, is_spread, "{len} bytes, one by one: {one_by_one}");
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn hashes_differ_and_take_the_same_room() {
-        let ids = [EntityId::from_wire("1"), EntityId::from_wire("2")];
-        let hashes: HashSet<_> =
-            ids.iter().flat_map(|&id| (1..10_000).map(move |clock| sample_hash(id, clock))).collect();
-        assert_eq!(hashes.len(), 2 * 9_999);
-        assert!(hashes.iter().all(|&hash| hash >= 1 << 56));
     }
 }

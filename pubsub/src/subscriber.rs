@@ -2,182 +2,229 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ferrocal_proto::EntityId;
 
-use crate::inbox::{Arrived, Discarded};
-use crate::node::Inner;
-use crate::topics::Reader;
-use crate::{Payload, RecvError, RecvTimeoutError};
+use crate::core::Core;
+use crate::delivery::{Discarded, Queue};
+use crate::layer::{Ended, Incoming, Reader, Sink};
+use crate::message::{Decoder, Message};
+use crate::registry::{Entity, Role};
+use crate::stats::get;
+use crate::{CreateError, Payload, RecvError, RecvTimeoutError, SubscriberConfig, SubscriberStats, lock};
 
-/// Receives the messages of a topic; made by [`Node::subscriber`](crate::Node::subscriber).
+/// Receives the messages of a topic. Made by [`Node::subscriber`](crate::Node::subscriber).
 ///
-/// Messages wait in a queue that keeps the newest ones; see [`SubscriberConfig`](crate::SubscriberConfig). They are
-/// taken from it by [`recv`](Self::recv) and its kin, or as a [`Stream`](futures_core::Stream), which ends only
-/// when a [replay](crate::Selection::File) is over.
-/// Dropping the subscriber tells the publishers that it is gone.
+/// Messages wait in a queue that keeps the newest ones; see [`SubscriberConfig`]. They are taken from it by
+/// [`recv`](Self::recv) and its kin, by [`recv_async`](Self::recv_async), or as a [`Stream`](futures_core::Stream).
+///
+/// Threads can share it: each message goes to one of them. [`close`](Self::close) ends the waiting of all of them.
+/// Dropping the subscriber announces to the publishers that it is gone.
 pub struct Subscriber<T: Payload + ?Sized> {
-    node: Arc<Inner>,
-    pub(crate) reader: Arc<Reader>,
-    undecodable: AtomicU64,
+    membership: Subscribed,
+    queue: Arc<Queue>,
+    decoder: Decoder,
     payload: PhantomData<fn() -> Box<T>>,
 }
 
-/// A received message.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Message<T: Payload + ?Sized> {
-    /// What was published.
-    pub payload: T::Received,
-    /// The publisher's count of its messages, from 1.
-    pub clock: i64,
-    /// When it was published, by the publisher's clock.
-    pub send_time: SystemTime,
-    /// Who published it.
-    pub publisher_id: EntityId,
-}
-
-/// What a [`Subscriber`] got so far, in messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SubscriberStats {
-    /// Received, including those that were dropped from the queue afterwards.
-    pub received: u64,
-    /// Never arrived: the gaps in the publishers' clocks.
-    pub lost: u64,
-    /// Dropped from the queue, because the program was slow to take them.
-    pub queue_full: u64,
-    /// Arrived again.
-    pub duplicate: u64,
-    /// Arrived after a later one; dropped unless the subscriber wants them.
-    pub out_of_order: u64,
-    /// Could not be decoded, and were passed over.
-    pub undecodable: u64,
-}
-
 impl<T: Payload + ?Sized> Subscriber<T> {
-    pub(crate) fn new(node: Arc<Inner>, reader: Arc<Reader>) -> Self {
-        Self { node, reader, undecodable: AtomicU64::new(0), payload: PhantomData }
+    pub(crate) fn open(core: &Arc<Core>, topic: &str, config: &SubscriberConfig) -> Result<Self, CreateError> {
+        let entity = new_entity::<T>(core, topic, config)?;
+        let max_publishers = core.config.limits.max_publishers_per_subscriber;
+        let queue = Arc::new(Queue::new(config, max_publishers, entity.counters.clone()));
+        let decoder = Decoder::new(core.clone(), entity.clone());
+        let membership = Subscribed::open(core, entity, queue.clone(), false)?;
+        Ok(Self { membership, queue, decoder, payload: PhantomData })
     }
 
     /// Waits for the next message.
     ///
     /// # Errors
-    /// When there will be none any more: a [replay](crate::Selection::File) is over. Otherwise it waits for as long as
-    /// it takes.
+    /// When no message will come any more: the subscriber was [closed](Self::close), a
+    /// [replay](crate::Selection::File) is over, or a thread of the node has failed.
     pub fn recv(&self) -> Result<Message<T>, RecvError> {
         loop {
-            if let Some(message) = self.decode(self.reader.inbox.pop()?) {
+            let incoming = self.queue.pop(None).map_err(recv_error)?;
+            if let Some(message) = incoming.and_then(|incoming| self.decode(incoming)) {
                 return Ok(message);
             }
         }
     }
 
-    /// Waits for the next message for some time.
+    /// Waits for the next message for `timeout` at most.
     ///
     /// # Errors
-    /// When none arrived, or none will any more.
+    /// When none arrived in time, or none will come any more, as [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message<T>, RecvTimeoutError> {
-        let start = Instant::now();
+        // A time-out that is too long for the clock is none.
+        let deadline = Instant::now().checked_add(timeout);
         loop {
-            let left = timeout.saturating_sub(start.elapsed());
-            if let Some(message) = self.decode(self.reader.inbox.pop_timeout(left)?) {
+            let incoming = self.queue.pop(deadline).map_err(recv_error)?;
+            let incoming = incoming.ok_or(RecvTimeoutError::Timeout)?;
+            if let Some(message) = self.decode(incoming) {
                 return Ok(message);
             }
         }
     }
 
-    /// The next message, if one is there.
+    /// The next message, if one is there. Does not wait.
     pub fn try_recv(&self) -> Option<Message<T>> {
-        std::iter::from_fn(|| self.reader.inbox.try_pop()).find_map(|arrived| self.decode(arrived))
+        std::iter::from_fn(|| self.queue.try_pop()).find_map(|incoming| self.decode(incoming))
+    }
+
+    /// Waits for the next message without blocking. Needs no particular runtime.
+    ///
+    /// If the future is dropped, no message is lost.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn recv_async(&self) -> Result<Message<T>, RecvError> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Message<T>, RecvError>> {
+        loop {
+            let incoming = ready!(self.queue.poll_pop(cx)).map_err(recv_error)?;
+            if let Some(message) = self.decode(incoming) {
+                return Poll::Ready(Ok(message));
+            }
+        }
+    }
+
+    /// Ends the subscription, from any thread. Waiting calls return, and what waits in the queue is dropped.
+    pub fn close(&self) {
+        self.queue.close();
+        self.membership.close();
     }
 
     /// The topic's name.
     pub fn topic(&self) -> &str {
-        &self.reader.entity.topic
+        &self.membership.entity.topic
     }
 
     /// The subscriber's id on the wire.
     pub fn id(&self) -> EntityId {
-        self.reader.entity.id
+        self.membership.entity.id
     }
 
     /// How many publishers are matched, on this host and others, this program's own included.
     pub fn publisher_count(&self) -> usize {
-        self.reader.entity.connected()
+        self.membership.entity.connected()
     }
 
-    /// Waits until a publisher is matched; tells whether one is.
+    /// Waits until a publisher is matched. Returns whether one is.
     pub fn wait_for_publisher(&self, timeout: Duration) -> bool {
-        self.reader.entity.wait_for_connection(timeout)
+        self.wait_for_publishers(1, timeout)
+    }
+
+    /// Waits until `count` publishers are matched. Returns whether they are.
+    pub fn wait_for_publishers(&self, count: usize, timeout: Duration) -> bool {
+        self.membership.entity.wait_for_connections(count, timeout)
+    }
+
+    /// Waits until `count` publishers are matched, without blocking and without a limit in time. Returns `false` only
+    /// if they never will be, because a thread of the node has failed.
+    #[cfg(feature = "tokio")]
+    pub async fn wait_for_publishers_async(&self, count: usize) -> bool {
+        self.membership.entity.connections_async(count).await
     }
 
     /// What the subscriber got so far.
     pub fn stats(&self) -> SubscriberStats {
-        let Reader { entity, inbox } = &*self.reader;
-        let Discarded { duplicate, out_of_order, queue_full } = inbox.discarded();
-        SubscriberStats {
-            received: entity.messages.load(Ordering::Relaxed).cast_unsigned(),
-            lost: entity.lost.load(Ordering::Relaxed),
-            queue_full,
-            duplicate,
-            out_of_order,
-            undecodable: self.undecodable.load(Ordering::Relaxed),
-        }
+        self.membership.stats(&self.decoder, self.queue.discarded())
     }
 
-    pub(crate) fn decode(
-        &self,
-        Arrived { payload, clock, time_us, publisher_id }: Arrived,
-    ) -> Option<Message<T>> {
-        match T::decode(payload) {
-            Ok(payload) => {
-                let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
-                // Systems differ in the latest time they know, and the network may claim any.
-                let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
-                Some(Message { payload, clock, send_time, publisher_id })
-            }
-            Err(error) => {
-                if self.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
-                    log::warn!(
-                        "topic `{}`: a message of publisher {publisher_id} is not of type `{}`: {error}; \
-                         such messages are passed over and counted",
-                        self.topic(),
-                        self.reader.entity.data_type().name,
-                    );
-                }
-                None
-            }
-        }
+    fn decode(&self, incoming: Incoming) -> Option<Message<T>> {
+        self.decoder.decode(incoming)
     }
 }
 
 impl<T: Payload + ?Sized> futures_core::Stream for Subscriber<T> {
     type Item = Message<T>;
 
+    /// The next message. The stream ends when no message will come any more.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message<T>>> {
-        loop {
-            let Some(arrived) = ready!(self.reader.inbox.poll_pop(cx)) else { return Poll::Ready(None) };
-            if let Some(message) = self.decode(arrived) {
-                return Poll::Ready(Some(message));
-            }
-        }
-    }
-}
-
-impl<T: Payload + ?Sized> Drop for Subscriber<T> {
-    fn drop(&mut self) {
-        self.node.remove(&self.reader.entity);
-        self.reader.inbox.abandon();
+        self.poll_recv(cx).map(Result::ok)
     }
 }
 
 impl<T: Payload + ?Sized> std::fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscriber").field("topic", &self.topic()).finish_non_exhaustive()
+    }
+}
+
+fn recv_error(why: Ended) -> RecvError {
+    match why {
+        Ended::Closed => RecvError::Closed,
+        Ended::Replayed => RecvError::ReplayOver,
+        Ended::Failed => RecvError::NodeFailed,
+    }
+}
+
+pub(crate) fn new_entity<T: Payload + ?Sized>(
+    core: &Core,
+    topic: &str,
+    config: &SubscriberConfig,
+) -> Result<Arc<Entity>, CreateError> {
+    let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
+    Ok(core.new_entity(Role::Subscriber, topic, data_type)?)
+}
+
+/// That a subscriber of either kind is announced, and reads its topic. Ends when it is closed or dropped.
+pub(crate) struct Subscribed {
+    core: Arc<Core>,
+    pub(crate) entity: Arc<Entity>,
+    readers: Mutex<Vec<Box<dyn Reader>>>,
+}
+
+impl Subscribed {
+    /// Has `sink` get the messages, and announces the subscriber after that.
+    pub(crate) fn open(
+        core: &Arc<Core>,
+        entity: Arc<Entity>,
+        sink: Arc<dyn Sink>,
+        watch: bool,
+    ) -> Result<Self, CreateError> {
+        let readers = core.read(&entity.topic, &sink, watch)?;
+        core.registry.add(&entity);
+        Ok(Self { core: core.clone(), entity, readers: Mutex::new(readers) })
+    }
+
+    pub(crate) fn close(&self) {
+        if self.core.is_forked() {
+            return;
+        }
+        self.core.registry.remove(&self.entity);
+        let readers = std::mem::take(&mut *lock(&self.readers));
+        drop(readers);
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.core.is_forked()
+    }
+
+    pub(crate) fn stats(&self, decoder: &Decoder, discarded: Discarded) -> SubscriberStats {
+        let counters = &self.entity.counters;
+        let Discarded { duplicate, out_of_order, queue_full } = discarded;
+        SubscriberStats {
+            received: get(&counters.messages),
+            received_bytes: get(&counters.bytes),
+            lost: get(&counters.lost),
+            queue_full,
+            duplicate,
+            out_of_order,
+            undecodable: decoder.undecodable(),
+            latency: decoder.latency(),
+        }
+    }
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -1,107 +1,125 @@
 //! Calls a function with the messages of a topic.
 
-use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ferrocal_proto::EntityId;
 
-use crate::{CreateError, Message, Payload, Subscriber, SubscriberStats};
+use crate::core::Core;
+use crate::delivery::Callback;
+use crate::message::{Decoder, Message};
+use crate::subscriber::{Subscribed, new_entity};
+use crate::{CreateError, Payload, SubscriberConfig, SubscriberStats};
 
-/// Calls a function with the messages of a topic; made by [`Node::subscribe`](crate::Node::subscribe) and
-/// [`Node::subscribe_inline`](crate::Node::subscribe_inline).
+/// Calls a function with the messages of a topic. Made by [`Node::subscribe`](crate::Node::subscribe).
 ///
-/// It ends when it is dropped: then the function is not called any more. If the function
-/// panics, it is not called any more either.
-#[derive(Debug)]
+/// It ends when it is dropped or [closed](Self::close): then the function is not called any more. If the function
+/// panics, the subscription ends, too: the panic is logged with the topic's name, publishers are told, and
+/// [`is_finished`](Self::is_finished) returns `true`.
 #[must_use = "the subscription ends when it is dropped"]
 pub struct Subscription<T: Payload + ?Sized> {
-    subscriber: Arc<Subscriber<T>>,
-    thread: Option<JoinHandle<()>>,
+    membership: Arc<Subscribed>,
+    callback: Arc<Callback>,
+    decoder: Arc<Decoder>,
+    payload: PhantomData<fn() -> Box<T>>,
 }
 
 impl<T: Payload + ?Sized + 'static> Subscription<T> {
-    pub(crate) fn start(
-        subscriber: Subscriber<T>,
-        mut callback: impl FnMut(Message<T>) + Send + 'static,
+    pub(crate) fn open(
+        core: &Arc<Core>,
+        topic: &str,
+        config: &SubscriberConfig,
+        mut function: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Self, CreateError> {
-        let subscriber = Arc::new(subscriber);
-        let thread = thread::Builder::new()
-            .name("ferrocal-callback".into())
-            .spawn({
-                let subscriber = subscriber.clone();
-                move || {
-                    let inbox = &subscriber.reader.inbox;
-                    let mut arrived = VecDeque::new();
-                    while inbox.pop_some(&mut arrived).is_ok() {
-                        while let Some(message) = arrived.pop_front() {
-                            if inbox.is_abandoned() {
-                                return;
-                            }
-                            if let Some(message) = subscriber.decode(message) {
-                                callback(message);
-                            }
-                        }
-                    }
+        let entity = new_entity::<T>(core, topic, config)?;
+        let decoder = Arc::new(Decoder::new(core.clone(), entity.clone()));
+        let handler = {
+            let decoder = decoder.clone();
+            Box::new(move |incoming| {
+                if let Some(message) = decoder.decode(incoming) {
+                    function(message);
                 }
             })
-            .map_err(|source| CreateError::Thread { topic: subscriber.topic().to_owned(), source })?;
-        Ok(Self { subscriber, thread: Some(thread) })
-    }
-
-    pub(crate) fn inline(
-        subscriber: Subscriber<T>,
-        mut callback: impl FnMut(Message<T>) + Send + 'static,
-    ) -> Self {
-        let subscriber = Arc::new(subscriber);
-        subscriber.reader.inbox.deliver_inline(Box::new({
-            let subscriber = subscriber.clone();
-            move |arrived| {
-                if let Some(message) = subscriber.decode(arrived) {
-                    callback(message);
-                }
+        };
+        let max_publishers = core.config.limits.max_publishers_per_subscriber;
+        let callback = Callback::new(config, max_publishers, entity.counters.clone(), handler);
+        let membership = Arc::new(Subscribed::open(core, entity, callback.clone(), !config.inline)?);
+        let weak = Arc::downgrade(&membership);
+        callback.set_on_panic(Box::new(move || {
+            if let Some(membership) = weak.upgrade() {
+                log::error!("topic `{}`: the callback panicked; its subscription ends", membership.entity.topic);
+                membership.close();
             }
         }));
-        Self { subscriber, thread: None }
+        Ok(Self { membership, callback, decoder, payload: PhantomData })
     }
 }
 
 impl<T: Payload + ?Sized> Subscription<T> {
+    /// Ends the subscription. The function is not called any more when this returns, unless it is the function that
+    /// calls this.
+    pub fn close(&self) {
+        self.membership.close();
+        if self.membership.is_forked() {
+            self.callback.abandon();
+        } else {
+            self.callback.close();
+        }
+    }
+
+    /// Whether the function will not be called any more: the subscription was closed, the function panicked, a
+    /// [replay](crate::Selection::File) is over, or a thread of the node has failed.
+    pub fn is_finished(&self) -> bool {
+        self.callback.is_finished()
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
-        self.subscriber.topic()
+        &self.membership.entity.topic
     }
 
     /// The subscriber's id on the wire.
     pub fn id(&self) -> EntityId {
-        self.subscriber.id()
+        self.membership.entity.id
     }
 
     /// How many publishers are matched, on this host and others, this program's own included.
     pub fn publisher_count(&self) -> usize {
-        self.subscriber.publisher_count()
+        self.membership.entity.connected()
     }
 
-    /// Waits until a publisher is matched; tells whether one is.
+    /// Waits until a publisher is matched. Returns whether one is.
     pub fn wait_for_publisher(&self, timeout: Duration) -> bool {
-        self.subscriber.wait_for_publisher(timeout)
+        self.wait_for_publishers(1, timeout)
+    }
+
+    /// Waits until `count` publishers are matched. Returns whether they are.
+    pub fn wait_for_publishers(&self, count: usize, timeout: Duration) -> bool {
+        self.membership.entity.wait_for_connections(count, timeout)
+    }
+
+    /// Waits until `count` publishers are matched, without blocking and without a limit in time. Returns `false` only
+    /// if they never will be, because a thread of the node has failed.
+    #[cfg(feature = "tokio")]
+    pub async fn wait_for_publishers_async(&self, count: usize) -> bool {
+        self.membership.entity.connections_async(count).await
     }
 
     /// What the subscription got so far.
     pub fn stats(&self) -> SubscriberStats {
-        self.subscriber.stats()
+        self.membership.stats(&self.decoder, self.callback.discarded())
     }
 }
 
 impl<T: Payload + ?Sized> Drop for Subscription<T> {
     fn drop(&mut self) {
-        self.subscriber.reader.inbox.abandon();
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
-            // A panic of the callback has been reported by the panic hook.
-            let _ = thread.join();
-        }
+        self.close();
+    }
+}
+
+impl<T: Payload + ?Sized> std::fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("topic", &self.topic()).finish_non_exhaustive()
     }
 }

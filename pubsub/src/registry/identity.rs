@@ -1,6 +1,7 @@
-//! Who a node is, as it tells the others.
+//! Who a node is, as it registers with the others.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use ferrocal_proto::{
     Action, Announcement, EntityId, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
@@ -8,10 +9,10 @@ use ferrocal_proto::{
 
 use crate::Config;
 
-/// Who a node is, as it tells the others.
+/// Who a node is, as it registers with the others.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    pub(crate) host_name: String,
+    pub(crate) host_name: Arc<str>,
     /// eCAL's name for the group of hosts that share memory.
     pub(crate) domain: String,
     pub(crate) process_id: i32,
@@ -19,25 +20,24 @@ pub(crate) struct Identity {
     pub(crate) unit_name: String,
     command_line: String,
     ids: AtomicU16,
+    joins_segments: AtomicBool,
 }
 
-/// What the runtime versions of nodes that receive runs of datagrams in one piece end with (`UDP_GRO`).
-const TAKES_RUNS: &str = "+gro";
+/// The first word of our runtime version.
+const RUNTIME: &str = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
+/// The end of the runtime version of a node whose system joins consecutive datagrams before it reads them (`UDP_GRO`).
+const JOINS_SEGMENTS: &str = "+gro";
 
-fn runtime_version() -> String {
-    let version = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
-    if cfg!(target_os = "linux") { format!("{version}{TAKES_RUNS}") } else { version.into() }
-}
-
-/// Whether the nodes of a process receive runs of datagrams in one piece.
-pub(crate) fn takes_runs(runtime_version: &str) -> bool {
-    runtime_version.starts_with("ferrocal ") && runtime_version.ends_with(TAKES_RUNS)
+/// Whether a node of this runtime version reads consecutive datagrams in one piece.
+pub(super) fn joins_segments(runtime_version: &str) -> bool {
+    runtime_version.starts_with("ferrocal ") && runtime_version.ends_with(JOINS_SEGMENTS)
 }
 
 impl Identity {
     pub(crate) fn new(unit_name: &str, config: &Config) -> Self {
         let host_name = gethostname::gethostname().to_string_lossy().into_owned();
         let domain = config.registration.shm_transport_domain.clone().unwrap_or_else(|| host_name.clone());
+        let host_name = host_name.into();
         let arguments: Vec<_> =
             std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let process_name = match std::env::current_exe() {
@@ -52,7 +52,18 @@ impl Identity {
             unit_name: unit_name.to_owned(),
             command_line: arguments.join(" "),
             ids: AtomicU16::new(0),
+            joins_segments: AtomicBool::new(false),
         }
+    }
+
+    /// Stores whether this node's system joins consecutive datagrams, as its receiver found out.
+    pub(crate) fn set_joins_segments(&self, joins_segments: bool) {
+        self.joins_segments.store(joins_segments, Ordering::Relaxed);
+    }
+
+    fn runtime_version(&self) -> String {
+        let suffix = if self.joins_segments.load(Ordering::Relaxed) { JOINS_SEGMENTS } else { "" };
+        format!("{RUNTIME}{suffix}")
     }
 
     pub(crate) fn new_entity_id(&self) -> EntityId {
@@ -61,9 +72,9 @@ impl Identity {
     }
 
     /// The process's own registration.
-    pub(crate) fn registration(&self, action: Action, registration_clock: i32) -> Registration {
+    pub(super) fn registration(&self, action: Action, registration_clock: i32) -> Registration {
         let announcement = Announcement::Process(ProcessInfo {
-            host_name: self.host_name.clone(),
+            host_name: self.host_name.to_string(),
             shm_transport_domain: self.domain.clone(),
             process_id: self.process_id,
             process_name: self.process_name.clone(),
@@ -73,7 +84,7 @@ impl Identity {
             state: ProcessState { severity: Severity::Healthy, severity_level: 1, info: String::new() },
             component_init_state: 0,
             component_init_info: "pub|sub".into(),
-            runtime_version: runtime_version(),
+            runtime_version: self.runtime_version(),
             time_sync_state: TimeSyncState::None,
             time_sync_module_name: String::new(),
             config_file_path: String::new(),

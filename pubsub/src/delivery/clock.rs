@@ -1,0 +1,140 @@
+//! Drops repeated and late messages, and finds those that are missing, by the publishers' clocks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::layer::Origin;
+
+/// The newest clock of each publisher.
+#[derive(Debug)]
+pub(super) struct ClockFilter {
+    max_publishers: usize,
+    publishers: HashMap<Arc<Origin>, Newest>,
+    /// Messages that were looked at.
+    arrivals: u64,
+}
+
+#[derive(Debug)]
+struct Newest {
+    clock: i64,
+    /// The number of the arrival.
+    arrival: u64,
+}
+
+/// What a message's clock says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It is newer than all before it; so many are missing between.
+    New {
+        /// Messages that did not arrive.
+        missing: u64,
+    },
+    /// It arrived before.
+    Duplicate,
+    /// One after it arrived before.
+    Late,
+}
+
+impl ClockFilter {
+    pub(super) fn new(max_publishers: usize) -> Self {
+        Self { max_publishers: max_publishers.max(1), publishers: HashMap::new(), arrivals: 0 }
+    }
+
+    /// Stores a message's clock, if it is the newest.
+    pub(super) fn check(&mut self, origin: &Arc<Origin>, clock: i64) -> Order {
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        let Some(newest) = self.publishers.get_mut(origin) else {
+            self.make_room();
+            self.publishers.insert(origin.clone(), Newest { clock, arrival });
+            return Order::New { missing: 0 };
+        };
+        let step = clock.saturating_sub(newest.clock);
+        match step {
+            0 => Order::Duplicate,
+            ..0 => Order::Late,
+            1.. => {
+                *newest = Newest { clock, arrival };
+                Order::New { missing: step.unsigned_abs() - 1 }
+            }
+        }
+    }
+
+    /// Stores the clock of a message that was given up. Returns how many are missing with it that were not known of.
+    pub(super) fn lost(&mut self, origin: &Arc<Origin>, clock: i64) -> u64 {
+        match self.check(origin, clock) {
+            Order::New { missing } => missing.saturating_add(1),
+            Order::Duplicate | Order::Late => 0,
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.publishers.len() >= self.max_publishers
+            && let Some(oldest) =
+                self.publishers.iter().min_by_key(|(_, newest)| newest.arrival).map(|(origin, _)| origin.clone())
+        {
+            self.publishers.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrocal_proto::EntityId;
+
+    use super::*;
+
+    fn origin(host: &str, id: u64) -> Arc<Origin> {
+        Arc::new(Origin { host_name: host.into(), id: EntityId::from_wire(&id.to_string()) })
+    }
+
+    const fn new(missing: u64) -> Order {
+        Order::New { missing }
+    }
+
+    #[test]
+    fn repeated_and_late_messages_are_seen_and_gaps_counted() {
+        let mut filter = ClockFilter::new(8);
+        let origin = origin("a", 1);
+        let orders = [5, 6, 6, 9, 8, 10].map(|clock| filter.check(&origin, clock));
+        assert_eq!(orders, [new(0), new(0), Order::Duplicate, new(2), Order::Late, new(0)]);
+    }
+
+    #[test]
+    fn each_publisher_has_a_clock_of_its_own_on_each_host() {
+        let mut filter = ClockFilter::new(8);
+        assert_eq!(filter.check(&origin("a", 1), 7), new(0));
+        assert_eq!(filter.check(&origin("a", 2), 7), new(0));
+        assert_eq!(filter.check(&origin("b", 1), 7), new(0), "ids repeat between hosts");
+        assert_eq!(filter.check(&origin("b", 1), 7), Order::Duplicate);
+    }
+
+    #[test]
+    fn clocks_from_the_network_cannot_overflow() {
+        let mut filter = ClockFilter::new(8);
+        let origin = origin("a", 1);
+        let orders = [i64::MIN, i64::MAX, i64::MIN].map(|clock| filter.check(&origin, clock));
+        assert_eq!(orders, [new(0), new(i64::MAX as u64 - 1), Order::Late]);
+    }
+
+    #[test]
+    fn what_was_given_up_counts_once() {
+        let mut filter = ClockFilter::new(8);
+        let origin = origin("a", 1);
+        assert_eq!(filter.lost(&origin, 3), 1, "the first one may be lost, too");
+        assert_eq!(filter.check(&origin, 4), new(0), "the gap is known of");
+        assert_eq!(filter.lost(&origin, 6), 2, "so is the one before it");
+        assert_eq!(filter.check(&origin, 8), new(1));
+        assert_eq!(filter.lost(&origin, 7), 0, "its gap was counted when a later one came");
+    }
+
+    #[test]
+    fn the_publisher_that_was_silent_longest_is_forgotten() {
+        let mut filter = ClockFilter::new(2);
+        for id in 1..=3 {
+            filter.check(&origin("a", id), 7);
+        }
+        assert_eq!(filter.check(&origin("a", 3), 7), Order::Duplicate);
+        assert_eq!(filter.check(&origin("a", 1), 7), new(0), "it made room for the third");
+    }
+}

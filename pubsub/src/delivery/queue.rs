@@ -1,0 +1,218 @@
+//! A queue that the program takes messages from: by blocking calls, as a stream, or asynchronously.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::waiting::{Discarded, Waiting};
+use crate::layer::{Ended, Incoming, Origin, Ready, Sink};
+use crate::stats::Counters;
+use crate::{SubscriberConfig, lock};
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: Waiting,
+    /// Threads that wait for a message.
+    threads: usize,
+    /// Tasks that wait for a message. One is the usual; the others need no allocation for it.
+    task: Option<Waker>,
+    more_tasks: Vec<Waker>,
+}
+
+impl Queue {
+    pub(crate) fn new(config: &SubscriberConfig, max_publishers: usize, counters: Arc<Counters>) -> Self {
+        let waiting = Waiting::new(config, max_publishers, counters);
+        Self {
+            state: Mutex::new(State { waiting, threads: 0, task: None, more_tasks: Vec::new() }),
+            arrived: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn try_pop(&self) -> Option<Incoming> {
+        lock(&self.state).waiting.pop()
+    }
+
+    /// Waits for a message, until `deadline` if there is one: `Ok(None)` if none came by then.
+    ///
+    /// # Errors
+    /// When no message will come any more. Those that came before are handed out first.
+    pub(crate) fn pop(&self, deadline: Option<Instant>) -> Result<Option<Incoming>, Ended> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(message) = state.waiting.pop() {
+                return Ok(Some(message));
+            }
+            if let Some(why) = state.waiting.ended {
+                return Err(why);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            state.threads += 1;
+            state = match left {
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            state.threads -= 1;
+        }
+    }
+
+    /// Waits for a message without blocking. `None` after the end.
+    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Ended>> {
+        let mut state = lock(&self.state);
+        match (state.waiting.pop(), state.waiting.ended) {
+            (Some(message), _) => Poll::Ready(Ok(message)),
+            (None, Some(why)) => Poll::Ready(Err(why)),
+            (None, None) => {
+                state.wake_later(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn discarded(&self) -> Discarded {
+        lock(&self.state).waiting.discarded
+    }
+
+    /// Drops what waits and takes no more messages. All waiting ends.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.waiting.end(Ended::Closed);
+        let dropped = state.waiting.take_all(Default::default());
+        self.wake_all(state);
+        drop(dropped);
+    }
+
+    /// Wakes everybody, after the lock is given back.
+    fn wake_all(&self, mut state: MutexGuard<'_, State>) {
+        let (task, more_tasks) = (state.task.take(), std::mem::take(&mut state.more_tasks));
+        let has_thread = state.threads > 0;
+        drop(state);
+        // A system call even if nobody waits.
+        if has_thread {
+            self.arrived.notify_all();
+        }
+        task.into_iter().chain(more_tasks).for_each(Waker::wake);
+    }
+}
+
+impl Sink for Queue {
+    fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, _: &mut Ready) {
+        let mut state = lock(&self.state);
+        let count = state.waiting.push(messages);
+        if count == 0 {
+            return;
+        }
+        if count > 1 || !state.more_tasks.is_empty() {
+            return self.wake_all(state);
+        }
+        let (has_thread, task) = (state.threads > 0, state.task.take());
+        drop(state);
+        if has_thread {
+            self.arrived.notify_one();
+        }
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn lost(&self, origin: &Arc<Origin>, clock: i64) {
+        lock(&self.state).waiting.lost(origin, clock);
+    }
+
+    fn end(&self, why: Ended) {
+        let mut state = lock(&self.state);
+        state.waiting.end(why);
+        self.wake_all(state);
+    }
+}
+
+impl State {
+    fn wake_later(&mut self, waker: &Waker) {
+        match &mut self.task {
+            None => self.task = Some(waker.clone()),
+            Some(task) if task.will_wake(waker) => {}
+            Some(_) if self.more_tasks.iter().any(|task| task.will_wake(waker)) => {}
+            Some(_) => self.more_tasks.push(waker.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::super::waiting::tests::message;
+    use super::*;
+
+    fn queue() -> Queue {
+        Queue::new(&SubscriberConfig::default(), 2, Arc::default())
+    }
+
+    fn push(queue: &Queue, clock: i64) {
+        queue.push(&mut std::iter::once(message(1, clock, 1)), &mut Ready::new());
+    }
+
+    #[test]
+    fn closing_ends_the_wait_of_every_thread() {
+        let queue = queue();
+        std::thread::scope(|scope| {
+            let waiting = [0, 1].map(|_| scope.spawn(|| queue.pop(None)));
+            queue.close();
+            for thread in waiting {
+                assert!(matches!(thread.join(), Ok(Err(Ended::Closed))));
+            }
+        });
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_handed_out() {
+        let queue = queue();
+        push(&queue, 1);
+        queue.end(Ended::Replayed);
+        assert!(matches!(queue.pop(None), Ok(Some(message)) if message.clock == 1));
+        assert!(matches!(queue.pop(None), Err(Ended::Replayed)));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait() {
+        assert!(matches!(queue().pop(Some(Instant::now())), Ok(None)));
+    }
+
+    struct Count {
+        queue: Arc<Queue>,
+        woken: AtomicUsize,
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::SeqCst);
+            // An executor may poll at once: it must not find the queue locked.
+            let _ = self.queue.try_pop();
+        }
+    }
+
+    #[test]
+    fn every_waiting_task_is_woken_and_without_a_lock() {
+        let queue = Arc::new(queue());
+        let tasks = [0, 1].map(|_| Arc::new(Count { queue: queue.clone(), woken: AtomicUsize::new(0) }));
+        for task in &tasks {
+            let waker = Waker::from(task.clone());
+            for _ in 0..2 {
+                assert!(queue.poll_pop(&mut Context::from_waker(&waker)).is_pending());
+            }
+        }
+        push(&queue, 1);
+        for task in &tasks {
+            assert_eq!(task.woken.load(Ordering::SeqCst), 1);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The messages that wait for the program: the newest ones, in order, within bounds.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::clock::{ClockFilter, Order};
+use crate::SubscriberConfig;
+use crate::layer::{Ended, Incoming, Origin};
+use crate::stats::{Counters, add};
+
+/// What was not passed to the program, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Discarded {
+    pub(crate) duplicate: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) queue_full: u64,
+}
+
+/// A bounded queue behind a clock filter. The caller locks it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    max_len: usize,
+    max_bytes: usize,
+    drop_out_of_order: bool,
+    filter: ClockFilter,
+    queue: VecDeque<Incoming>,
+    bytes: usize,
+    pub(super) discarded: Discarded,
+    /// Why no message will come any more.
+    pub(super) ended: Option<Ended>,
+    counters: Arc<Counters>,
+}
+
+impl Waiting {
+    pub(super) fn new(config: &SubscriberConfig, max_publishers: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            max_len: config.queue_len.max(1),
+            max_bytes: config.queue_bytes,
+            drop_out_of_order: config.drop_out_of_order,
+            filter: ClockFilter::new(max_publishers),
+            queue: VecDeque::new(),
+            bytes: 0,
+            discarded: Discarded::default(),
+            ended: None,
+            counters,
+        }
+    }
+
+    /// Appends messages, except those whose clock says that they are repeated or late. They are counted before anybody
+    /// can take them. Returns how many were appended.
+    pub(super) fn push(&mut self, messages: &mut dyn Iterator<Item = Incoming>) -> usize {
+        if self.ended.is_some() {
+            return 0;
+        }
+        let (mut count, mut bytes, mut lost, mut last_len) = (0, 0, 0, 0);
+        for message in messages {
+            match self.filter.check(&message.origin, message.clock) {
+                Order::New { missing } => lost += missing,
+                Order::Duplicate => {
+                    self.discarded.duplicate += 1;
+                    continue;
+                }
+                Order::Late => {
+                    self.discarded.out_of_order += 1;
+                    if self.drop_out_of_order {
+                        continue;
+                    }
+                }
+            }
+            last_len = message.payload.len();
+            count += 1;
+            bytes += last_len;
+            self.bytes += last_len;
+            self.queue.push_back(message);
+            while self.queue.len() > self.max_len || (self.bytes > self.max_bytes && self.queue.len() > 1) {
+                self.pop();
+                self.discarded.queue_full += 1;
+            }
+        }
+        if count > 0 {
+            self.counters.add(count as u64, bytes as u64, last_len);
+        }
+        if lost > 0 {
+            add(&self.counters.lost, lost);
+        }
+        count
+    }
+
+    /// Counts a message that was given up.
+    pub(super) fn lost(&mut self, origin: &Arc<Origin>, clock: i64) {
+        add(&self.counters.lost, self.filter.lost(origin, clock));
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Incoming> {
+        let message = self.queue.pop_front()?;
+        self.bytes -= message.payload.len();
+        Some(message)
+    }
+
+    /// Exchanges all that waits for an empty queue. What was taken does not count as waiting any more.
+    pub(super) fn take_all(&mut self, empty: VecDeque<Incoming>) -> VecDeque<Incoming> {
+        self.bytes = 0;
+        std::mem::replace(&mut self.queue, empty)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Takes no more messages. The first reason stays.
+    pub(super) fn end(&mut self, why: Ended) {
+        self.ended.get_or_insert(why);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::Instant;
+
+    use ferrocal_proto::EntityId;
+
+    use super::*;
+
+    pub(crate) fn message(publisher: u64, clock: i64, len: usize) -> Incoming {
+        let id = EntityId::from_wire(&publisher.to_string());
+        Incoming {
+            payload: vec![0; len].into(),
+            clock,
+            time_us: 0,
+            origin: Arc::new(Origin { host_name: "host".into(), id }),
+            received: Instant::now(),
+        }
+    }
+
+    fn waiting(config: SubscriberConfig) -> Waiting {
+        Waiting::new(&config, 2, Arc::default())
+    }
+
+    fn push(waiting: &mut Waiting, message: Incoming) -> usize {
+        waiting.push(&mut std::iter::once(message))
+    }
+
+    fn clocks(waiting: &mut Waiting) -> Vec<i64> {
+        std::iter::from_fn(|| waiting.pop()).map(|message| message.clock).collect()
+    }
+
+    #[test]
+    fn repeated_and_late_messages_are_dropped_and_counted() {
+        let mut waiting = waiting(SubscriberConfig::default());
+        for clock in [5, 6, 6, 9, 8, 10] {
+            push(&mut waiting, message(1, clock, 1));
+        }
+        assert_eq!(clocks(&mut waiting), [5, 6, 9, 10]);
+        assert_eq!(waiting.discarded, Discarded { duplicate: 1, out_of_order: 1, queue_full: 0 });
+        assert_eq!(waiting.counters.lost.load(Ordering::Relaxed), 2);
+        assert_eq!(waiting.counters.messages.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn late_messages_are_kept_if_wanted() {
+        let mut waiting = waiting(SubscriberConfig::default().drop_out_of_order(false));
+        for clock in [5, 4, 6, 6] {
+            push(&mut waiting, message(1, clock, 1));
+        }
+        assert_eq!(clocks(&mut waiting), [5, 4, 6]);
+    }
+
+    #[test]
+    fn the_newest_messages_are_kept() {
+        let mut waiting = waiting(SubscriberConfig::default().queue_len(3).queue_bytes(100));
+        for clock in 1..=5 {
+            push(&mut waiting, message(1, clock, 10));
+        }
+        assert_eq!(clocks(&mut waiting), [3, 4, 5]);
+        for (clock, len) in [(6, 60), (7, 60), (8, 1000)] {
+            push(&mut waiting, message(1, clock, len));
+        }
+        assert_eq!(clocks(&mut waiting), [8], "one message may be longer than the limit");
+        assert_eq!(waiting.discarded.queue_full, 4);
+    }
+
+    #[test]
+    fn nothing_is_taken_after_the_end() {
+        let mut waiting = waiting(SubscriberConfig::default());
+        push(&mut waiting, message(1, 1, 1));
+        waiting.end(Ended::Closed);
+        waiting.end(Ended::Failed);
+        assert_eq!(push(&mut waiting, message(1, 2, 1)), 0);
+        assert_eq!(clocks(&mut waiting), [1], "what came before it is there");
+        assert_eq!(waiting.ended, Some(Ended::Closed));
+    }
+}

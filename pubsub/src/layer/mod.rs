@@ -1,0 +1,197 @@
+//! How payload travels between publishers and subscribers: one trait, and a folder for each layer.
+//!
+//! A layer knows neither the registry nor subscribers' queues. The registry asks it which peers it can reach; a
+//! publisher gets a [`Writer`] of each layer; a subscriber hands each layer a [`Sink`]. A layer has no threads of its
+//! own: delivery runs its [`Source`].
+
+pub(crate) mod udp;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ferrocal_proto::{EntityId, LayerKind, TopicInfo};
+use ferrocal_transport::{Interrupt, SendError};
+
+use crate::NodeError;
+
+/// The most layers that a node has: eCAL's are UDP, shared memory and TCP; one more is for tests.
+pub(crate) const MAX_LAYERS: usize = 4;
+
+/// One way for payload to travel.
+pub(crate) trait Layer: Send + Sync {
+    /// Its name in registrations.
+    fn kind(&self) -> LayerKind;
+
+    /// Whether payload can reach this subscriber.
+    fn reaches(&self, subscriber: &TopicInfo) -> bool {
+        subscriber.layers.iter().any(|layer| layer.enabled && layer.kind == self.kind())
+    }
+
+    /// Opens a topic for writing.
+    fn writer(&self, publisher: &Outlet<'_>) -> Box<dyn Writer>;
+
+    /// Opens the receiving side, for all topics.
+    ///
+    /// # Errors
+    /// When the transport cannot receive.
+    fn open(&self) -> Result<Opened, NodeError>;
+}
+
+/// The receiving side of a layer.
+pub(crate) struct Opened {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) inlet: Arc<dyn Inlet>,
+    /// Ends the source's waiting, for good.
+    pub(crate) interrupt: Arc<dyn Interrupt>,
+    /// Whether the system joins consecutive datagrams before it reads them.
+    pub(crate) joins_segments: bool,
+}
+
+/// Where the messages of a layer can be had, topic by topic.
+pub(crate) trait Inlet: Send + Sync {
+    /// Passes the messages of a topic to `sink` from now on, until the reader is dropped.
+    ///
+    /// # Errors
+    /// When the topic's messages cannot be received.
+    fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError>;
+
+    /// Reports to all sinks, the present and later ones, that no message will come any more.
+    fn end(&self, why: Ended);
+}
+
+/// What is open while a subscriber reads a topic. Dropping it closes it.
+pub(crate) trait Reader: Send + Sync {}
+
+/// A publisher, for those who write what it publishes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outlet<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) id: EntityId,
+    pub(crate) host_name: &'a str,
+    pub(crate) config: &'a crate::PublisherConfig,
+}
+
+/// The subscribers that a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Audience {
+    pub(crate) peers: u32,
+    /// How many of them join consecutive datagrams before they read them.
+    pub(crate) joins_segments: u32,
+}
+
+/// Sends a publisher's messages.
+pub(crate) trait Writer: Send {
+    /// Sends messages, in order, in as few system calls as the layer can. They are those of one call of the user's, or
+    /// a part of them.
+    ///
+    /// # Errors
+    /// When the system refuses a message; none after it is sent.
+    fn write(&mut self, messages: &[Outgoing<'_>], audience: Audience) -> Result<Written, SendError>;
+
+    /// Whether a message can be sent at all.
+    ///
+    /// # Errors
+    /// When it is longer than the settings allow.
+    fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong>;
+}
+
+/// A message is longer than the settings allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLong {
+    /// Its length in bytes, with what the layer adds.
+    pub(crate) len: usize,
+    pub(crate) max: usize,
+}
+
+/// What became of messages that were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Written {
+    /// Messages that the network could not take at present.
+    pub(crate) not_sent: u64,
+}
+
+/// A message to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    /// The publisher's count of its messages, from 1.
+    pub(crate) clock: i64,
+    /// Microseconds since the Unix epoch.
+    pub(crate) time_us: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A publisher that messages came from, as the messages name it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) host_name: Box<str>,
+    pub(crate) id: EntityId,
+}
+
+/// A message that came in, not decoded yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Incoming {
+    pub(crate) payload: Bytes,
+    pub(crate) clock: i64,
+    pub(crate) time_us: i64,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) received: Instant,
+}
+
+/// Where a layer passes the messages of a topic.
+pub(crate) trait Sink: Send + Sync {
+    /// Takes messages that came together. If a callback is to be called for them, it is appended to `ready`.
+    fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready);
+
+    /// Takes note of a message that was given up, incomplete.
+    fn lost(&self, origin: &Arc<Origin>, clock: i64);
+
+    /// Takes note that no message will come any more.
+    fn end(&self, why: Ended);
+}
+
+/// Why no message will come any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The subscriber was closed.
+    Closed,
+    /// What was replayed is over.
+    Replayed,
+    /// A thread of the node has failed.
+    Failed,
+}
+
+/// Brings the messages of a layer, a batch at a time.
+pub(crate) trait Source: Send {
+    /// Waits for messages and pushes one batch into the sinks. May return early, without any.
+    fn receive(&mut self, ready: &mut Ready) -> Flow;
+}
+
+/// The callbacks that have messages waiting. Whoever runs the source calls them next.
+pub(crate) type Ready = Vec<Arc<dyn Task>>;
+
+/// A callback that has messages waiting.
+pub(crate) trait Task: Send + Sync {
+    /// Calls it for all messages that wait.
+    fn run(&self);
+
+    /// Whether it is to run on the receiving thread, however long it takes.
+    fn is_inline(&self) -> bool;
+
+    /// Whether it took long lately, so that the receiving thread is not to run it.
+    fn is_slow(&self) -> bool;
+
+    /// Stores how long a run took.
+    fn took(&self, time: Duration);
+}
+
+/// How to go on after [`Source::receive`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Call again.
+    Continue,
+    /// Call again after this time: receiving fails at present.
+    Pause(Duration),
+    /// Nothing will come any more.
+    End,
+}

@@ -1,0 +1,207 @@
+//! Sends datagrams at the rate that receivers and limits allow.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, iter};
+
+use ferrocal_proto::{Fragments, MAX_DATAGRAM_LEN};
+use ferrocal_transport::{SendError, SendLimits, Sender, Transmit};
+
+use super::pacing::{Bursts, Pacer, Receivers, Spread};
+use crate::wire::{SEND_BATCH, cut, send_batches};
+use crate::Config;
+
+/// A single datagram up to this length is short, and not paced: the shorter it is, the more of sending it is the system
+/// call, which says nothing about receiving.
+const SHORT_LEN: usize = MAX_DATAGRAM_LEN / 2;
+
+/// Bytes sent at once when there is a limit on how fast that may be.
+const PACED_BYTES: usize = 64 * 1024;
+
+/// What all writers of a node send through.
+pub(super) struct Outbound {
+    sender: Arc<dyn Sender>,
+    bursts: Option<Bursts>,
+    /// The node's limit.
+    pacer: Option<Pacer>,
+    /// Whether sending failed most recently, and that was logged.
+    is_failing: AtomicBool,
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) destination: SocketAddrV4,
+    /// In datagrams so short that the system cuts them from one long buffer, if it can.
+    pub(super) segments: bool,
+    /// To receivers of which some take datagrams one by one.
+    pub(super) one_by_one: bool,
+    /// The publisher's limit.
+    pub(super) pacer: Option<&'a Pacer>,
+}
+
+impl Outbound {
+    pub(super) fn new(sender: Arc<dyn Sender>, config: &Config) -> Self {
+        Self {
+            bursts: sender.limits().receive_buffer_len.map(Bursts::new),
+            sender,
+            pacer: config.max_bytes_per_second.map(Pacer::new),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Cuts a message of two parts into datagrams.
+    pub(super) fn cut<'m>(&self, message: [&'m [u8]; 2], plan: Plan<'_>) -> Fragments<'m> {
+        cut(message, self.max_datagram_len(plan))
+    }
+
+    fn max_datagram_len(&self, plan: Plan<'_>) -> usize {
+        let SendLimits { max_datagram_len, segment_len, .. } = self.sender.limits();
+        segment_len.filter(|_| plan.segments).unwrap_or(max_datagram_len)
+    }
+
+    /// Sends a batch of short datagrams.
+    pub(super) fn send_short(&self, batch: &[Transmit<'_>], plan: Plan<'_>) -> Result<(), SendError> {
+        self.send_paced(batch, plan, None)
+    }
+
+    /// Sends a message that is not short.
+    pub(super) fn send_long(
+        &self,
+        mut datagrams: Fragments<'_>,
+        len: usize,
+        plan: Plan<'_>,
+    ) -> Result<(), SendError> {
+        let is_unlimited = self.pacer.is_none() && plan.pacer.is_none();
+        // Whole segmented buffers: the end of a batch cuts one off.
+        let segments = (MAX_DATAGRAM_LEN / self.max_datagram_len(plan)).clamp(1, SEND_BATCH);
+        let batch_len = SEND_BATCH / segments * segments;
+        let receivers = match (plan.one_by_one, segments) {
+            (true, _) => Receivers::OneByOne,
+            (false, 1) => Receivers::Many,
+            (false, _) => Receivers::Runs,
+        };
+        let bursts = self.bursts.as_ref().filter(|_| is_unlimited);
+        let spread = bursts.and_then(|bursts| bursts.begin(len, receivers));
+        send_batches(&mut datagrams, plan.destination, batch_len, |batch| {
+            self.send_paced(batch, plan, spread.as_ref())
+        })
+    }
+
+    fn send_paced(
+        &self,
+        mut batch: &[Transmit<'_>],
+        plan: Plan<'_>,
+        spread: Option<&Spread<'_>>,
+    ) -> Result<(), SendError> {
+        let pacers = [self.pacer.as_ref(), plan.pacer];
+        if pacers.iter().all(Option::is_none) && spread.is_none() {
+            return self.sender.send(batch);
+        }
+        while !batch.is_empty() {
+            let mut len = 0;
+            let fits = |datagram: &&Transmit<'_>| {
+                len += datagram.len();
+                len <= PACED_BYTES
+            };
+            let now;
+            (now, batch) = batch.split_at(batch.iter().take_while(fits).count().max(1));
+            let len = now.iter().map(Transmit::len).sum();
+            for pacer in pacers.into_iter().flatten() {
+                pacer.wait(len);
+            }
+            let send = || self.sender.send(now);
+            spread.map_or_else(send, |spread| spread.send(len, send))?;
+        }
+        Ok(())
+    }
+
+    /// Takes an error for what it means: `Ok` with the messages that were not sent if the network cannot be reached at
+    /// present, which is logged once.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub(super) fn tolerate(&self, result: Result<(), SendError>, messages: u64) -> Result<u64, SendError> {
+        match result {
+            Ok(()) => {
+                if self.is_failing.load(Ordering::Relaxed) {
+                    self.is_failing.store(false, Ordering::Relaxed);
+                    log::info!("payload can be sent again");
+                }
+                Ok(0)
+            }
+            Err(error) if is_network_trouble(&error.source) => {
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    log::warn!("payload cannot be sent at present: {error}: {}; going on", error.source);
+                }
+                let sent = if messages > 1 { error.sent as u64 } else { 0 };
+                Ok(messages.saturating_sub(sent))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a message is a single datagram and short.
+pub(super) fn is_short(datagrams: &Fragments<'_>, len: usize) -> bool {
+    datagrams.len() == 1 && len <= SHORT_LEN
+}
+
+/// Whether the network cannot be reached at present, or has no room.
+fn is_network_trouble(error: &io::Error) -> bool {
+    /// `ENOBUFS`, which has no kind of its own: of Linux, of the BSD family and of Windows.
+    const NO_BUFFER: [i32; 3] = [105, 55, 10_055];
+    const NO_BUFFER_HERE: i32 = NO_BUFFER[if cfg!(windows) { 2 } else { !cfg!(target_os = "linux") as usize }];
+    matches!(
+        error.kind(),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown
+    ) || error.raw_os_error() == Some(NO_BUFFER_HERE)
+}
+
+/// Datagrams that are to be sent together, each of them a message.
+#[derive(Debug, Default)]
+pub(super) struct ShortBatch {
+    /// They are consecutive.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl ShortBatch {
+    /// So that a few small messages do not wait for many large ones.
+    const FULL_BYTES: usize = 64 * 1024;
+
+    pub(super) fn is_full(&self) -> bool {
+        self.ends.len() == SEND_BATCH || self.bytes.len() >= Self::FULL_BYTES
+    }
+
+    pub(super) fn push(&mut self, parts: [&[u8]; 3]) {
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Sends what is in it and empties it. Returns how many messages were not sent, as [`Outbound::tolerate`].
+    pub(super) fn flush(&mut self, outbound: &Outbound, plan: Plan<'_>) -> Result<u64, SendError> {
+        if self.ends.is_empty() {
+            return Ok(0);
+        }
+        let messages = self.ends.len() as u64;
+        let result = self.send(outbound, plan);
+        self.bytes.clear();
+        self.ends.clear();
+        outbound.tolerate(result, messages)
+    }
+
+    // Not inlined: there, every single message would pay for the stack that this takes.
+    #[inline(never)]
+    fn send(&self, outbound: &Outbound, plan: Plan<'_>) -> Result<(), SendError> {
+        let mut batch = [Transmit { destination: plan.destination, parts: [&[]; 3] }; SEND_BATCH];
+        let starts = iter::once(&0).chain(&self.ends);
+        for ((transmit, &start), &end) in batch.iter_mut().zip(starts).zip(&self.ends) {
+            transmit.parts[0] = &self.bytes[start..end];
+        }
+        outbound.send_short(&batch[..self.ends.len()], plan)
+    }
+}

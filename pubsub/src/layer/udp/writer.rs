@@ -1,0 +1,150 @@
+//! Writes the messages of one publisher.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use ferrocal_proto::{EntityId, PayloadSample};
+use ferrocal_transport::{SendError, Transmit};
+
+use super::pacing::Pacer;
+use super::send::{Outbound, Plan, ShortBatch, is_short};
+use crate::Fragmentation;
+use crate::layer::{Audience, Outgoing, Outlet, TooLong, Writer, Written};
+
+pub(super) struct UdpWriter {
+    outbound: Arc<Outbound>,
+    id: EntityId,
+    destination: SocketAddrV4,
+    fragmentation: Fragmentation,
+    pacer: Option<Pacer>,
+    /// A message up to its payload. The first bytes are the same in all of them.
+    head: Vec<u8>,
+    same_len: usize,
+    /// The longest message, head included, in bytes.
+    max_len: usize,
+    batch: ShortBatch,
+}
+
+impl UdpWriter {
+    pub(super) fn new(
+        outlet: &Outlet<'_>,
+        destination: SocketAddrV4,
+        max_len: usize,
+        outbound: Arc<Outbound>,
+    ) -> Self {
+        let mut head = Vec::new();
+        let topic_id = outlet.id.to_string();
+        PayloadSample {
+            topic_name: outlet.topic,
+            topic_id: &topic_id,
+            host_name: outlet.host_name,
+            ..PayloadSample::default()
+        }
+        .encode_topic(&mut head);
+        Self {
+            outbound,
+            id: outlet.id,
+            destination,
+            fragmentation: outlet.config.fragmentation,
+            pacer: outlet.config.max_bytes_per_second.map(Pacer::new),
+            same_len: head.len(),
+            head,
+            max_len,
+            batch: ShortBatch::default(),
+        }
+    }
+}
+
+impl Writer for UdpWriter {
+    fn write(&mut self, messages: &[Outgoing<'_>], audience: Audience) -> Result<Written, SendError> {
+        let Self { outbound, id, destination, fragmentation, pacer, head, same_len, batch, .. } = self;
+        let all_join = audience.joins_segments == audience.peers;
+        let plan = Plan {
+            destination: *destination,
+            segments: match fragmentation {
+                Fragmentation::Auto => all_join,
+                Fragmentation::Large => false,
+                Fragmentation::Mtu => true,
+            },
+            one_by_one: !all_join,
+            pacer: pacer.as_ref(),
+        };
+        let mut not_sent = 0;
+        for message in messages {
+            head.truncate(*same_len);
+            content(*id, message).encode_content(head);
+            let parts = [&head[..], message.payload];
+            let len = head.len() + message.payload.len();
+            let mut datagrams = outbound.cut(parts, plan);
+            if !is_short(&datagrams, len) {
+                not_sent += batch.flush(outbound, plan)?;
+                not_sent += outbound.tolerate(outbound.send_long(datagrams, len, plan), 1)?;
+            } else if let Some(datagram) = datagrams.next() {
+                let parts = [&datagram.header[..], datagram.parts[0], datagram.parts[1]];
+                if messages.len() == 1 {
+                    let result = outbound.send_short(&[Transmit { destination: *destination, parts }], plan);
+                    return Ok(Written { not_sent: outbound.tolerate(result, 1)? });
+                }
+                if batch.is_full() {
+                    not_sent += batch.flush(outbound, plan)?;
+                }
+                batch.push(parts);
+            }
+        }
+        not_sent += batch.flush(outbound, plan)?;
+        Ok(Written { not_sent })
+    }
+
+    fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong> {
+        /// More than the content of a sample takes beside its payload: tags, lengths and numbers.
+        const MAX_CONTENT_HEAD_LEN: usize = 64;
+        let Self { id, head, same_len, max_len, .. } = self;
+        if *same_len + MAX_CONTENT_HEAD_LEN + message.payload.len() <= *max_len {
+            return Ok(());
+        }
+        head.truncate(*same_len);
+        content(*id, message).encode_content(head);
+        let len = head.len() + message.payload.len();
+        if len <= *max_len { Ok(()) } else { Err(TooLong { len, max: *max_len }) }
+    }
+}
+
+/// The part of a sample that differs from message to message.
+fn content<'a>(id: EntityId, message: &Outgoing<'a>) -> PayloadSample<'a> {
+    PayloadSample {
+        clock: message.clock,
+        time_us: message.time_us,
+        hash: sample_hash(id, message.clock),
+        payload: message.payload,
+        ..PayloadSample::default()
+    }
+}
+
+/// A number that no other sample has: readers of eCAL 5 take samples with equal ones for the same.
+///
+/// It lies between 2^62 and 2^63, so that it always takes 9 bytes on the wire.
+fn sample_hash(id: EntityId, clock: i64) -> i64 {
+    // The finalizer of SplitMix64 is a bijection, so one publisher's hashes differ from each other except in the bits
+    // that are cut off.
+    let mut hash = id.get().wrapping_add(clock.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^= hash >> 31;
+    ((hash >> 1) | (1 << 62)).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn hashes_differ_and_take_the_same_room() {
+        let ids = [EntityId::from_wire("1"), EntityId::from_wire("2")];
+        let hashes: HashSet<_> =
+            ids.iter().flat_map(|&id| (1..10_000).map(move |clock| sample_hash(id, clock))).collect();
+        assert_eq!(hashes.len(), 2 * 9_999);
+        assert!(hashes.iter().all(|&hash| hash >= 1 << 62));
+    }
+}

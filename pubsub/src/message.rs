@@ -1,0 +1,212 @@
+//! A received message, and how it is made from what a layer brought.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ferrocal_proto::EntityId;
+
+use crate::core::Core;
+use crate::layer::{Incoming, Origin};
+use crate::registry::Entity;
+use crate::{Payload, lock};
+
+/// A received message.
+#[non_exhaustive]
+pub struct Message<T: Payload + ?Sized> {
+    /// What was published.
+    pub payload: T::Received,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The publisher's count of its messages, from 1.
+    pub clock: i64,
+    /// When it was published, by the clock of the publisher's system.
+    pub send_time: SystemTime,
+    /// When it was received, by the clock of this system.
+    pub receive_time: SystemTime,
+    /// The publisher.
+    pub publisher: Arc<PublisherIdentity>,
+}
+
+/// A publisher, as its messages and its registration name it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PublisherIdentity {
+    /// Its id on the wire.
+    pub id: EntityId,
+    /// The name of its host.
+    pub host_name: String,
+    /// The id of its process on that host. `None` if the publisher was not registered when the message came.
+    pub process_id: Option<i32>,
+}
+
+impl<T: Payload + ?Sized> Clone for Message<T>
+where
+    T::Received: Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            payload: self.payload.clone(),
+            topic: self.topic.clone(),
+            publisher: self.publisher.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T: Payload + ?Sized> std::fmt::Debug for Message<T>
+where
+    T::Received: std::fmt::Debug,
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("clock", &self.clock)
+            .field("publisher", &self.publisher)
+            .field("payload", &self.payload)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes messages of one subscriber, and counts those that cannot be decoded.
+pub(crate) struct Decoder {
+    core: Arc<Core>,
+    entity: Arc<Entity>,
+    undecodable: AtomicU64,
+    /// From sending to receiving the newest message, in nanoseconds; `u64::MAX` if unknown.
+    latency: AtomicU64,
+    /// The newest publisher. Consecutive messages often have the same.
+    newest: Mutex<Option<Known>>,
+}
+
+struct Known {
+    origin: Arc<Origin>,
+    publisher: Arc<PublisherIdentity>,
+    since: Instant,
+}
+
+/// How long a publisher that did not register is taken for such.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Decoder {
+    pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>) -> Self {
+        Self {
+            core,
+            entity,
+            undecodable: AtomicU64::new(0),
+            latency: AtomicU64::new(u64::MAX),
+            newest: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn undecodable(&self) -> u64 {
+        self.undecodable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn latency(&self) -> Option<Duration> {
+        let nanos = self.latency.load(Ordering::Relaxed);
+        (nanos != u64::MAX).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Decodes a message. `None` if its payload is not what the type expects; the first time, that is logged.
+    pub(crate) fn decode<T: Payload + ?Sized>(&self, incoming: Incoming) -> Option<Message<T>> {
+        let Incoming { payload, clock, time_us, origin, received } = incoming;
+        // Systems differ in the latest time they know, and the network may claim any.
+        let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
+        let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
+        let receive_time = self.core.wall_clock.at(received);
+        let latency = receive_time.duration_since(send_time).ok();
+        let nanos = latency.and_then(|latency| u64::try_from(latency.as_nanos()).ok()).unwrap_or(u64::MAX);
+        self.latency.store(nanos, Ordering::Relaxed);
+        match T::decode(payload) {
+            Ok(payload) => Some(Message {
+                payload,
+                topic: self.entity.topic.clone(),
+                clock,
+                send_time,
+                receive_time,
+                publisher: self.publisher(origin, received),
+            }),
+            Err(error) => {
+                if self.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
+                    log::warn!(
+                        "topic `{}`: message {clock} of publisher {} is no {}: {error}; messages like it are skipped",
+                        self.entity.topic,
+                        origin.id,
+                        self.entity.data_type().name,
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn publisher(&self, origin: Arc<Origin>, now: Instant) -> Arc<PublisherIdentity> {
+        let mut newest = lock(&self.newest);
+        if let Some(known) = &*newest
+            && Arc::ptr_eq(&known.origin, &origin)
+            && (known.publisher.process_id.is_some() || now.saturating_duration_since(known.since) < LOOK_AGAIN)
+        {
+            return known.publisher.clone();
+        }
+        let publisher = Arc::new(PublisherIdentity {
+            id: origin.id,
+            host_name: origin.host_name.to_string(),
+            process_id: self.core.registry.process_of(&origin.host_name, origin.id),
+        });
+        *newest = Some(Known { origin, publisher: publisher.clone(), since: now });
+        publisher
+    }
+}
+
+/// The system's time at an [`Instant`], without reading a clock each time.
+#[derive(Debug)]
+pub(crate) struct WallClock {
+    start: Instant,
+    /// The system's time at `start`, in nanoseconds since the Unix epoch. Changes when that clock is set.
+    start_ns: AtomicI64,
+    /// The second after `start` in which that was last looked at.
+    checked: AtomicU64,
+}
+
+impl WallClock {
+    pub(crate) fn new() -> Self {
+        let clock = Self { start: Instant::now(), start_ns: AtomicI64::new(0), checked: AtomicU64::new(0) };
+        clock.check();
+        clock
+    }
+
+    /// The system's time at `instant`. The clock is looked at once a second.
+    fn at(&self, instant: Instant) -> SystemTime {
+        let since = instant.saturating_duration_since(self.start);
+        if self.checked.load(Ordering::Relaxed) != since.as_secs() {
+            self.checked.store(since.as_secs(), Ordering::Relaxed);
+            self.check();
+        }
+        let start = Duration::from_nanos(u64::try_from(self.start_ns.load(Ordering::Relaxed)).unwrap_or(0));
+        UNIX_EPOCH + start + since
+    }
+
+    fn check(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = now.saturating_sub(self.start.elapsed());
+        self.start_ns.store(i64::try_from(start.as_nanos()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_follows_the_systems() {
+        let clock = WallClock::new();
+        let (instant, time) = (Instant::now(), SystemTime::now());
+        let off = |at: SystemTime| at.duration_since(time).unwrap_or_else(|error| error.duration());
+        assert!(off(clock.at(instant)) < Duration::from_secs(60));
+        // As if the system's clock had been set by an hour meanwhile.
+        clock.start_ns.fetch_add(3_600_000_000_000, Ordering::Relaxed);
+        assert!(off(clock.at(instant)) > Duration::from_secs(3000));
+        assert!(off(clock.at(instant + Duration::from_secs(1))) < Duration::from_secs(60));
+    }
+}

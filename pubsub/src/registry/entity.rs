@@ -1,0 +1,262 @@
+//! A publisher or subscriber of this node: its name on the wire, its connections and its registration.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{Action, Announcement, DataType, EntityId, Layer, LayerKind, Registration, TopicInfo};
+
+use super::identity::Identity;
+use super::tables::Link;
+use crate::layer::{Audience, MAX_LAYERS};
+use crate::lock;
+use crate::stats::{Counters, get};
+
+/// Which side of a topic an entity is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    Publisher,
+    Subscriber,
+}
+
+impl Role {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Publisher => Self::Subscriber,
+            Self::Subscriber => Self::Publisher,
+        }
+    }
+}
+
+/// The matched peers of an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Connections {
+    /// On the same host.
+    local: u32,
+    /// On other hosts.
+    external: u32,
+    /// Those that each layer carries payload to.
+    audiences: [Audience; MAX_LAYERS],
+}
+
+impl Connections {
+    pub(super) fn add(&mut self, link: Link) {
+        self.change(link, |count| *count += 1);
+    }
+
+    pub(super) fn remove(&mut self, link: Link) {
+        self.change(link, |count| *count -= 1);
+    }
+
+    fn change(&mut self, link: Link, change: impl Fn(&mut u32)) {
+        change(if link.local { &mut self.local } else { &mut self.external });
+        if let Some(layer) = link.layer {
+            let audience = &mut self.audiences[layer];
+            change(&mut audience.peers);
+            if link.joins_segments {
+                change(&mut audience.joins_segments);
+            }
+        }
+    }
+
+    pub(super) fn total(&self) -> usize {
+        (self.local + self.external) as usize
+    }
+}
+
+/// A publisher or subscriber of this node, as the others see it.
+#[derive(Debug)]
+pub(crate) struct Entity {
+    pub(crate) id: EntityId,
+    pub(crate) role: Role,
+    pub(crate) topic: Arc<str>,
+    pub(crate) counters: Arc<Counters>,
+    data_type: DataType,
+    matched: Mutex<Matched>,
+    changed: Condvar,
+    #[cfg(feature = "tokio")]
+    changed_async: tokio::sync::Notify,
+    /// The total of the connections, to be read without their lock.
+    connected: AtomicU32,
+    announcing: Mutex<Announcing>,
+}
+
+#[derive(Debug, Default)]
+struct Matched {
+    connections: Connections,
+    /// Whether nothing will change any more, because the node's thread has failed.
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Announcing {
+    closed: bool,
+    clock: i32,
+    /// When the frequency was last measured, and the count of messages at that time.
+    measured: (Instant, u64),
+    frequency_mhz: i32,
+}
+
+/// A frequency over less than this would be noise.
+const FREQUENCY_WINDOW: Duration = Duration::from_millis(500);
+/// The version of the layers that eCAL 6 writes.
+const LAYER_VERSION: i32 = 2;
+
+impl Entity {
+    pub(crate) fn new(id: EntityId, role: Role, topic: &str, data_type: DataType) -> Self {
+        Self {
+            id,
+            role,
+            topic: topic.into(),
+            counters: Arc::default(),
+            data_type,
+            matched: Mutex::default(),
+            changed: Condvar::new(),
+            #[cfg(feature = "tokio")]
+            changed_async: tokio::sync::Notify::new(),
+            connected: AtomicU32::new(0),
+            announcing: Mutex::new(Announcing {
+                closed: false,
+                clock: 0,
+                measured: (Instant::now(), 0),
+                frequency_mhz: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    /// How many peers are matched.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed) as usize
+    }
+
+    /// The matched subscribers that each layer carries payload to.
+    pub(crate) fn audiences(&self) -> [Audience; MAX_LAYERS] {
+        lock(&self.matched).connections.audiences
+    }
+
+    /// Stores the connections. Returns whether that changed anything.
+    pub(super) fn set_connections(&self, new: Connections) -> bool {
+        let mut matched = lock(&self.matched);
+        let changed = matched.connections != new;
+        matched.connections = new;
+        self.connected.store(new.local + new.external, Ordering::Relaxed);
+        drop(matched);
+        self.notify();
+        changed
+    }
+
+    /// Ends all waiting for connections: none will come any more.
+    pub(super) fn end(&self) {
+        lock(&self.matched).ended = true;
+        self.notify();
+    }
+
+    fn notify(&self) {
+        self.changed.notify_all();
+        #[cfg(feature = "tokio")]
+        self.changed_async.notify_waiters();
+    }
+
+    /// Waits until as many peers are matched. Returns whether they are.
+    pub(crate) fn wait_for_connections(&self, count: usize, timeout: Duration) -> bool {
+        let matched = lock(&self.matched);
+        let (matched, _) = self
+            .changed
+            .wait_timeout_while(matched, timeout, |matched| !matched.ended && matched.connections.total() < count)
+            .unwrap_or_else(PoisonError::into_inner);
+        matched.connections.total() >= count
+    }
+
+    /// As [`wait_for_connections`](Self::wait_for_connections), without a limit in time and without blocking.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn connections_async(&self, count: usize) -> bool {
+        loop {
+            let mut changed = std::pin::pin!(self.changed_async.notified());
+            // Before the look at the connections: what changes after that notifies.
+            changed.as_mut().enable();
+            {
+                let matched = lock(&self.matched);
+                let is_enough = matched.connections.total() >= count;
+                if is_enough || matched.ended {
+                    return is_enough;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Passes this entity's registration to `send`, unless the entity is closed.
+    ///
+    /// `send` runs under a lock, so that nothing is announced after [`close`](Self::close).
+    pub(super) fn announce(&self, identity: &Identity, layers: &[LayerKind], send: impl FnOnce(Registration)) {
+        let mut announcing = lock(&self.announcing);
+        if !announcing.closed {
+            announcing.clock = announcing.clock.wrapping_add(1);
+            announcing.measure(Instant::now(), get(&self.counters.messages));
+            send(self.registration(identity, layers, Action::Register, &announcing));
+        }
+    }
+
+    /// Passes the end of this entity to `send`. Nothing is announced after that.
+    pub(super) fn close(&self, identity: &Identity, layers: &[LayerKind], send: impl FnOnce(Registration)) {
+        let mut announcing = lock(&self.announcing);
+        if !std::mem::replace(&mut announcing.closed, true) {
+            send(self.registration(identity, layers, Action::Unregister, &announcing));
+        }
+    }
+
+    fn registration(
+        &self,
+        identity: &Identity,
+        layers: &[LayerKind],
+        action: Action,
+        announcing: &Announcing,
+    ) -> Registration {
+        let connections = lock(&self.matched).connections;
+        let messages = get(&self.counters.messages);
+        // A publisher names a layer once a subscriber has asked for it, a subscriber what it can read.
+        let is_offered =
+            |index: usize| self.role == Role::Subscriber || connections.audiences[index].peers > 0;
+        let offered = layers.iter().enumerate().filter(|(index, _)| is_offered(*index));
+        let layer = |kind| Layer { kind, version: LAYER_VERSION, enabled: true, active: messages > 0 };
+        let info = TopicInfo {
+            host_name: identity.host_name.to_string(),
+            shm_transport_domain: identity.domain.clone(),
+            process_id: identity.process_id,
+            process_name: identity.process_name.clone(),
+            unit_name: identity.unit_name.clone(),
+            topic_id: self.id,
+            topic_name: self.topic.to_string(),
+            data_type: self.data_type.clone(),
+            layers: offered.map(|(_, &kind)| layer(kind)).collect(),
+            registration_clock: announcing.clock,
+            topic_size: self.counters.last_len.load(Ordering::Relaxed),
+            connections_local: connections.local.cast_signed(),
+            connections_external: connections.external.cast_signed(),
+            message_drops: i32::try_from(get(&self.counters.lost)).unwrap_or(i32::MAX),
+            data_id: 0,
+            data_clock: messages.cast_signed(),
+            data_frequency_mhz: announcing.frequency_mhz,
+        };
+        let announcement = match self.role {
+            Role::Publisher => Announcement::Publisher(info),
+            Role::Subscriber => Announcement::Subscriber(info),
+        };
+        Registration { action, announcement }
+    }
+}
+
+impl Announcing {
+    fn measure(&mut self, now: Instant, messages: u64) {
+        let (since, before) = self.measured;
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= FREQUENCY_WINDOW {
+            self.frequency_mhz = ((messages - before) as f64 * 1000.0 / elapsed.as_secs_f64()) as i32;
+            self.measured = (now, messages);
+        }
+    }
+}

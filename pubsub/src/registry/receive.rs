@@ -1,0 +1,97 @@
+//! Receives registrations, and refreshes this node's own between them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{Limits, MAX_REGISTRATION_LEN, Registration};
+use ferrocal_transport::{Receiver, Wait};
+
+use super::Registry;
+use super::tables::Changed;
+use crate::layer::{Flow, Ready, Source};
+use crate::wire::{Failures, Intake};
+
+/// Reads the port of registrations, one batch a call.
+pub(crate) struct RegistrationReceiver {
+    registry: Arc<Registry>,
+    receiver: Box<dyn Receiver>,
+    intake: Intake,
+    failures: Failures,
+    next_refresh: Instant,
+    /// Whether nothing can be received any more.
+    has_ended: bool,
+}
+
+impl RegistrationReceiver {
+    pub(crate) fn new(registry: Arc<Registry>, receiver: Box<dyn Receiver>, limits: Limits) -> Self {
+        let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits };
+        let intake = Intake::new(limits);
+        intake.report(&registry.report, &*receiver);
+        Self {
+            registry,
+            receiver,
+            intake,
+            failures: Failures::default(),
+            next_refresh: Instant::now(),
+            has_ended: false,
+        }
+    }
+
+    /// Reads one batch: how many bytes it had, and how to go on.
+    fn read(&mut self, timeout: Duration) -> (usize, Flow) {
+        let Self { registry, receiver, intake, failures, .. } = self;
+        let mut changed = Changed::new();
+        let mut bytes = 0;
+        let result = receiver.recv(Wait::sleep(timeout), &mut |datagram| {
+            bytes += datagram.bytes.len().max(1);
+            let now = datagram.received;
+            intake.each_message(datagram, |message| {
+                let registration = Registration::decode(message.as_slice())?;
+                changed.extend(registry.registered(now, registration)?);
+                Ok(())
+            });
+        });
+        if !changed.is_empty() {
+            registry.announce(&changed);
+        }
+        intake.expire(Instant::now());
+        intake.report(&registry.report, &**receiver);
+        (bytes, failures.after(result))
+    }
+}
+
+impl Source for RegistrationReceiver {
+    /// Waits until the next refresh is due at most, and refreshes when it is.
+    fn receive(&mut self, _: &mut Ready) -> Flow {
+        let left = self.next_refresh.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            if self.has_ended {
+                return Flow::Pause(left);
+            }
+            return match self.read(left).1 {
+                Flow::Pause(time) => Flow::Pause(time.min(left)),
+                Flow::End => {
+                    // This node's own registrations go on.
+                    self.has_ended = true;
+                    Flow::Continue
+                }
+                Flow::Continue => Flow::Continue,
+            };
+        }
+        // A peer must not expire while its registration waits in the socket. No more than the socket holds can be
+        // waiting; what comes meanwhile does not keep this from ending.
+        let waiting = self.receiver.granted().receive_buffer_len.max(1);
+        let mut read = 0;
+        while !self.has_ended && read < waiting {
+            match self.read(Duration::ZERO) {
+                (bytes, Flow::Continue) if bytes > 0 => read += bytes,
+                _ => break,
+            }
+        }
+        let now = Instant::now();
+        self.registry.refresh(now);
+        // After a late refresh, the next one is not early.
+        self.next_refresh = now + self.registry.refresh;
+        Flow::Continue
+    }
+}

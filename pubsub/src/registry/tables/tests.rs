@@ -1,0 +1,228 @@
+use ferrocal_proto::DataType;
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn tables() -> Tables {
+    Tables::new(100, 1 << 20)
+}
+
+fn info(topic: &str, id: u64) -> TopicInfo {
+    TopicInfo {
+        host_name: "host".into(),
+        process_id: 7,
+        topic_id: EntityId::from_wire(&id.to_string()),
+        topic_name: topic.into(),
+        ..TopicInfo::default()
+    }
+}
+
+fn entity(role: Role, topic: &str, type_name: &str) -> Arc<Entity> {
+    let data_type = DataType { name: type_name.into(), ..DataType::default() };
+    Arc::new(Entity::new(EntityId::from_wire("1000"), role, topic, data_type))
+}
+
+const LINK: Link = Link { local: true, layer: Some(0), joins_segments: true };
+
+/// Stores a registration of a peer that can be reached; returns how many entities that changed.
+fn see(tables: &mut Tables, now: Instant, role: Role, info: &TopicInfo) -> usize {
+    tables.seen(now, role, info, Some(LINK)).unwrap().changed.len()
+}
+
+#[test]
+fn the_second_registration_connects() {
+    let mut tables = tables();
+    let publisher = entity(Role::Publisher, "a", "");
+    tables.add(publisher.clone());
+    let now = Instant::now();
+    assert_eq!(see(&mut tables, now, Role::Subscriber, &info("a", 1)), 0);
+    assert_eq!(publisher.connected(), 0);
+    assert_eq!(see(&mut tables, now, Role::Subscriber, &info("a", 1)), 1);
+    assert_eq!(publisher.connected(), 1);
+    assert_eq!(see(&mut tables, now, Role::Subscriber, &info("a", 1)), 0, "nothing new");
+    for _ in 0..2 {
+        see(&mut tables, now, Role::Subscriber, &info("b", 2));
+        see(&mut tables, now, Role::Publisher, &info("a", 3));
+    }
+    assert_eq!(publisher.connected(), 1, "other topics and other publishers do not count");
+}
+
+#[test]
+fn who_comes_later_is_matched_with_known_peers_at_once() {
+    let mut tables = tables();
+    let now = Instant::now();
+    for id in [1, 1, 2] {
+        see(&mut tables, now, Role::Publisher, &info("a", id));
+    }
+    let subscriber = entity(Role::Subscriber, "a", "");
+    tables.add(subscriber.clone());
+    assert_eq!(subscriber.connected(), 1);
+    see(&mut tables, now, Role::Publisher, &info("a", 2));
+    assert_eq!(subscriber.connected(), 2);
+}
+
+#[test]
+fn peers_that_leave_or_fall_silent_are_disconnected() {
+    let mut tables = tables();
+    let subscriber = entity(Role::Subscriber, "a", "");
+    tables.add(subscriber.clone());
+    let start = Instant::now();
+    for id in 1..=3 {
+        for _ in 0..2 {
+            see(&mut tables, start + Duration::from_secs(id), Role::Publisher, &info("a", id));
+        }
+    }
+    assert_eq!(subscriber.connected(), 3);
+    assert_eq!(tables.gone(Role::Publisher, &info("a", 3)).len(), 1);
+    assert_eq!(subscriber.connected(), 2);
+    assert!(tables.expire(start + TIMEOUT, TIMEOUT).is_empty());
+    assert_eq!(tables.expire(start + TIMEOUT + Duration::from_secs(1), TIMEOUT).len(), 1);
+    assert_eq!(subscriber.connected(), 1);
+    assert_eq!(
+        tables.gone(Role::Publisher, &info("a", 2)).len() + tables.gone(Role::Publisher, &info("a", 1)).len(),
+        1
+    );
+    assert_eq!((subscriber.connected(), tables.peer_count(), tables.bytes()), (0, 0, 0));
+    tables.remove(&subscriber);
+    assert!(tables.topics.is_empty(), "an unused topic is forgotten");
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_or_moves_to_another_topic_is_not_connected() {
+    let mut tables = tables();
+    let publisher = entity(Role::Publisher, "a", "");
+    tables.add(publisher.clone());
+    let now = Instant::now();
+    for _ in 0..3 {
+        tables.seen(now, Role::Subscriber, &info("a", 1), None).unwrap();
+    }
+    assert_eq!(publisher.connected(), 0);
+    see(&mut tables, now, Role::Subscriber, &info("a", 1));
+    assert_eq!(publisher.connected(), 1, "now it can");
+    see(&mut tables, now, Role::Subscriber, &info("b", 1));
+    assert_eq!(publisher.connected(), 0);
+}
+
+/// A publisher that looked at its connections in between would send to nobody.
+#[test]
+fn a_changed_link_is_one_step() {
+    let mut tables = tables();
+    let publisher = entity(Role::Publisher, "a", "");
+    tables.add(publisher.clone());
+    let now = Instant::now();
+    for _ in 0..2 {
+        see(&mut tables, now, Role::Subscriber, &info("a", 1));
+    }
+    let least = std::thread::scope(|scope| {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let stop = &stop;
+        let watch = scope.spawn({
+            let publisher = publisher.clone();
+            move || {
+                let mut least = usize::MAX;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    least = least.min(publisher.connected());
+                }
+                least
+            }
+        });
+        for joins_segments in [false, true].into_iter().cycle().take(20_000) {
+            let link = Link { joins_segments, ..LINK };
+            let changed = tables.seen(now, Role::Subscriber, &info("a", 1), Some(link)).unwrap().changed;
+            assert_eq!(changed.len(), 1);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        watch.join().unwrap()
+    });
+    assert_eq!(least, 1);
+}
+
+#[test]
+fn a_process_of_nodes_of_two_kinds_does_not_join_segments() {
+    let mut tables = tables();
+    let start = Instant::now();
+    let info = info("a", 1);
+    let mut register = |seconds, joins| {
+        let now = start + Duration::from_secs(seconds);
+        tables.process_seen(now, "host", 7, joins).unwrap();
+        tables.expire(now, TIMEOUT);
+        tables.joins_segments(&info)
+    };
+    assert!(!register(0, false), "it has no receiver yet");
+    assert!(register(1, true), "now it has");
+    assert!(!register(2, false) && !register(3, true), "there are two nodes");
+    assert!((4..=12).map(|seconds| register(seconds, true)).last().unwrap(), "one of them is gone");
+}
+
+#[test]
+fn a_lost_registration_of_a_process_changes_nothing() {
+    let mut tables = tables();
+    let now = Instant::now();
+    tables.process_seen(now, "host", 7, true).unwrap();
+    assert!(tables.joins_segments(&info("a", 1)));
+    tables.expire(now + TIMEOUT / 2, TIMEOUT);
+    assert!(tables.joins_segments(&info("a", 1)));
+    assert!(!tables.joins_segments(&TopicInfo { process_id: 8, ..info("a", 1) }));
+}
+
+#[test]
+fn the_number_of_peers_is_bounded() {
+    let mut tables = Tables::new(2, usize::MAX);
+    let now = Instant::now();
+    for id in [1, 2, 1, 2] {
+        see(&mut tables, now, Role::Publisher, &info("a", id));
+    }
+    tables.seen(now, Role::Publisher, &info("a", 3), Some(LINK)).unwrap_err();
+    tables.gone(Role::Publisher, &info("a", 1));
+    see(&mut tables, now, Role::Publisher, &info("a", 3));
+}
+
+#[test]
+fn the_memory_of_peers_is_bounded_and_old_ones_stay() {
+    const MAX_BYTES: usize = 1 << 20;
+    let mut tables = Tables::new(usize::MAX, MAX_BYTES);
+    let subscriber = entity(Role::Subscriber, "first", "");
+    tables.add(subscriber.clone());
+    let now = Instant::now();
+    for _ in 0..2 {
+        see(&mut tables, now, Role::Publisher, &info("first", 0));
+    }
+    let long = "x".repeat(60_000);
+    let refused = (1..=100).filter(|&id| {
+        let mut info = info(&format!("{long}{id}"), id);
+        info.data_type.name = long.clone();
+        info.host_name = long.clone();
+        let process = tables.process_seen(now, &format!("{long}{id}"), 7, false).is_err();
+        tables.seen(now, Role::Publisher, &info, Some(LINK)).is_err() || process
+    });
+    assert!(refused.count() >= 90);
+    assert!(tables.bytes() <= MAX_BYTES);
+    assert_eq!(subscriber.connected(), 1);
+    // One that is known may grow only within the bound.
+    let mut grown = info("first", 0);
+    grown.data_type.name = "y".repeat(2 * MAX_BYTES);
+    tables.seen(now, Role::Publisher, &grown, Some(LINK)).unwrap_err();
+    assert_eq!(subscriber.connected(), 1);
+    tables.expire(now + TIMEOUT, TIMEOUT);
+    assert_eq!(tables.bytes(), 0);
+}
+
+#[test]
+fn other_data_types_are_reported_once() {
+    let mut tables = tables();
+    tables.add(entity(Role::Publisher, "a", "Pose"));
+    let now = Instant::now();
+    let mut conflicts = |type_name: &str, id| {
+        let mut info = info("a", id);
+        info.data_type.name = type_name.into();
+        let times = (0..4).map(|_| {
+            let outcome = tables.seen(now, Role::Subscriber, &info, Some(LINK)).unwrap();
+            outcome.type_conflicts.len()
+        });
+        times.sum::<usize>()
+    };
+    assert_eq!(conflicts("Pose", 1), 0);
+    assert_eq!(conflicts("", 2), 0, "it has none");
+    assert_eq!(conflicts("Person", 3), 1);
+}

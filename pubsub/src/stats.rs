@@ -1,0 +1,88 @@
+//! Counters of publishers and subscribers.
+
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a [`Publisher`](crate::Publisher) did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PublisherStats {
+    /// Messages published, including those for which there was no subscriber.
+    pub published: u64,
+    /// Messages sent, to at least one subscriber.
+    pub sent: u64,
+    /// Bytes of payload sent.
+    pub sent_bytes: u64,
+    /// Messages that the system refused to send, because the network cannot be reached at present.
+    pub not_sent: u64,
+}
+
+/// What a [`Subscriber`](crate::Subscriber) or [`Subscription`](crate::Subscription) got so far, in messages.
+///
+/// Each message that arrived is counted in `received` before the program gets it. What the program did not get is in one
+/// of the other counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SubscriberStats {
+    /// Received, including those that were dropped from the queue later.
+    pub received: u64,
+    /// Bytes of payload received.
+    pub received_bytes: u64,
+    /// Never arrived: incomplete messages that were given up, and gaps in the publishers' clocks.
+    pub lost: u64,
+    /// Dropped from the queue, because the program took them too slowly.
+    pub queue_full: u64,
+    /// Arrived again.
+    pub duplicate: u64,
+    /// Arrived after a later one. Dropped unless
+    /// [`drop_out_of_order`](crate::SubscriberConfig::drop_out_of_order) is off.
+    pub out_of_order: u64,
+    /// Could not be decoded, and were skipped.
+    pub undecodable: u64,
+    /// From the publisher's send time to the receive time of the newest message. `None` before the first message, or if
+    /// the publisher's clock is ahead of this system's.
+    pub latency: Option<Duration>,
+}
+
+/// The counters of one entity. One thread at a time writes, any thread reads.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Messages published or received.
+    pub(crate) messages: AtomicU64,
+    /// Messages sent.
+    pub(crate) sent: AtomicU64,
+    /// Bytes of payload sent or received.
+    pub(crate) bytes: AtomicU64,
+    /// Messages that could not be sent.
+    pub(crate) not_sent: AtomicU64,
+    /// Messages that never arrived.
+    pub(crate) lost: AtomicU64,
+    /// Length of the newest message in bytes.
+    pub(crate) last_len: AtomicI32,
+}
+
+impl Counters {
+    pub(crate) fn publisher(&self) -> PublisherStats {
+        PublisherStats {
+            published: get(&self.messages),
+            sent: get(&self.sent),
+            sent_bytes: get(&self.bytes),
+            not_sent: get(&self.not_sent),
+        }
+    }
+
+    /// Counts messages and their bytes, of which the last one had `last_len`.
+    pub(crate) fn add(&self, messages: u64, bytes: u64, last_len: usize) {
+        add(&self.messages, messages);
+        add(&self.bytes, bytes);
+        self.last_len.store(i32::try_from(last_len).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}

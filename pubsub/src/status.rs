@@ -1,0 +1,34 @@
+//! What a node is doing.
+
+use ferrocal_proto::DropCounts;
+use ferrocal_transport::{Backend, ReceiveDrops, SelectionReason};
+
+/// What a node is doing. Made by [`Node::status`](crate::Node::status).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// The backend that was selected. It may change while the node runs: see `reason`.
+    pub backend: Backend,
+    /// Why that one.
+    pub reason: SelectionReason,
+    /// The backend that receives registrations. Differs from `backend` after a fallback.
+    pub registration_backend: Option<Backend>,
+    /// The backend that receives payload. `None` until there is a subscriber. Differs from `backend` after a fallback.
+    pub payload_backend: Option<Backend>,
+    /// The kernel's receive buffer for registrations and payload in bytes, as the system granted it; 0 if there is none.
+    pub receive_buffer_len: usize,
+    /// Publishers and subscribers known of, those of this node included.
+    pub peers: usize,
+    /// Memory that the registry is charged for them, in bytes; see
+    /// [`max_registry_bytes`](crate::LimitsConfig::max_registry_bytes).
+    pub registry_bytes: usize,
+    /// Datagrams and messages that could not be used.
+    pub drops: DropCounts,
+    /// Datagrams that were lost or refused before they could be looked at.
+    pub receive_drops: ReceiveDrops,
+    /// Messages of topics that this node does not subscribe to. Topics may share a multicast group, so a few of them
+    /// are no fault.
+    pub unsubscribed: u64,
+    /// Whether a thread of the node has failed. It is of no use any more then: open another one.
+    pub has_failed: bool,
+}

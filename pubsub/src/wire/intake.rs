@@ -1,0 +1,148 @@
+//! From received datagrams to messages, with counts of what was dropped.
+
+use std::error::Error;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{DropCounts, DropReason, Limits, Message, Reassembler};
+use ferrocal_transport::{Datagram, Granted, ReceiveDrops, ReceiveError, Receiver};
+
+use crate::layer::Flow;
+use crate::lock;
+
+/// What one receiver dropped, for others to read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Report {
+    pub(crate) protocol: DropCounts,
+    pub(crate) transport: ReceiveDrops,
+    /// `None` until the receiver is open.
+    pub(crate) granted: Option<Granted>,
+}
+
+/// Puts messages together and counts what cannot be used.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    reassembler: Reassembler,
+    /// Messages that were complete, but could not be used.
+    unusable: DropCounts,
+    start: Instant,
+    expired: Instant,
+}
+
+/// How often incomplete messages are searched for expired ones.
+pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+impl Intake {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let start = Instant::now();
+        Self { reassembler: Reassembler::new(limits), unusable: DropCounts::default(), start, expired: start }
+    }
+
+    /// Passes the messages that a datagram completes to `use_message`, which returns why if it cannot use one.
+    pub(crate) fn each_message(
+        &mut self,
+        datagram: Datagram<'_>,
+        mut use_message: impl FnMut(Message<'_>) -> Result<(), DropReason>,
+    ) {
+        let now = self.since_start(datagram.received);
+        if datagram.is_after_loss {
+            self.reassembler.note_loss();
+        }
+        let mut rest = datagram.bytes;
+        // Once even for an empty datagram, which is to be counted as such.
+        loop {
+            let (bytes, behind) = rest.split_at(datagram.segment_len.min(rest.len()));
+            if let Some(message) = self.reassembler.push(now, datagram.source, bytes)
+                && let Err(reason) = use_message(message)
+            {
+                self.unusable.count(reason);
+            }
+            if behind.is_empty() || bytes.is_empty() {
+                break;
+            }
+            rest = behind;
+        }
+    }
+
+    /// Gives up what nothing was added to for too long, if that was not done within the last second.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.expired) >= EXPIRE_EVERY {
+            self.expired = now;
+            self.reassembler.expire(self.since_start(now));
+        }
+    }
+
+    /// Stores what was dropped so far.
+    pub(crate) fn report(&self, report: &Mutex<Report>, receiver: &dyn Receiver) {
+        let mut report = lock(report);
+        report.protocol = self.reassembler.drops().clone();
+        report.protocol.add(&self.unusable);
+        report.transport = receiver.drops();
+        report.granted = Some(receiver.granted());
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
+    }
+}
+
+/// Keeps a receiver that fails from filling the log or a processor.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    is_failing: bool,
+}
+
+impl Failures {
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// How to go on after a batch.
+    pub(crate) fn after(&mut self, result: Result<(), ReceiveError>) -> Flow {
+        let Err(error) = result else {
+            self.is_failing = false;
+            return Flow::Continue;
+        };
+        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        match error {
+            ReceiveError::EndOfFile(None) => Flow::End,
+            ReceiveError::EndOfFile(Some(_)) => {
+                log::warn!("{error}{cause}");
+                Flow::End
+            }
+            _ => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    log::warn!("{error}{cause}; trying again");
+                }
+                Flow::Pause(Self::PAUSE)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use ferrocal_proto::Fragments;
+
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_not_waited_for() {
+        let now = Instant::now();
+        let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 14_002);
+        let mut intake = Intake::new(Limits::default());
+        let mut take = |bytes: &[u8], is_after_loss| {
+            let datagram =
+                Datagram { bytes, memory: None, segment_len: bytes.len(), source, is_after_loss, received: now };
+            intake.each_message(datagram, |_| Ok(()));
+        };
+        let fragments = Fragments::new(1, [&[0; 300], &[]], 124).expect("a header fits");
+        let datagrams =
+            fragments.map(|datagram| [&datagram.header[..], datagram.parts[0], datagram.parts[1]].concat());
+        let [info, first, _, third] = &datagrams.collect::<Vec<_>>()[..] else { panic!("three fragments") };
+        take(info, false);
+        take(first, false);
+        take(third, true);
+        assert_eq!(intake.reassembler.drops().get(DropReason::Lost), 1);
+    }
+}

@@ -1,0 +1,7 @@
+//! Messages over datagrams, as registration and the UDP layer both need them.
+
+mod intake;
+mod send;
+
+pub(crate) use intake::{EXPIRE_EVERY, Failures, Intake, Report};
+pub(crate) use send::{SEND_BATCH, cut, send_message, send_batches};
