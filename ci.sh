@@ -7,9 +7,9 @@ ECAL_VERSION=6.1.1
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 WINDOWS_TARGET=x86_64-pc-windows-gnu
-JOBS=(fmt clippy doc wasm targets msrv test fuzz snippet windows)
+JOBS=(fmt generated clippy doc wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(bench)
+EXTRA_JOBS=(generate bench)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -21,6 +21,25 @@ fmt() {
     cargo fmt --all -- --check
     cargo fmt --manifest-path bench/Cargo.toml -- --check
     cargo fmt --manifest-path fuzz/Cargo.toml -- --check
+    cargo fmt --manifest-path proto/generate/Cargo.toml -- --check
+}
+
+# Generates the protobuf code of proto/ anew.
+generate() {
+    generate_to proto/src/pb.rs
+}
+
+# The protobuf code that is checked in is that of proto/schema.
+generated() {
+    local fresh
+    fresh=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$fresh'" EXIT
+    generate_to "$fresh/pb.rs"
+    if ! diff -u proto/src/pb.rs "$fresh/pb.rs"; then
+        echo "proto/src/pb.rs differs from proto/schema; please run: ./ci.sh generate" >&2
+        return 1
+    fi
 }
 
 clippy() {
@@ -152,6 +171,14 @@ bench() {
 }
 
 # --- what the jobs need -----------------------------------------------------------------------------------------------
+
+# Generates the protobuf code of proto/ to the file $1.
+generate_to() {
+    component rustfmt
+    cargo run --quiet --manifest-path proto/generate/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" -- \
+        proto/schema "$1"
+    rustfmt --edition 2024 --config-path rustfmt.toml "$1"
+}
 
 component() {
     if ! cargo "${1/rustfmt/fmt}" --version >/dev/null 2>&1; then
