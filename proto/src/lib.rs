@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod counts;
 mod drops;
 mod fragment;
 mod header;
@@ -33,6 +34,7 @@ mod wire;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod pb;
 
+pub use counts::{Counts, Reason};
 pub use drops::{DropCounts, DropReason};
 pub use fragment::{Datagram, FragmentError, Fragments};
 pub use header::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};

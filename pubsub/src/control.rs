@@ -103,7 +103,7 @@ impl Shared {
                     .topics
                     .process_seen(now, &process.host_name, process.process_id, takes_runs)
                     .map(|()| Changed::new())
-                    .map_err(|TooManyPeers| DropReason::OverCap);
+                    .map_err(|TooManyPeers| DropReason::RegistryFull);
             }
             // Not even the end of a process is one of its publishers and subscribers: each of them tells its own, and
             // those of another node in the same process go on.
@@ -115,7 +115,7 @@ impl Shared {
         let local = info.host_name == self.identity.host_name;
         match action {
             Action::Register => {
-                self.topics.seen(now, role, &info, local).map_err(|TooManyPeers| DropReason::OverCap)
+                self.topics.seen(now, role, &info, local).map_err(|TooManyPeers| DropReason::RegistryFull)
             }
             Action::Unregister => Ok(self.topics.gone(role, &info)),
         }
