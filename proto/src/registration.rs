@@ -79,7 +79,9 @@ pub struct DataType {
 }
 
 /// A publisher or a subscriber of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The default is empty, with zeros everywhere, as protobuf has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicInfo {
     /// The name of its host.
     pub host_name: String,

@@ -359,20 +359,10 @@ mod tests {
             host_name: "host".into(),
             shm_transport_domain: "host".into(),
             process_id: 7,
-            process_name: String::new(),
-            unit_name: String::new(),
             topic_id: EntityId::from_wire(&id.to_string()),
             topic_name: topic.into(),
-            data_type: DataType::default(),
             layers: vec![udp],
-            registration_clock: 0,
-            topic_size: 0,
-            connections_local: 0,
-            connections_external: 0,
-            message_drops: 0,
-            data_id: 0,
-            data_clock: 0,
-            data_frequency_mhz: 0,
+            ..TopicInfo::default()
         }
     }
 
