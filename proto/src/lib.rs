@@ -41,7 +41,7 @@ pub use header::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
 pub use id::EntityId;
 pub use log::{LogLevel, LogMessage};
 pub use multicast::{HashVersion, topic_group};
-pub use reassemble::{Limits, Message, Reassembler};
+pub use reassemble::{GivenUp, Limits, Message, Reassembler};
 pub use registration::{
     Action, Announcement, DataType, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_LAYERS, MAX_NAME_LEN,
     MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration,
