@@ -6,10 +6,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 ECAL_VERSION=6.1.1
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
+DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
-JOBS=(fmt clippy doc wasm targets msrv test fuzz snippet windows)
+JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(bench)
+EXTRA_JOBS=(generate deny miri bench)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -21,6 +22,31 @@ fmt() {
     cargo fmt --all -- --check
     cargo fmt --manifest-path bench/Cargo.toml -- --check
     cargo fmt --manifest-path fuzz/Cargo.toml -- --check
+    cargo fmt --manifest-path proto/generate/Cargo.toml -- --check
+}
+
+# Imports inside a crate point one way; ci/structure.py says which.
+structure() {
+    prepare_python3
+    python3 ci/structure.py
+}
+
+# Generates the protobuf code of proto/ anew.
+generate() {
+    generate_to proto/src/pb.rs
+}
+
+# The protobuf code that is checked in is that of proto/schema.
+generated() {
+    local fresh
+    fresh=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$fresh'" EXIT
+    generate_to "$fresh/pb.rs"
+    if ! diff -u proto/src/pb.rs "$fresh/pb.rs"; then
+        echo "proto/src/pb.rs differs from proto/schema; please run: ./ci.sh generate" >&2
+        return 1
+    fi
 }
 
 clippy() {
@@ -29,8 +55,60 @@ clippy() {
     cargo clippy --manifest-path bench/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" -- --deny warnings
 }
 
+# The crates that have features, with none of them, each alone and all.
+features() {
+    local package feature option
+    prepare_python3
+    component clippy
+    while read -r package feature; do
+        cargo clippy --package "$package" --lib --no-default-features --features "$feature" -- --deny warnings
+    done < <(of_published features)
+    for package in $(of_published features | cut -d' ' -f1 | sort -u); do
+        for option in --no-default-features --all-features; do
+            cargo clippy --package "$package" --lib "$option" -- --deny warnings
+            cargo test --package "$package" --lib "$option" --no-run
+            isolated cargo test --package "$package" --lib "$option" --offline
+        done
+    done
+    echo "crates in the bare ferrocal: $(cargo tree --package ferrocal --edges normal --no-default-features \
+        --prefix none --no-dedupe | sort -u | wc -l)"
+}
+
 doc() {
     RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items
+}
+
+# What is published builds from its package alone, and has a README and the licence inside.
+package() {
+    local name file options=()
+    prepare_python3
+    for name in $(of_published name); do
+        options+=(--package "$name")
+        for file in README.md LICENSE; do
+            if ! cargo package --package "$name" --list --allow-dirty | grep -qx "$file"; then
+                echo "the package $name has no $file" >&2
+                return 1
+            fi
+        done
+    done
+    cargo package "${options[@]}" --allow-dirty
+}
+
+# Licences and sources of all that is built; deny.toml says which are allowed.
+deny() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        cargo install --quiet --locked --version "$DENY_VERSION" cargo-deny
+    fi
+    cargo deny --all-features check bans licenses sources
+}
+
+# The tests of the protocol under miri, which finds undefined behaviour in what it depends on, too.
+miri() {
+    if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        rustup toolchain install nightly --profile minimal --component miri,rust-src
+    fi
+    # The tests of properties write down what failed.
+    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package ferrocal-proto
 }
 
 # The protocol does no IO: this target has neither sockets nor files nor a clock.
@@ -153,6 +231,27 @@ bench() {
 
 # --- what the jobs need -----------------------------------------------------------------------------------------------
 
+# Generates the protobuf code of proto/ to the file $1.
+generate_to() {
+    component rustfmt
+    cargo run --quiet --manifest-path proto/generate/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" -- \
+        proto/schema "$1"
+    rustfmt --edition 2024 --config-path rustfmt.toml "$1"
+}
+
+# Reads from the manifests of what is published: `name`, a line for each crate, or `features`, a line with the crate and
+# the feature for each.
+of_published() {
+    cargo metadata --no-deps --format-version 1 | python3 -c '
+import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["publish"] is None:
+        if sys.argv[1] == "name":
+            print(package["name"])
+        for feature in sorted(package["features"].keys() - {"default"} if sys.argv[1] == "features" else []):
+            print(package["name"], feature)' "$1"
+}
+
 component() {
     if ! cargo "${1/rustfmt/fmt}" --version >/dev/null 2>&1; then
         rustup component add "$1"
@@ -249,6 +348,12 @@ prepare_wine() {
     fi
     mv "$fresh" "$folder/prefix"
     echo "$version" >"$folder/version"
+}
+
+prepare_python3() {
+    if ! command -v python3 >/dev/null; then
+        packages python3
+    fi
 }
 
 # A virtual environment with the real eCAL.

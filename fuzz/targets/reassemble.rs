@@ -40,6 +40,7 @@ struct Checked {
     now: Duration,
     /// The memory it uses, and all it was handed, in bytes.
     held: usize,
+    messages_given_up: u64,
     received: usize,
     /// The memory of messages since the last expiry, and of those before, that it may keep to use again, in bytes.
     spare: [usize; 2],
@@ -84,7 +85,15 @@ impl Checked {
         let before = allocated();
         let reassembler = Reassembler::new(limits);
         let held = allocated() - before;
-        Self { reassembler, limits, now: Duration::ZERO, held, received: 0, spare: [0; 2] }
+        Self {
+            reassembler,
+            limits,
+            now: Duration::ZERO,
+            held,
+            messages_given_up: 0,
+            received: 0,
+            spare: [0; 2],
+        }
     }
 
     fn is_unlimited(&self) -> bool {
@@ -106,6 +115,7 @@ impl Checked {
             self.spare[0] += ROOM.max(2 * bytes.len());
         }
         drop(message);
+        self.take_given_up();
         let (bytes, drops) = self.usage();
         // What was given up may be kept, too; this datagram may have added something meanwhile.
         if drops > drops_before {
@@ -121,9 +131,16 @@ impl Checked {
         let (bytes_before, _) = self.usage();
         let before = allocated();
         self.reassembler.expire(self.now);
+        self.take_given_up();
         self.held = self.held + allocated() - before;
         self.spare = [0, self.spare[0] + bytes_before - self.usage().0];
         self.check();
+    }
+
+    /// Takes the messages that were given up, each of which counts as a drop.
+    fn take_given_up(&mut self) {
+        self.messages_given_up += self.reassembler.take_given_up().count() as u64;
+        assert!(self.messages_given_up <= self.usage().1);
     }
 
     /// The memory of incomplete messages, and how much was dropped.

@@ -1,8 +1,7 @@
 //! Datagrams and messages made by hand, good and bad ones.
 
 use ferrocal_proto::{
-    Action, Announcement, DataType, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, Registration,
-    TopicInfo,
+    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, Registration, TopicInfo,
 };
 
 /// A datagram: a header and what follows it.
@@ -53,16 +52,9 @@ pub fn topic_info(host_name: &str, process_id: i32, id: u64, topic: &str) -> Top
         unit_name: "forged".to_owned(),
         topic_id: EntityId::from_wire(&id.to_string()),
         topic_name: topic.to_owned(),
-        data_type: DataType::default(),
         layers: vec![udp],
         registration_clock: 1,
-        topic_size: 0,
-        connections_local: 0,
-        connections_external: 0,
-        message_drops: 0,
-        data_id: 0,
-        data_clock: 0,
-        data_frequency_mhz: 0,
+        ..TopicInfo::default()
     }
 }
 

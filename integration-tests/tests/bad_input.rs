@@ -278,7 +278,7 @@ fn peers_are_bounded(pair: &Pair) {
         let info = forge::on_this_host(forge::topic_info("forged", 7, id, TOPIC));
         injector.registration(&message(&forge::publisher(info)));
     }
-    wait::until_eq("peers that were refused", &2, || node.status().drops.get(DropReason::OverCap));
+    wait::until_eq("peers that were refused", &2, || node.status().drops.get(DropReason::RegistryFull));
     assert_eq!(node.status().peers, 3);
 }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::{Counts, Reason};
+
 /// Why a datagram or a message was dropped.
 ///
 /// Its `Display` is a sentence for people.
@@ -38,11 +40,12 @@ pub enum DropReason {
     BadSample,
     /// A valid sample is of a kind that does not belong on this channel.
     UnexpectedSample,
+    /// A registration was refused because the registry is full: too many peers, or too much memory for them.
+    RegistryFull,
 }
 
-impl DropReason {
-    /// Every reason, in the order of their declaration.
-    const ALL: [Self; 15] = [
+impl Reason for DropReason {
+    const ALL: &'static [Self] = &[
         Self::Truncated,
         Self::ForeignMagic,
         Self::UnknownVersion,
@@ -58,7 +61,12 @@ impl DropReason {
         Self::Lost,
         Self::BadSample,
         Self::UnexpectedSample,
+        Self::RegistryFull,
     ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 impl fmt::Display for DropReason {
@@ -79,6 +87,7 @@ impl fmt::Display for DropReason {
             Self::Lost => "a part of the message was lost, as the receive buffer was full",
             Self::BadSample => "the message is not a valid sample",
             Self::UnexpectedSample => "the sample is of a kind that does not belong here",
+            Self::RegistryFull => "too many peers, or too much memory for them",
         })
     }
 }
@@ -89,38 +98,7 @@ impl core::error::Error for DropReason {}
 ///
 /// One count is one datagram ignored, or one message given up; giving up a message counts once,
 /// however many of its fragments were there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DropCounts([u64; DropReason::ALL.len()]);
-
-impl DropCounts {
-    /// Counts one drop.
-    pub fn count(&mut self, reason: DropReason) {
-        let count = &mut self.0[reason as usize];
-        *count = count.saturating_add(1);
-    }
-
-    /// Adds the counts of another.
-    pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.0.iter_mut().zip(other.0) {
-            *count = count.saturating_add(more);
-        }
-    }
-
-    /// Returns how often one reason was met.
-    pub fn get(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// Returns every reason with its count, those at zero included.
-    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
-        DropReason::ALL.into_iter().zip(self.0)
-    }
-
-    /// Returns the number of drops for any reason.
-    pub fn total(&self) -> u64 {
-        self.0.iter().fold(0, |sum, n| sum.saturating_add(*n))
-    }
-}
+pub type DropCounts = Counts<DropReason>;
 
 #[cfg(test)]
 mod tests {
@@ -132,21 +110,8 @@ mod tests {
     fn every_reason_has_its_own_slot_and_sentence() {
         let sentences: BTreeSet<_> = DropReason::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(sentences.len(), DropReason::ALL.len());
-        for (slot, reason) in DropReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, slot);
+        for (slot, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), slot);
         }
-    }
-
-    #[test]
-    fn counts_add_up() {
-        let mut counts = DropCounts::default();
-        counts.count(DropReason::Truncated);
-        counts.count(DropReason::UnexpectedSample);
-        let mut sum = counts.clone();
-        sum.add(&counts);
-        assert_eq!(sum.get(DropReason::Truncated), 2);
-        assert_eq!(sum.total(), 4);
-        let met: std::vec::Vec<_> = sum.iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(met, [(DropReason::Truncated, 2), (DropReason::UnexpectedSample, 2)]);
     }
 }

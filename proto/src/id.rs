@@ -6,7 +6,7 @@ use core::fmt;
 ///
 /// eCAL builds it of 24 bits of the process id, 24 random bits and a 16-bit counter, and writes it
 /// in decimal; nobody takes it apart again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntityId(u64);
 
 impl EntityId {

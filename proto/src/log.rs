@@ -12,6 +12,10 @@ use crate::{DropReason, pb, split_name};
 /// The sample name of log messages in the eCAL wire format.
 const LOG_NAME: &[u8] = b"_log_message_";
 
+/// The longest log message that is decoded in bytes: what its texts have room for, and some more for fields that are
+/// unknown here.
+const MAX_LOG_MESSAGE_LEN: usize = 2 * MAX_TEXT_LEN;
+
 /// A line of a process's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogMessage {
@@ -91,11 +95,14 @@ impl LogMessage {
     ///
     /// [`DropReason::Truncated`] or [`DropReason::BadSample`] when the message is damaged,
     /// [`DropReason::UnexpectedSample`] when it has another sample name, [`DropReason::TooLong`]
-    /// when a text is longer than [`MAX_NAME_LEN`], or the content than [`MAX_TEXT_LEN`].
+    /// when a text is longer than [`MAX_NAME_LEN`], the content than [`MAX_TEXT_LEN`], or the message than 128 KiB.
     pub fn decode(message: &[u8]) -> Result<Self, DropReason> {
         let (name, log) = split_name(message)?;
         if name != LOG_NAME {
             return Err(DropReason::UnexpectedSample);
+        }
+        if message.len() > MAX_LOG_MESSAGE_LEN {
+            return Err(DropReason::TooLong);
         }
         let log = pb::LogMessage::decode(log).map_err(|_| DropReason::BadSample)?;
         Ok(Self {

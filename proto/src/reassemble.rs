@@ -11,10 +11,13 @@ use bytes::Bytes;
 use crate::{DropCounts, DropReason, Header, Kind};
 
 mod closed;
+mod given_up;
 mod partial;
 mod spare;
 
 use closed::Closed;
+pub use given_up::GivenUp;
+use given_up::GivenUpMessages;
 use partial::{Partial, Refusal};
 use spare::Spare;
 
@@ -114,6 +117,7 @@ pub struct Reassembler {
     senders: BTreeMap<SocketAddrV4, Usage>,
     bytes: usize,
     closed: Closed,
+    given_up: GivenUpMessages,
     spare: Spare,
     /// How often datagrams were lost, and whether they were before the next one.
     losses: u32,
@@ -132,6 +136,7 @@ impl Reassembler {
             senders: BTreeMap::new(),
             bytes: 0,
             closed: Closed::default(),
+            given_up: GivenUpMessages::default(),
             spare: Spare::default(),
             losses: 0,
             is_after_loss: false,
@@ -187,6 +192,14 @@ impl Reassembler {
     /// Returns what was dropped.
     pub fn drops(&self) -> &DropCounts {
         &self.drops
+    }
+
+    /// Returns the messages that were given up since the last call, so that they count for their topics at once.
+    ///
+    /// To be called after each batch of datagrams and after [`expire`](Self::expire). Of more than 64 at a time, only the
+    /// first 64 are there; [`drops`](Self::drops) counts all.
+    pub fn take_given_up(&mut self) -> impl Iterator<Item = GivenUp> + '_ {
+        self.given_up.take()
     }
 
     /// Returns the memory set aside for incomplete messages in bytes, as [`Limits`] counts it.
@@ -272,6 +285,9 @@ impl Reassembler {
         }
         if is_after_loss && !self.messages.contains_key(&key) {
             let reason = self.closed.find(now, timeout, key).unwrap_or_else(|| {
+                // Of the first fragment, at least the topic is known.
+                let start = if number == 0 { payload } else { &[] };
+                self.given_up.push(key.source, DropReason::Lost, start);
                 self.closed.insert(now, key, DropReason::Lost);
                 DropReason::Lost
             });
@@ -384,7 +400,9 @@ impl Reassembler {
     fn give_up(&mut self, now: Duration, key: Key, reason: DropReason) {
         self.drops.count(reason);
         if let Some(partial) = self.close(now, key, reason) {
-            self.spare.keep(partial.into_vec());
+            let start = partial.into_vec();
+            self.given_up.push(key.source, reason, &start);
+            self.spare.keep(start);
         }
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::sample::put_name;
+use crate::wire::Fields;
 use crate::{DropReason, EntityId, pb, split_name};
 
 mod convert;
@@ -78,7 +79,9 @@ pub struct DataType {
 }
 
 /// A publisher or a subscriber of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The default is empty, with zeros everywhere, as protobuf has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicInfo {
     /// The name of its host.
     pub host_name: String,
@@ -230,6 +233,9 @@ impl Registration {
             return Err(DropReason::TooLong);
         }
         let (_, sample) = split_name(message)?;
+        if count_layers(sample)? > MAX_LAYERS {
+            return Err(DropReason::TooLong);
+        }
         let sample = pb::Sample::decode(sample).map_err(|_| DropReason::BadSample)?;
         convert::registration_from_wire(sample)
     }
@@ -245,6 +251,26 @@ impl Registration {
         message.extend_from_slice(&sample.encode_to_vec());
         message
     }
+}
+
+/// Returns the number of layers in a sample, before anything is allocated for them.
+///
+/// They are the only repeated field. An empty one takes two bytes here, and much more once decoded.
+fn count_layers(sample: &[u8]) -> Result<usize, DropReason> {
+    const SAMPLE_TOPIC: u32 = 5;
+    const TOPIC_LAYER: u32 = 12;
+    let mut count = 0;
+    let mut fields = Fields(sample);
+    while let Some((number, value)) = fields.next()? {
+        if number == SAMPLE_TOPIC {
+            // Several topics count as one, as protobuf merges them.
+            let mut fields = Fields(value.bytes()?);
+            while let Some((number, _)) = fields.next()? {
+                count += usize::from(number == TOPIC_LAYER);
+            }
+        }
+    }
+    Ok(count)
 }
 
 /// Passes a text on unless it is longer than the limit.

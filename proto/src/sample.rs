@@ -70,6 +70,38 @@ impl<'a> PayloadSample<'a> {
         Ok(decoded)
     }
 
+    /// Decodes the start of a message that is not there as a whole, such as that of one that was given up.
+    ///
+    /// `None` if the topic is not there. `clock`, `time_us` and `hash` are 0 if they are not there, and `payload` is
+    /// empty unless it is there as a whole.
+    pub fn decode_prefix(prefix: &'a [u8]) -> Option<Self> {
+        let (_, sample) = split_name(prefix).ok()?;
+        let mut decoded = Self::default();
+        let (mut cmd_type, mut has_topic) = (0, false);
+        let mut fields = Fields(sample);
+        loop {
+            let rest = fields.0;
+            match fields.next() {
+                Ok(Some((SAMPLE_CMD_TYPE, value))) => cmd_type = value.varint().ok()? as i32,
+                Ok(Some((SAMPLE_TOPIC, value))) => {
+                    decoded.decode_topic(value.bytes().ok()?).ok()?;
+                    has_topic = true;
+                }
+                Ok(Some((SAMPLE_CONTENT, value))) => decoded.decode_content(value.bytes().ok()?).ok()?,
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    if let Some((SAMPLE_CONTENT, content)) = Fields(rest).cut() {
+                        // It fails where the data ends, with the fields before that in place.
+                        let _ = decoded.decode_content(content);
+                    }
+                    break;
+                }
+            }
+        }
+        (cmd_type == SET_SAMPLE && has_topic).then_some(decoded)
+    }
+
     fn decode_topic(&mut self, topic: &'a [u8]) -> Result<(), DropReason> {
         let mut fields = Fields(topic);
         while let Some((number, value)) = fields.next()? {
@@ -318,6 +350,55 @@ mod tests {
         message.extend_from_slice(SAMPLE.payload);
         for len in 0..message.len() {
             assert_ne!(PayloadSample::decode(&message[..len]), Ok(SAMPLE), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_message_names_its_topic() {
+        let mut message = Vec::new();
+        SAMPLE.encode_topic(&mut message);
+        let topic_end = message.len();
+        SAMPLE.encode_content(&mut message);
+        let clock_end = topic_end + 4;
+        let time_end = clock_end + 3;
+        let head_end = message.len();
+        message.extend_from_slice(SAMPLE.payload);
+        for len in 0..=message.len() {
+            let or_0 = |is_there, number| if is_there { number } else { 0 };
+            let expected = (len >= topic_end).then_some(PayloadSample {
+                clock: or_0(len >= clock_end, SAMPLE.clock),
+                time_us: or_0(len >= time_end, SAMPLE.time_us),
+                hash: or_0(len >= head_end - 2, SAMPLE.hash),
+                payload: if len == message.len() { SAMPLE.payload } else { b"" },
+                ..SAMPLE
+            });
+            assert_eq!(PayloadSample::decode_prefix(&message[..len]), expected, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn the_start_of_anything_else_names_no_topic() {
+        let decode = |sample: &[u8]| PayloadSample::decode_prefix(&[&[1, 0, 0], sample].concat()).is_some();
+        assert!(decode(&[0x08, 1, 0x2a, 0]));
+        assert!(!decode(&[0x08, 1]), "no topic");
+        assert!(!decode(&[0x08, 2, 0x2a, 0]), "a registration");
+        assert!(!decode(&[0x2a, 0]), "no command");
+        assert!(!decode(&[0x08, 1, 0x2a, 3, 0x3a, 1, 0xff]), "not UTF-8");
+        assert!(!decode(&[0x08, 1, 0x28, 0]), "another wire type");
+    }
+
+    #[test]
+    fn the_start_of_what_ecal_sends_names_its_topic() {
+        for message in [
+            &include_bytes!("../tests/data/ecal-6.1.1-payload.bin")[..],
+            include_bytes!("../tests/data/ecal-5.13.4-payload.bin"),
+        ] {
+            let PayloadSample { topic_name, topic_id, host_name, clock, time_us, payload, .. } =
+                PayloadSample::decode(message).unwrap();
+            let payload_start = message.windows(payload.len()).position(|window| window == payload).unwrap();
+            let expected =
+                PayloadSample { topic_name, topic_id, host_name, clock, time_us, ..PayloadSample::default() };
+            assert_eq!(PayloadSample::decode_prefix(&message[..payload_start]), Some(expected));
         }
     }
 

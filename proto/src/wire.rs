@@ -66,6 +66,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Returns the next field's number and what is there of its bytes, if they end behind the data.
+    pub(crate) fn cut(&mut self) -> Option<(u32, &'a [u8])> {
+        let key = u32::try_from(self.varint().ok()?).ok()?;
+        let len = self.varint().ok()?;
+        (key & 7 == 2 && len > self.0.len() as u64).then_some((key >> 3, self.0))
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, DropReason> {
         let mut value = 0;

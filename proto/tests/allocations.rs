@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use ferrocal_proto::{Fragments, Header, Kind, Limits, PayloadSample, Reassembler, Registration};
+use ferrocal_proto::{
+    DropReason, Fragments, Header, Kind, Limits, LogMessage, PayloadSample, Reassembler, Registration,
+};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -104,4 +106,39 @@ fn claims_are_not_allocated() {
     let registration = b"\x01\0\0\x08\x02\x2a\x06\x3a\xff\xff\xff\xff\x07";
     let (_, largest) = count(|| assert!(Registration::decode(registration).is_err()));
     assert!(largest <= 1024, "{largest} bytes");
+}
+
+/// A protobuf field that holds bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut len = bytes.len();
+    while len >= 0x80 {
+        field.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    field.push(len as u8);
+    field.extend_from_slice(bytes);
+    field
+}
+
+#[test]
+fn repeated_fields_beyond_their_limit_are_not_allocated() {
+    const LAYERS: usize = if cfg!(miri) { 1000 } else { 1_000_000 };
+    let layer = field(12, &[]);
+    let topic = field(5, &layer.repeat(LAYERS));
+    // As many in topics of one layer each, which are merged.
+    let topics = field(5, &layer).repeat(LAYERS);
+    for topic in [topic, topics] {
+        let message = [b"\x01\0\0\x08\x02", &topic[..]].concat();
+        // Without `assert_eq`, which would print a million layers.
+        let (allocations, _) = count(|| assert!(Registration::decode(&message) == Err(DropReason::TooLong)));
+        assert_eq!(allocations, 0);
+    }
+}
+
+#[test]
+fn a_log_message_beyond_its_limit_is_not_copied() {
+    let message = [&b"\x0e\0_log_message_\0"[..], &field(7, &vec![b'x'; 1_000_000])].concat();
+    let (allocations, _) = count(|| assert_eq!(LogMessage::decode(&message), Err(DropReason::TooLong)));
+    assert_eq!(allocations, 0);
 }

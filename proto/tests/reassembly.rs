@@ -95,8 +95,16 @@ struct Model {
     now: u64,
     states: BTreeMap<Key, State>,
     drops: DropCounts,
+    /// The messages given up by the last operation: whose, why, and what there was of their start.
+    given_up: Vec<(u16, DropReason, Vec<u8>)>,
     losses: u64,
     is_after_loss: bool,
+}
+
+/// The bytes of the fragments that follow each other from the first.
+fn start(fragments: &BTreeMap<u32, Vec<u8>>) -> Vec<u8> {
+    let in_order = (0..).zip(fragments).take_while(|(at, (number, _))| at == *number);
+    in_order.flat_map(|(_, (_, bytes))| bytes).copied().collect()
 }
 
 impl Model {
@@ -105,9 +113,12 @@ impl Model {
     }
 
     fn expire(&mut self) {
-        for state in self.states.values_mut() {
-            if matches!(state, State::Open { last_news, .. } if self.now - *last_news >= TIMEOUT_MS) {
+        for ((port, _), state) in &mut self.states {
+            if let State::Open { last_news, fragments, .. } = state
+                && self.now - *last_news >= TIMEOUT_MS
+            {
                 self.drops.count(DropReason::Expired);
+                self.given_up.push((*port, DropReason::Expired, start(fragments)));
                 *state = State::Closed { reason: DropReason::Expired, since: self.now };
             }
         }
@@ -150,13 +161,16 @@ impl Model {
             State::Closed { reason, since } if *since > 0 && now - *since < TIMEOUT_MS => {
                 return Err(*reason);
             }
-            State::Open { last_news, .. } if now - *last_news >= TIMEOUT_MS => {
+            State::Open { last_news, fragments, .. } if now - *last_news >= TIMEOUT_MS => {
+                self.given_up.push((key.0, DropReason::Expired, start(fragments)));
                 self.close(key, DropReason::Expired);
                 self.drops.count(DropReason::Expired);
                 return Err(DropReason::Expired);
             }
             State::Closed { .. } => {
-                if is_after_loss && news.is_err() {
+                if is_after_loss && let Err((number, fragment)) = news {
+                    let start = if number == 0 { fragment } else { Vec::new() };
+                    self.given_up.push((key.0, DropReason::Lost, start));
                     self.close(key, DropReason::Lost);
                     return Err(DropReason::Lost);
                 }
@@ -171,6 +185,7 @@ impl Model {
         }
         let State::Open { info, fragments, last_news, losses } = state else { unreachable!() };
         let end = fragments.last_key_value().map_or(0, |(last, _)| last + 1);
+        let start = start(fragments);
         let is_gap = matches!(news, Err((number, _)) if number > end);
         match news {
             Ok(new) if *info == Some(new) => return Err(DropReason::Duplicate),
@@ -197,6 +212,7 @@ impl Model {
             None
         };
         if let Some(reason) = flaw {
+            self.given_up.push((key.0, reason, start));
             self.close(key, reason);
             return Err(reason);
         }
@@ -218,8 +234,14 @@ fn datagram(kind: Kind, id: i32, num: u32, len: u32, payload: &[u8]) -> Vec<u8> 
     [&Header { kind, id, num, len }.encode()[..], payload].concat()
 }
 
+fn given_up(reassembler: &mut Reassembler) -> Vec<(u16, DropReason, Vec<u8>)> {
+    let messages = reassembler.take_given_up();
+    messages.map(|message| (message.source.port(), message.reason, message.start)).collect()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    // Miri takes about a second for each.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 10 } else { 1000 }))]
 
     #[test]
     fn agrees_with_the_model(operations in operations()) {
@@ -261,6 +283,7 @@ proptest! {
                 Operation::Expire => {
                     model.expire();
                     reassembler.expire(now);
+                    prop_assert_eq!(given_up(&mut reassembler), std::mem::take(&mut model.given_up));
                     continue;
                 }
             };
@@ -268,6 +291,7 @@ proptest! {
             let message = message.map(|message| message.as_slice().to_vec());
             prop_assert_eq!(message, expected);
             prop_assert_eq!(reassembler.drops(), &model.drops);
+            prop_assert_eq!(given_up(&mut reassembler), std::mem::take(&mut model.given_up));
             prop_assert_eq!(reassembler.in_flight(), model.in_flight());
             prop_assert_eq!(reassembler.buffered_bytes() == 0, model.in_flight() == 0);
         }

@@ -126,6 +126,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = Header::parse(bytes);
     let _ = split_name(bytes);
     let _ = PayloadSample::decode(bytes);
+    let _ = PayloadSample::decode_prefix(bytes);
     let _ = LogMessage::decode(bytes);
     if let Ok(registration) = Registration::decode(bytes) {
         let _ = registration.encode();
@@ -133,7 +134,8 @@ fn decode_all(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    // Miri takes much longer for each.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 10 } else { 2000 }))]
 
     #[test]
     fn agrees_with_prost(
@@ -181,6 +183,7 @@ proptest! {
         sample.encode_head(&mut message);
         message.extend_from_slice(&payload);
         prop_assert_eq!(PayloadSample::decode(&message), Ok(sample));
+        prop_assert_eq!(PayloadSample::decode_prefix(&message), Some(sample));
         let (name, encoded) = split_name(&message).unwrap();
         prop_assert_eq!(name, topic_name.as_bytes());
         let expected = Sample {

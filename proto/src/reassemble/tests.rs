@@ -3,7 +3,7 @@ use std::{vec, vec::Vec};
 use core::net::Ipv4Addr;
 
 use super::*;
-use crate::{Fragments, HEADER_LEN};
+use crate::{Fragments, HEADER_LEN, PayloadSample};
 
 const START: Duration = Duration::from_secs(100);
 
@@ -355,5 +355,55 @@ fn the_memory_charged_is_the_memory_taken() {
         let taken: usize = reassembler.messages.values().map(Partial::memory).sum();
         assert_eq!(taken, memory, "after fragment {number}");
         assert_eq!(reassembler.buffered_bytes(), MESSAGE_OVERHEAD + memory, "after fragment {number}");
+    }
+}
+
+/// What `take_given_up` returns, as source's port, reason and start.
+fn given_up(reassembler: &mut Reassembler) -> Vec<(u16, DropReason, Vec<u8>)> {
+    let messages = reassembler.take_given_up();
+    messages.map(|message| (message.source.port(), message.reason, message.start)).collect()
+}
+
+#[test]
+fn a_message_given_up_names_its_topic_at_once() {
+    let sample = PayloadSample { topic_name: "scan", topic_id: "7", clock: 3, ..PayloadSample::default() };
+    let mut head = Vec::new();
+    PayloadSample { payload: &[0; 5000], ..sample }.encode_head(&mut head);
+    let datagrams: Vec<_> = Fragments::new(1, [&head, &[0; 5000]], 1472)
+        .unwrap()
+        .map(|datagram| [&datagram.header[..], datagram.parts[0], datagram.parts[1]].concat())
+        .collect();
+    type GiveUp = fn(&mut Reassembler, &[Vec<u8>]);
+    let ways: [(DropReason, GiveUp); 3] = [
+        (DropReason::Expired, |reassembler, _| reassembler.expire(START + Duration::from_secs(5))),
+        (DropReason::Lost, |reassembler, datagrams| {
+            reassembler.note_loss();
+            assert_eq!(push_all(reassembler, &datagrams[3..]), []);
+        }),
+        (DropReason::OverCap, |reassembler, _| assert_eq!(push_all(reassembler, &[info(2, 1, 1)]), [])),
+    ];
+    for (reason, give_up) in ways {
+        let mut reassembler = Reassembler::new(Limits { max_messages_per_sender: 1, ..Limits::default() });
+        assert_eq!(push_all(&mut reassembler, &datagrams[..2]), []);
+        assert_eq!(reassembler.take_given_up().count(), 0);
+        give_up(&mut reassembler, &datagrams);
+        let messages: Vec<_> = reassembler.take_given_up().collect();
+        let [GivenUp { source, reason: given_up_for, start }] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!((*source, *given_up_for), (sender(1), reason));
+        assert_eq!(PayloadSample::decode_prefix(start), Some(sample));
+    }
+}
+
+#[test]
+fn a_message_given_up_without_its_start_says_only_whose_it_was() {
+    let mut reassembler = Reassembler::new(Limits::default());
+    push_all(&mut reassembler, &[info(1, 3, 3), fragment(1, 1, b"b")]);
+    reassembler.expire(START + Duration::from_secs(5));
+    assert_eq!(given_up(&mut reassembler), [(1, DropReason::Expired, vec![])]);
+    // The info was lost, and so may be what is before the fragment that came.
+    for (id, number, start) in [(2, 0, &b"a"[..]), (3, 1, b"")] {
+        reassembler.note_loss();
+        push_all(&mut reassembler, &[fragment(id, number, b"a"), fragment(id, 2, b"a")]);
+        assert_eq!(given_up(&mut reassembler), [(1, DropReason::Lost, start.to_vec())]);
     }
 }

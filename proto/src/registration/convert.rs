@@ -5,9 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    Action, Announcement, DataType, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_LAYERS, MAX_NAME_LEN,
-    MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
-    TopicInfo, capped,
+    Action, Announcement, DataType, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_NAME_LEN, MAX_TEXT_LEN,
+    MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState, TopicInfo, capped,
 };
 use crate::pb::{ECmdType, EProcessSeverity, ETimeSyncState, ETransportLayerType};
 use crate::{DropReason, EntityId, pb};
@@ -61,9 +60,6 @@ fn name(text: String) -> Result<String, DropReason> {
 }
 
 fn topic_from_wire(topic: pb::Topic) -> Result<TopicInfo, DropReason> {
-    if topic.transport_layer.len() > MAX_LAYERS {
-        return Err(DropReason::TooLong);
-    }
     Ok(TopicInfo {
         host_name: name(topic.host_name)?,
         shm_transport_domain: name(topic.shm_transport_domain)?,

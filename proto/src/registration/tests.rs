@@ -195,20 +195,12 @@ fn ecal_6_1() {
         unit_name: "real_ecal_sub".into(),
         topic_id: EntityId::from_wire("22986818493087744"),
         topic_name: "hello".into(),
-        data_type: DataType::default(),
         layers: vec![
             layer(LayerKind::UdpMulticast, true),
             layer(LayerKind::SharedMemory, false),
             layer(LayerKind::Tcp, false),
         ],
-        registration_clock: 0,
-        topic_size: 0,
-        connections_local: 0,
-        connections_external: 0,
-        message_drops: 0,
-        data_id: 0,
-        data_clock: 0,
-        data_frequency_mhz: 0,
+        ..TopicInfo::default()
     };
     assert_eq!(announcement, Announcement::Subscriber(subscriber));
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ferrocal_proto::{Counts, Reason};
+
 /// Why a frame, or an IPv4 packet that came in fragments, was dropped.
 ///
 /// Its `Display` is a sentence for people.
@@ -26,9 +28,8 @@ pub enum FrameDrop {
     BadUdpChecksum,
 }
 
-impl FrameDrop {
-    /// Every reason, in the order of their declaration.
-    const ALL: [Self; 8] = [
+impl Reason for FrameDrop {
+    const ALL: &'static [Self] = &[
         Self::Truncated,
         Self::BadIpHeader,
         Self::BadFragment,
@@ -38,6 +39,10 @@ impl FrameDrop {
         Self::BadUdpLength,
         Self::BadUdpChecksum,
     ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 impl fmt::Display for FrameDrop {
@@ -61,38 +66,7 @@ impl std::error::Error for FrameDrop {}
 ///
 /// One count is one frame dropped, or one incomplete packet given up; giving up a packet counts once, however many of
 /// its fragments were there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FrameDrops([u64; FrameDrop::ALL.len()]);
-
-impl FrameDrops {
-    /// Counts one drop.
-    pub(crate) fn count(&mut self, reason: FrameDrop) {
-        let count = &mut self.0[reason as usize];
-        *count = count.saturating_add(1);
-    }
-
-    /// Adds the counts of another.
-    pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.0.iter_mut().zip(other.0) {
-            *count = count.saturating_add(more);
-        }
-    }
-
-    /// Returns how often one reason was met.
-    pub fn get(&self, reason: FrameDrop) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// Returns every reason with its count, those at zero included.
-    pub fn iter(&self) -> impl Iterator<Item = (FrameDrop, u64)> + '_ {
-        FrameDrop::ALL.into_iter().zip(self.0)
-    }
-
-    /// Returns the number of drops for any reason.
-    pub fn total(&self) -> u64 {
-        self.0.iter().fold(0, |sum, n| sum.saturating_add(*n))
-    }
-}
+pub type FrameDrops = Counts<FrameDrop>;
 
 #[cfg(test)]
 mod tests {
@@ -104,21 +78,8 @@ mod tests {
     fn every_reason_has_its_own_slot_and_sentence() {
         let sentences: BTreeSet<_> = FrameDrop::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(sentences.len(), FrameDrop::ALL.len());
-        for (slot, reason) in FrameDrop::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, slot);
+        for (slot, reason) in FrameDrop::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), slot);
         }
-    }
-
-    #[test]
-    fn counts_add_up() {
-        let mut counts = FrameDrops::default();
-        counts.count(FrameDrop::Truncated);
-        counts.count(FrameDrop::BadUdpChecksum);
-        let mut sum = counts.clone();
-        sum.add(&counts);
-        assert_eq!(sum.get(FrameDrop::Truncated), 2);
-        assert_eq!(sum.total(), 4);
-        let met: Vec<_> = sum.iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(met, [(FrameDrop::Truncated, 2), (FrameDrop::BadUdpChecksum, 2)]);
     }
 }
