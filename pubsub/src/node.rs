@@ -187,3 +187,59 @@ impl std::fmt::Debug for Node {
         f.debug_struct("Node").field("name", name).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ferrocal_transport::Mode;
+    use ferrocal_transport::memory::Network;
+
+    use super::*;
+    use crate::layer::Layer;
+    use crate::layer::in_process::InProcess;
+    use crate::layer::udp::Udp;
+
+    /// Bounds a hang. No test takes as long unless it fails.
+    const HANG: Duration = Duration::from_secs(60);
+
+    /// A node with the layers that `layers` adds to UDP, in front of it.
+    fn node(name: &str, network: &Network, first: Option<InProcess>) -> Node {
+        let config = Config::default().mode(Mode::Network);
+        let transport =
+            Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
+        let udp = Udp::open(&config, transport.clone()).unwrap();
+        let counters = udp.counters();
+        let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
+        let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
+        Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }
+    }
+
+    #[test]
+    fn another_layer_carries_messages_to_those_who_have_it_and_each_comes_once() {
+        let network = Network::new(1);
+        let layer = InProcess::default();
+        let publishing = node("publishing", &network, Some(layer.clone()));
+        let both = node("both", &network, Some(layer));
+        let udp_only = node("UDP only", &network, None);
+        let publisher = publishing.publisher::<str>("topic").unwrap();
+        let near = both.subscriber::<str>("topic").unwrap();
+        assert!(publisher.wait_for_subscriber(HANG));
+        publisher.send("by the first layer").unwrap();
+        assert_eq!(near.recv_timeout(HANG).unwrap().payload, "by the first layer");
+        assert_eq!(both.core.udp.report().protocol.total() + both.core.udp.unsubscribed(), 0);
+        assert_eq!((near.stats().received, near.stats().duplicate), (1, 0), "UDP carried nothing");
+
+        let far = udp_only.subscriber::<str>("topic").unwrap();
+        assert!(publisher.wait_for_subscribers(2, HANG));
+        publisher.send("by both layers").unwrap();
+        publisher.send("again").unwrap();
+        for text in ["by both layers", "again"] {
+            assert_eq!(far.recv_timeout(HANG).unwrap().payload, text);
+            assert_eq!(near.recv_timeout(HANG).unwrap().payload, text);
+        }
+        assert_eq!(near.stats().received, 3, "what came by two layers was delivered once");
+        assert!(near.stats().lost == 0 && far.stats().lost == 0);
+        assert_eq!(publisher.stats().sent, 3);
+    }
+}

@@ -196,6 +196,10 @@ impl Subscribed {
 
     pub(crate) fn close(&self) {
         if self.core.is_forked() {
+            // The sockets are the parent's, too: its groups must stay joined. Who held the lock may not exist here.
+            if let Ok(mut readers) = self.readers.try_lock() {
+                std::mem::forget(std::mem::take(&mut *readers));
+            }
             return;
         }
         self.core.registry.remove(&self.entity);

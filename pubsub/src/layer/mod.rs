@@ -4,6 +4,8 @@
 //! publisher gets a [`Writer`] of each layer; a subscriber hands each layer a [`Sink`]. A layer has no threads of its
 //! own: delivery runs its [`Source`].
 
+#[cfg(test)]
+pub(crate) mod in_process;
 pub(crate) mod udp;
 
 use std::sync::Arc;

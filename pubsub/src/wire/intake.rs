@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{DropCounts, DropReason, Limits, Message, Reassembler};
+use ferrocal_proto::{DropCounts, DropReason, GivenUp, Limits, Message, Reassembler};
 use ferrocal_transport::{Datagram, Granted, ReceiveDrops, ReceiveError, Receiver};
 
 use crate::layer::Flow;
@@ -70,6 +70,11 @@ impl Intake {
             self.expired = now;
             self.reassembler.expire(self.since_start(now));
         }
+    }
+
+    /// The messages that were given up since the last call.
+    pub(crate) fn take_given_up(&mut self) -> impl Iterator<Item = GivenUp> + '_ {
+        self.reassembler.take_given_up()
     }
 
     /// Stores what was dropped so far.

@@ -98,6 +98,20 @@ impl Dispatch {
         self.forget_old_sinks();
     }
 
+    /// Counts the messages that were given up for their topics, as far as those are known.
+    pub(super) fn count_lost(&mut self, intake: &mut Intake) {
+        for message in intake.take_given_up() {
+            if let Some(sample) = PayloadSample::decode_prefix(&message.start)
+                && let Some(index) = self.index(sample.topic_name)
+                // Without a clock, the next message's shows what is missing.
+                && sample.clock > 0
+            {
+                let origin = self.origin(sample.host_name, sample.topic_id);
+                self.topics[index].sinks.iter().for_each(|sink| sink.lost(&origin, sample.clock));
+            }
+        }
+    }
+
     fn index(&mut self, name: &str) -> Option<usize> {
         if let Some(&index) = self.by_name.get(name) {
             return Some(index);

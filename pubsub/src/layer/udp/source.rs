@@ -54,6 +54,7 @@ impl Source for UdpSource {
         });
         intake.expire(latest.unwrap_or_else(Instant::now));
         dispatch.deliver(ready);
+        dispatch.count_lost(intake);
         intake.report(&counters.report, &**receiver);
         let flow = failures.after(result);
         if flow == Flow::End {

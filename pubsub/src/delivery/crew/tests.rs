@@ -1,0 +1,146 @@
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+
+use super::super::callback::Callback;
+use super::super::waiting::tests::message;
+use super::*;
+use crate::SubscriberConfig;
+use crate::layer::{Incoming, Sink};
+
+/// Bounds a hang. No test takes as long unless it fails.
+const HANG: Duration = Duration::from_secs(60);
+
+enum Event {
+    Push(Arc<dyn Sink>, Incoming),
+    Fail,
+    Stop,
+}
+
+/// Brings what is sent to it.
+struct Channel(mpsc::Receiver<Event>);
+
+impl Source for Channel {
+    fn receive(&mut self, ready: &mut Ready) -> Flow {
+        match self.0.recv() {
+            Ok(Event::Push(sink, message)) => sink.push(&mut std::iter::once(message), ready),
+            Ok(Event::Fail) => panic!("on purpose"),
+            Ok(Event::Stop) | Err(_) => return Flow::Pause(Duration::from_millis(1)),
+        }
+        Flow::Continue
+    }
+}
+
+struct Stop(mpsc::Sender<Event>);
+
+impl Interrupt for Stop {
+    fn interrupt(&self) {
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+fn crew(on_failure: impl Fn() + Send + Sync + 'static) -> (Crew, mpsc::Sender<Event>) {
+    let (events, source) = mpsc::channel();
+    let interrupt = Arc::new(Stop(events.clone()));
+    let settings = ReceiveThreadConfig::default();
+    let crew = Crew::start(Box::new(Channel(source)), interrupt, settings, Box::new(on_failure)).unwrap();
+    crew.watch().unwrap();
+    (crew, events)
+}
+
+fn callback(inline: bool, handler: impl FnMut(Incoming) + Send + 'static) -> Arc<Callback> {
+    let config = SubscriberConfig::default().inline(inline);
+    Callback::new(&config, 8, Arc::default(), Box::new(handler))
+}
+
+fn push(events: &mpsc::Sender<Event>, callback: &Arc<Callback>, clock: i64) {
+    events.send(Event::Push(callback.clone(), message(1, clock, 1))).unwrap();
+}
+
+#[test]
+fn quick_callbacks_need_no_other_thread() {
+    let (_crew, events) = crew(|| {});
+    let (called, calls) = mpsc::channel();
+    let [default, inline] = [false, true].map(|inline| {
+        let called = called.clone();
+        callback(inline, move |_| called.send(thread::current().id()).unwrap())
+    });
+    push(&events, &default, 1);
+    push(&events, &inline, 1);
+    let [first, second] = [(); 2].map(|()| calls.recv_timeout(HANG).unwrap());
+    assert_eq!(first, second);
+}
+
+#[test]
+fn callbacks_that_block_delay_nobody_else() {
+    let (_crew, events) = crew(|| {});
+    let (leave, wait_leave) = mpsc::channel::<()>();
+    let wait_leave = Arc::new(Mutex::new(wait_leave));
+    let (entered, wait_entered) = mpsc::channel();
+    let inside = Arc::new(AtomicUsize::new(0));
+    let blocking = [0, 1, 2].map(|number| {
+        let (entered, wait_leave, inside) = (entered.clone(), wait_leave.clone(), inside.clone());
+        callback(false, move |message| {
+            inside.fetch_add(1, Ordering::SeqCst);
+            entered.send((number, message.clock)).unwrap();
+            lock(&wait_leave).recv_timeout(HANG).unwrap();
+        })
+    });
+    let (called, calls) = mpsc::channel();
+    let quick = callback(false, move |message: Incoming| called.send(message.clock).unwrap());
+    for (clock, blocking) in (1..).zip(&blocking) {
+        push(&events, blocking, 1);
+        wait_entered.recv_timeout(HANG).unwrap();
+        push(&events, &quick, clock);
+        assert_eq!(calls.recv_timeout(HANG), Ok(clock), "{clock} callbacks block");
+    }
+    // The messages of each are passed on in their order, one at a time.
+    for clock in 2..=4 {
+        push(&events, &blocking[0], clock);
+    }
+    assert!(wait_entered.try_recv().is_err());
+    for _ in 0..3 {
+        leave.send(()).unwrap();
+    }
+    for clock in 2..=4 {
+        assert_eq!(wait_entered.recv_timeout(HANG), Ok((0, clock)));
+        assert!(wait_entered.try_recv().is_err());
+        leave.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_slow_callback_runs_elsewhere_until_it_is_quick_again() {
+    let (_crew, events) = crew(|| {});
+    let (called, calls) = mpsc::channel();
+    let called_slow = called.clone();
+    let slow = callback(false, move |_| called_slow.send(thread::current().name().map(str::to_owned)).unwrap());
+    slow.took(Duration::from_secs(1));
+    push(&events, &slow, 1);
+    assert_eq!(calls.recv_timeout(HANG).unwrap().as_deref(), Some("ferrocal-callback"));
+    let quick = callback(false, move |_| called.send(thread::current().name().map(str::to_owned)).unwrap());
+    push(&events, &quick, 1);
+    assert_eq!(calls.recv_timeout(HANG).unwrap().as_deref(), Some("ferrocal-receive"));
+}
+
+#[test]
+fn a_crew_can_be_dropped_inside_a_callback() {
+    for inline in [false, true] {
+        let (crew, events) = crew(|| {});
+        let (done, wait_done) = mpsc::channel();
+        let mut crew = Some(crew);
+        let callback = callback(inline, move |_| {
+            drop(crew.take());
+            done.send(()).unwrap();
+        });
+        push(&events, &callback, 1);
+        wait_done.recv_timeout(HANG).unwrap();
+    }
+}
+
+#[test]
+fn a_failure_of_the_receiving_thread_is_reported() {
+    let (failed, wait_failed) = mpsc::channel();
+    let (_crew, events) = crew(move || failed.send(()).unwrap());
+    events.send(Event::Fail).unwrap();
+    wait_failed.recv_timeout(HANG).unwrap();
+}
