@@ -95,6 +95,14 @@ pub enum PublishError {
         /// The limit in bytes.
         max: usize,
     },
+    /// The message could not be encoded.
+    #[error("topic `{topic}`: the message could not be encoded")]
+    Encode {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The transport could not send it all.
     #[error("topic `{topic}`: the message could not be sent")]
     Send {

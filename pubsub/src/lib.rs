@@ -34,6 +34,7 @@ mod payload;
 mod publisher;
 mod subscriber;
 mod subscription;
+mod thread;
 mod topics;
 mod worker;
 
@@ -46,16 +47,25 @@ pub use ferrocal_transport::{
     OpenError, Provider, RawFrames, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason,
     SendError, SendPath, Unavailable, detect,
 };
-/// The protobuf library whose messages [`ProtobufMessage`] takes.
+/// The protobuf library whose messages [`Protobuf`] takes.
+#[cfg(feature = "protobuf")]
 pub use prost;
 
 pub use config::{
-    Config, ConfigError, Fragmentation, LimitsConfig, PublisherConfig, Reach, ReceiveThreadConfig,
-    RegistrationConfig, SubscriberConfig, UdpConfig,
+    Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig, PublisherConfig,
+    ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use node::{Node, Status};
-pub use payload::{Payload, ProtobufMessage};
+pub use payload::Payload;
+#[cfg(feature = "prost-reflect")]
+pub use payload::Reflected;
+#[cfg(feature = "protobuf")]
+pub use payload::{
+    DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
+};
+#[cfg(feature = "json")]
+pub use payload::{Json, JsonError};
 pub use publisher::{Publisher, PublisherStats};
 pub use subscriber::{Message, Subscriber, SubscriberStats};
 pub use subscription::Subscription;

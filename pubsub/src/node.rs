@@ -116,7 +116,7 @@ impl Node {
             config,
         });
         let open_half = |port: u16| {
-            let (transport, group) = (transport.clone(), shared.config.reach().group);
+            let (transport, group) = (transport.clone(), shared.config.destination().group);
             move || {
                 let half = transport.open(&[port])?;
                 let (membership, buffer_len) = (half.membership(), half.receive_buffer_len());
@@ -145,7 +145,7 @@ impl Node {
         let groups = Groups {
             first_subscriber,
             membership: OnceLock::new(),
-            base: shared.config.reach().group,
+            base: shared.config.destination().group,
             users: Mutex::default(),
         };
         let workers = [control_worker, data_worker];
@@ -159,7 +159,7 @@ impl Node {
     /// # Errors
     /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes.
     pub fn publisher<T: Payload + ?Sized>(&self, topic: &str) -> Result<Publisher<T>, CreateError> {
-        self.publisher_with(topic, self.inner.shared.config.publisher)
+        self.publisher_with(topic, self.inner.shared.config.publisher.clone())
     }
 
     /// Creates a publisher of a topic with settings of its own.
@@ -171,7 +171,7 @@ impl Node {
         topic: &str,
         config: PublisherConfig,
     ) -> Result<Publisher<T>, CreateError> {
-        let entity = self.inner.new_entity::<T>(Role::Publisher, topic)?;
+        let entity = self.inner.new_entity::<T>(Role::Publisher, topic, config.data_type.clone())?;
         self.inner.shared.topics.add_publisher(entity.clone());
         self.inner.shared.announcements.add(entity.clone());
         Ok(Publisher::new(self.inner.clone(), entity, config))
@@ -182,7 +182,7 @@ impl Node {
     /// # Errors
     /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes, or its group cannot be joined.
     pub fn subscriber<T: Payload + ?Sized>(&self, topic: &str) -> Result<Subscriber<T>, CreateError> {
-        self.subscriber_with(topic, self.inner.shared.config.subscriber)
+        self.subscriber_with(topic, self.inner.shared.config.subscriber.clone())
     }
 
     /// Creates a subscriber of a topic with settings of its own.
@@ -194,7 +194,7 @@ impl Node {
         topic: &str,
         config: SubscriberConfig,
     ) -> Result<Subscriber<T>, CreateError> {
-        let entity = self.inner.new_entity::<T>(Role::Subscriber, topic)?;
+        let entity = self.inner.new_entity::<T>(Role::Subscriber, topic, config.data_type.clone())?;
         self.inner
             .groups
             .join(self.inner.shared.config.topic_group(topic))
@@ -219,7 +219,7 @@ impl Node {
         topic: &str,
         callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Subscription<T>, CreateError> {
-        self.subscribe_with(topic, self.inner.shared.config.subscriber, callback)
+        self.subscribe_with(topic, self.inner.shared.config.subscriber.clone(), callback)
     }
 
     /// Calls `callback` with each message of a topic, with settings of the subscriber's own.
@@ -294,9 +294,15 @@ impl Inner {
         &self,
         role: Role,
         topic: &str,
+        data_type: Option<ferrocal_proto::DataType>,
     ) -> Result<Arc<Entity>, TopicNameError> {
         TopicNameError::check(topic)?;
-        Ok(Arc::new(Entity::new(self.shared.identity.new_entity_id(), role, topic, T::data_type())))
+        Ok(Arc::new(Entity::new(
+            self.shared.identity.new_entity_id(),
+            role,
+            topic,
+            data_type.unwrap_or_else(T::data_type),
+        )))
     }
 
     /// Takes a publisher or subscriber out of the node and tells the others.
@@ -336,7 +342,7 @@ pub(crate) struct NodeDrops {
 impl Shared {
     /// Sends a registration. It is repeated anyway, so a failure is only told.
     pub(crate) fn send_registration(&self, registration: &Registration) {
-        let destination = SocketAddrV4::new(self.config.reach().group, self.config.registration_port());
+        let destination = SocketAddrV4::new(self.config.destination().group, self.config.registration_port());
         let way = Way { sender: &*self.registration_sender, runs: false, one_by_one: true, pacer: None };
         match self.send(destination, [&registration.encode(), &[]], way) {
             Ok(()) => self.send_failing.store(false, Ordering::Relaxed),

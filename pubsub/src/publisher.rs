@@ -67,7 +67,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// # Errors
     /// When the message is longer than [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or
     /// the system refuses to send it.
-    pub fn send(&self, message: &T) -> Result<(), PublishError> {
+    pub fn send(&self, message: &T::Value) -> Result<(), PublishError> {
         let Buffers { payload: scratch, head, same_len, .. } = &mut *lock(&self.buffers);
         head.truncate(*same_len);
         let payload = self.encode(message, scratch, head)?;
@@ -85,9 +85,9 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// # Errors
     /// As [`send`](Self::send). The messages before the one that cannot be sent were sent, or some of them when it is
     /// the system that refused; those after it were not.
-    pub fn send_batch<'m>(&self, messages: impl IntoIterator<Item = &'m T>) -> Result<(), PublishError>
+    pub fn send_batch<'m>(&self, messages: impl IntoIterator<Item = &'m T::Value>) -> Result<(), PublishError>
     where
-        T: 'm,
+        T::Value: 'm,
     {
         let Buffers { payload: scratch, head, same_len, batch } = &mut *lock(&self.buffers);
         let shared = &self.node.shared;
@@ -121,13 +121,16 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// Counts a message and writes the rest of its head; returns its payload.
     fn encode<'a>(
         &self,
-        message: &'a T,
+        message: &'a T::Value,
         scratch: &'a mut Vec<u8>,
         head: &mut Vec<u8>,
     ) -> Result<&'a [u8], PublishError> {
         let Self { node, entity, .. } = self;
         scratch.clear();
-        let payload = message.encode(scratch);
+        let payload = T::encode(message, scratch).map_err(|error| PublishError::Encode {
+            topic: self.topic().to_owned(),
+            source: Box::new(error),
+        })?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = entity.messages.load(Ordering::Relaxed) + 1;
         let sample = PayloadSample {

@@ -60,7 +60,7 @@ impl Worker {
         let thread = thread::Builder::new()
             .name(name.into())
             .spawn(move || {
-                settings.apply_here();
+                crate::thread::apply_here(settings);
                 let mut builder = tokio::runtime::Builder::new_current_thread();
                 if !settings.busy_poll.is_zero() {
                     // Look for what the system has after every poll.
