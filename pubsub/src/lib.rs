@@ -51,14 +51,26 @@ pub mod transport {
     };
 }
 
+/// The protobuf library whose messages [`Protobuf`] takes.
+#[cfg(feature = "protobuf")]
+pub use prost;
+
 pub use config::{
-    Config, ConfigError, Destination, Fragmentation, LimitsConfig, PublisherConfig, ReceiveThreadConfig,
-    RegistrationConfig, SubscriberConfig, UdpConfig,
+    Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig, PublisherConfig,
+    ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use message::{Message, PublisherIdentity};
 pub use node::Node;
 pub use payload::Payload;
+#[cfg(feature = "prost-reflect")]
+pub use payload::Reflected;
+#[cfg(feature = "protobuf")]
+pub use payload::{
+    DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
+};
+#[cfg(feature = "json")]
+pub use payload::{Json, JsonError};
 pub use publisher::Publisher;
 pub use stats::{PublisherStats, SubscriberStats};
 pub use status::Status;

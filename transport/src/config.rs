@@ -30,6 +30,8 @@ pub enum SendPath {
 pub struct Config {
     /// How far messages reach. Default: [`Mode::Local`].
     pub mode: Mode,
+    /// The group that registrations are sent to. Default: 127.255.255.255.
+    pub group: Ipv4Addr,
     /// Addresses of the interfaces to receive multicast on; it is sent through the first. Empty (the default) leaves
     /// the choice to the system's routes. Network mode only.
     pub interfaces: Vec<Ipv4Addr>,
@@ -56,6 +58,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
+            group: Ipv4Addr::new(127, 255, 255, 255),
             interfaces: Vec::new(),
             join_all_interfaces: false,
             ttl: 1,

@@ -16,6 +16,7 @@ use std::{io, mem};
 use ferrocal_transport::Interrupt;
 
 use crate::layer::{Flow, Ready, Source, Task};
+use crate::thread::apply_here;
 use crate::{ReceiveThreadConfig, lock};
 
 /// How often the watcher looks at the leader.
@@ -141,7 +142,7 @@ impl Shared {
 
     /// Receives until the lead is lost, and works for the pool then.
     fn lead(self: &Arc<Self>, turn: u64) {
-        self.settings.apply_here();
+        apply_here(self.settings);
         match catch_unwind(AssertUnwindSafe(|| self.receive(turn))) {
             Ok(Lead::Lost) => self.work(),
             Ok(Lead::Over) => {}
