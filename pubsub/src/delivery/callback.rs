@@ -13,10 +13,10 @@ use crate::stats::Counters;
 use crate::{SubscriberConfig, lock};
 
 /// The user's function, with the decoding before it.
-pub(crate) type Handler = Box<dyn FnMut(Incoming) + Send>;
+pub(super) type Handler = Box<dyn FnMut(Incoming) + Send>;
 
 /// Called once if the handler panics, after it was dropped.
-pub(crate) type OnPanic = Box<dyn FnOnce() + Send>;
+pub(super) type OnPanic = Box<dyn FnOnce() + Send>;
 
 /// A subscriber whose messages are passed to a function: never two at once, and none after [`close`](Self::close).
 pub(crate) struct Callback {

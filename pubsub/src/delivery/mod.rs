@@ -9,7 +9,7 @@ mod crew;
 mod queue;
 mod waiting;
 
-pub(crate) use callback::{Callback, Handler};
+pub(crate) use callback::Callback;
 pub(crate) use crew::Crew;
 pub(crate) use queue::Queue;
 pub(crate) use waiting::Discarded;

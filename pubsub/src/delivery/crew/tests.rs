@@ -1,4 +1,3 @@
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use super::super::callback::Callback;
@@ -73,18 +72,18 @@ fn quick_callbacks_need_no_other_thread() {
 #[test]
 fn callbacks_that_block_delay_nobody_else() {
     let (_crew, events) = crew(|| {});
-    let (leave, wait_leave) = mpsc::channel::<()>();
-    let wait_leave = Arc::new(Mutex::new(wait_leave));
     let (entered, wait_entered) = mpsc::channel();
-    let inside = Arc::new(AtomicUsize::new(0));
-    let blocking = [0, 1, 2].map(|number| {
-        let (entered, wait_leave, inside) = (entered.clone(), wait_leave.clone(), inside.clone());
-        callback(false, move |message| {
-            inside.fetch_add(1, Ordering::SeqCst);
-            entered.send((number, message.clock)).unwrap();
-            lock(&wait_leave).recv_timeout(HANG).unwrap();
+    let (leave, blocking): (Vec<_>, Vec<_>) = (0..3)
+        .map(|number| {
+            let (leave, wait_leave) = mpsc::channel::<()>();
+            let entered = entered.clone();
+            let callback = callback(false, move |message| {
+                entered.send((number, message.clock)).unwrap();
+                wait_leave.recv_timeout(HANG).unwrap();
+            });
+            (leave, callback)
         })
-    });
+        .unzip();
     let (called, calls) = mpsc::channel();
     let quick = callback(false, move |message: Incoming| called.send(message.clock).unwrap());
     for (clock, blocking) in (1..).zip(&blocking) {
@@ -98,14 +97,12 @@ fn callbacks_that_block_delay_nobody_else() {
         push(&events, &blocking[0], clock);
     }
     assert!(wait_entered.try_recv().is_err());
-    for _ in 0..3 {
-        leave.send(()).unwrap();
-    }
     for clock in 2..=4 {
+        leave[0].send(()).unwrap();
         assert_eq!(wait_entered.recv_timeout(HANG), Ok((0, clock)));
         assert!(wait_entered.try_recv().is_err());
-        leave.send(()).unwrap();
     }
+    leave.iter().for_each(|leave| leave.send(()).unwrap());
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ferrocal_proto::DataType;
 
 use super::*;
@@ -114,25 +116,21 @@ fn a_changed_link_is_one_step() {
     for _ in 0..2 {
         see(&mut tables, now, Role::Subscriber, &info("a", 1));
     }
+    let stop = AtomicBool::new(false);
     let least = std::thread::scope(|scope| {
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        let stop = &stop;
-        let watch = scope.spawn({
-            let publisher = publisher.clone();
-            move || {
-                let mut least = usize::MAX;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    least = least.min(publisher.connected());
-                }
-                least
+        let watch = scope.spawn(|| {
+            let mut least = usize::MAX;
+            while !stop.load(Ordering::Relaxed) {
+                least = least.min(publisher.connected());
             }
+            least
         });
         for joins_segments in [false, true].into_iter().cycle().take(20_000) {
             let link = Link { joins_segments, ..LINK };
             let changed = tables.seen(now, Role::Subscriber, &info("a", 1), Some(link)).unwrap().changed;
             assert_eq!(changed.len(), 1);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         watch.join().unwrap()
     });
     assert_eq!(least, 1);
