@@ -1,13 +1,19 @@
-//! What a transport is told by its user.
+//! The settings of a transport.
 
 use std::net::Ipv4Addr;
 
-use crate::IpReassemblyLimits;
+use crate::frame::IpReassemblyLimits;
+
+/// The broadcast address of the loopback network.
+pub const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+
+/// Default length of socket buffers in bytes: 5 MiB, as in eCAL.
+pub const DEFAULT_BUFFER_LEN: usize = 5 * 1024 * 1024;
 
 /// How far messages reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// Only this host: broadcast to 127.255.255.255 on the loopback interface.
+    /// Only this host: broadcast on the loopback interface.
     #[default]
     Local,
     /// All hosts of the network: multicast.
@@ -17,40 +23,42 @@ pub enum Mode {
 /// How the raw-frame backend sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SendPath {
-    /// Through a socket, as eCAL does: what is sent is not what firewalls inspect.
+    /// Through a socket, as eCAL does. Firewalls seldom inspect outgoing datagrams.
     #[default]
     Socket,
-    /// As raw frames too, in network mode. This host's own sockets are reached by a second path, which takes as long
-    /// again for short messages: turn off [`Config::loopback`] where nothing on this host subscribes.
+    /// As raw frames, in network mode. This host's own sockets need a second transmission through a socket, which doubles
+    /// the time to send short messages. Turn off [`Config::loopback`] if nothing on this host subscribes.
     Raw,
 }
 
-/// Settings of a transport, all of which have a default.
+/// Settings of a transport. All of them have a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// How far messages reach. Default: [`Mode::Local`].
     pub mode: Mode,
-    /// The group that registrations are sent to. Default: 127.255.255.255.
+    /// The address that most datagrams are sent to: a multicast group in network mode. The route to it decides the
+    /// outgoing interface and the length of segments. Default: [`LOOPBACK_BROADCAST`], for local mode.
     pub group: Ipv4Addr,
-    /// Addresses of the interfaces to receive multicast on; it is sent through the first. Empty (the default) leaves
-    /// the choice to the system's routes. Network mode only.
+    /// Addresses of the interfaces to receive multicast on. Multicast is sent through the first. If empty (the default),
+    /// the system's routes decide. Network mode only.
     pub interfaces: Vec<Ipv4Addr>,
     /// Receive multicast on every interface that has an IPv4 address. Default: `false`. Network mode only.
     pub join_all_interfaces: bool,
-    /// Time to live of what is sent, in router hops. Default: 1.
+    /// Time to live of sent packets, in router hops. Default: 1.
     pub ttl: u8,
-    /// Whether what is sent to a group reaches this host's own members of it. Default: `true`. Network mode only.
+    /// Whether this host's own members of a group receive what it sends to the group. Default: `true`. Network mode
+    /// only.
     pub loopback: bool,
-    /// Send buffer to ask of the system, in bytes. Default: 5 MiB, as eCAL.
+    /// Length of the send buffer to request from the system, in bytes. Default: [`DEFAULT_BUFFER_LEN`].
     pub send_buffer_len: usize,
-    /// Receive buffer to ask of the system per port, in bytes. Default: 5 MiB, as eCAL.
+    /// Length of each receive buffer to request from the system, in bytes. Default: [`DEFAULT_BUFFER_LEN`].
     pub receive_buffer_len: usize,
-    /// With [`Selection::Auto`](crate::Selection::Auto): prefer raw frames on every system, not on Windows only.
+    /// With [`Selection::Auto`](crate::Selection::Auto): prefer raw frames on every system, not only on Windows.
     /// Default: `false`.
     pub prefer_raw_frames: bool,
     /// How the raw-frame backend sends. Default: [`SendPath::Socket`].
     pub send: SendPath,
-    /// Bounds on incomplete IPv4 packets in the raw-frame backend.
+    /// Limits on incomplete IPv4 packets in the raw-frame backend.
     pub ip_reassembly: IpReassemblyLimits,
 }
 
@@ -58,13 +66,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
-            group: Ipv4Addr::new(127, 255, 255, 255),
+            group: LOOPBACK_BROADCAST,
             interfaces: Vec::new(),
             join_all_interfaces: false,
             ttl: 1,
             loopback: true,
-            send_buffer_len: 5 * 1024 * 1024,
-            receive_buffer_len: 5 * 1024 * 1024,
+            send_buffer_len: DEFAULT_BUFFER_LEN,
+            receive_buffer_len: DEFAULT_BUFFER_LEN,
             prefer_raw_frames: false,
             send: SendPath::default(),
             ip_reassembly: IpReassemblyLimits::default(),

@@ -1,13 +1,12 @@
-//! What can go wrong, an enum an operation.
+//! The errors, an enum for each operation.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{CaptureError, SavefileError};
-
-/// Why a half of a transport could not be opened.
+/// Why a receiver or a sender could not be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -33,7 +32,7 @@ pub enum OpenError {
     Bind {
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A socket could not be set up.
@@ -41,9 +40,16 @@ pub enum OpenError {
     Socket {
         /// The socket option or step that failed.
         option: &'static str,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// Makes the error of a socket option or step.
+    pub(crate) fn socket(option: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Socket { option, source }
+    }
 }
 
 fn list(addresses: &[Ipv4Addr]) -> String {
@@ -59,7 +65,7 @@ pub enum MembershipError {
     #[error(
         "group {group} could not be joined on {interface}; {}",
         if *.interface == Ipv4Addr::UNSPECIFIED {
-            "is there a route for it? Name an interface, or add a route for 239.0.0.0/8"
+            "is there a route for it? Name an interface, or add a route for the group"
         } else {
             "is the interface up? On Linux see also net.ipv4.igmp_max_memberships"
         }
@@ -67,9 +73,9 @@ pub enum MembershipError {
     Join {
         /// The group.
         group: Ipv4Addr,
-        /// Address of the interface; 0.0.0.0 is the one the system's routes choose.
+        /// Address of the interface. 0.0.0.0: the system's routes choose one.
         interface: Ipv4Addr,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The system refused to leave.
@@ -77,9 +83,9 @@ pub enum MembershipError {
     Leave {
         /// The group.
         group: Ipv4Addr,
-        /// Address of the interface; 0.0.0.0 is the one the system's routes choose.
+        /// Address of the interface. 0.0.0.0: the system's routes choose one.
         interface: Ipv4Addr,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The group is joined already.
@@ -90,7 +96,7 @@ pub enum MembershipError {
     NotJoined(Ipv4Addr),
 }
 
-/// Why a datagram did not leave.
+/// Why a datagram was not sent.
 #[derive(Debug, Error)]
 #[error(
     "a datagram of {len} bytes to {destination} could not be sent; {sent} of its batch were sent before it"
@@ -98,12 +104,19 @@ pub enum MembershipError {
 pub struct SendError {
     /// How many datagrams of the batch were sent before the one that failed.
     pub sent: usize,
-    /// Where the datagram should have gone.
+    /// The destination of the datagram.
     pub destination: SocketAddrV4,
     /// Its length in bytes.
     pub len: usize,
-    /// What the system said.
+    /// The operating system's error.
     pub source: io::Error,
+}
+
+impl SendError {
+    /// The error of a backend of ours for a datagram that is too long for UDP.
+    pub(crate) fn too_long() -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, "UDP has no datagrams of this length")
+    }
 }
 
 /// Why nothing could be received at the moment.
@@ -115,26 +128,62 @@ pub enum ReceiveError {
     Socket {
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The capture on an interface ended, and was opened again or waits for the interface to come back.
-    #[error("the capture on interface {interface} ended; it goes on when the interface is there")]
-    Capture {
-        /// The interface.
-        interface: String,
-        /// What the capture library said.
-        source: CaptureError,
-    },
-    /// The capture on an interface ended, and cannot be opened again although the interface is there.
+    /// The capture on an interface ended and cannot be opened again, although the interface exists. Captures on other
+    /// interfaces continue.
     #[error("the capture on interface {interface} ended and cannot be opened again")]
     NoCapture {
         /// The interface.
         interface: String,
-        /// What the capture library said.
+        /// The capture library's error.
         source: CaptureError,
     },
-    /// The capture file ends here, or cannot be read further. Nothing will follow.
-    #[error("the capture file is over")]
+    /// The capture file ends here, or cannot be read further. Nothing follows.
+    #[error("the capture file ends here")]
     EndOfFile(#[source] Option<SavefileError>),
+}
+
+/// An error of the capture library.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct CaptureError(pub(crate) Box<str>);
+
+/// Why a capture file could not be read, or not further.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SavefileError {
+    /// The file could not be opened.
+    #[error("the capture file {} could not be opened", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The file could not be read any further.
+    #[error("reading the capture file {} failed", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is of another format.
+    #[error("{} is neither a pcap nor a pcapng file", .path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file ends within a frame. All frames before were read.
+    #[error("the capture file {} ends within a frame", .path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file contradicts itself. All frames before were read.
+    #[error("the capture file {} is damaged", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
 }

@@ -1,6 +1,6 @@
 //! An in-memory network, for tests: hosts, ports and groups, with seeded loss, reordering and duplication.
 //!
-//! What happens to a datagram depends on the seed and the order of sends alone, never on timing.
+//! What happens to a datagram depends only on the seed and the order of sends, never on timing.
 //!
 //! ```
 //! use ferrocal_transport::{Transport, memory::Network};
@@ -9,21 +9,23 @@
 //! let host_a = network.host();
 //! let host_b = network.host();
 //! let sender = host_a.sender()?;
-//! let receiver = host_b.open(&[14000])?;
+//! let receiver = host_b.receiver(14000)?;
 //! # Ok::<(), ferrocal_transport::OpenError>(())
 //! ```
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::{
-    Backend, Datagram, MAX_DATAGRAM_LEN, Membership, MembershipError, OpenError, ReceiveDrops, ReceiveError,
-    ReceiveHalf, SendError, SendHalf, SendLimits, Transmit, Transport,
-};
+use ferrocal_proto::MAX_DATAGRAM_LEN;
+
+use crate::backend::Backend;
+use crate::drops::ReceiveDrops;
+use crate::error::{MembershipError, OpenError, ReceiveError, SendError};
+use crate::seam::{self, Datagram, Granted, Interrupt, Membership, SendLimits, Transmit, Transport, Wait};
+use crate::sync::{Signal, lock};
 
 /// A network that exists only in this process. Cloning gives another handle to the same network.
 #[derive(Debug, Clone)]
@@ -103,13 +105,14 @@ impl Transport for Host {
         Backend::Memory
     }
 
-    fn open(&self, ports: &[u16]) -> Result<Box<dyn ReceiveHalf>, OpenError> {
-        let mailbox = Arc::new(Mailbox { host: self.address, ports: ports.into(), state: Mutex::default() });
+    fn receiver(&self, port: u16) -> Result<Box<dyn seam::Receiver>, OpenError> {
+        let mailbox =
+            Arc::new(Mailbox { host: self.address, port, state: Mutex::default(), signal: Arc::default() });
         lock(&self.network.inner).mailboxes.push(mailbox.clone());
         Ok(Box::new(Receiver { network: self.network.clone(), mailbox }))
     }
 
-    fn sender(&self) -> Result<Arc<dyn SendHalf>, OpenError> {
+    fn sender(&self) -> Result<Arc<dyn seam::Sender>, OpenError> {
         let mut inner = lock(&self.network.inner);
         inner.last_port += 1;
         let source = SocketAddrV4::new(self.address, inner.last_port);
@@ -120,28 +123,28 @@ impl Transport for Host {
 #[derive(Debug)]
 struct Mailbox {
     host: Ipv4Addr,
-    ports: Box<[u16]>,
+    port: u16,
     state: Mutex<MailboxState>,
+    /// Notified when something was put into the queue.
+    signal: Arc<Signal>,
 }
 
 #[derive(Debug, Default)]
 struct MailboxState {
-    groups: HashSet<Ipv4Addr>,
+    groups: BTreeSet<Ipv4Addr>,
     queue: VecDeque<Queued>,
-    waker: Option<Waker>,
 }
 
 #[derive(Debug, Clone)]
 struct Queued {
     bytes: Vec<u8>,
     source: SocketAddrV4,
-    destination: SocketAddrV4,
 }
 
 impl Mailbox {
     fn wants(&self, source: SocketAddrV4, destination: SocketAddrV4) -> bool {
         let address = *destination.ip();
-        self.ports.contains(&destination.port())
+        self.port == destination.port()
             && if address.is_multicast() {
                 lock(&self.state).groups.contains(&address)
             } else {
@@ -155,7 +158,7 @@ struct Sender {
     source: SocketAddrV4,
 }
 
-impl SendHalf for Sender {
+impl seam::Sender for Sender {
     fn limits(&self) -> SendLimits {
         SendLimits { max_datagram_len: MAX_DATAGRAM_LEN, segment_len: None, receive_buffer_len: None }
     }
@@ -175,16 +178,9 @@ impl SendHalf for Sender {
             {
                 let copies =
                     if random.f64() < *loss { 0 } else { 1 + usize::from(random.f64() < *duplication) };
-                let queued = Queued {
-                    bytes: datagram.parts.concat(),
-                    source: self.source,
-                    destination: datagram.destination,
-                };
-                let mut state = lock(&mailbox.state);
-                state.queue.extend(std::iter::repeat_n(queued, copies));
-                if let Some(waker) = state.waker.take() {
-                    waker.wake();
-                }
+                let queued = Queued { bytes: datagram.parts.concat(), source: self.source };
+                lock(&mailbox.state).queue.extend(std::iter::repeat_n(queued, copies));
+                mailbox.signal.notify();
             }
         }
         match refused.first() {
@@ -193,7 +189,7 @@ impl SendHalf for Sender {
                 sent: batch.len(),
                 destination: first.destination,
                 len: first.len(),
-                source: io::Error::new(io::ErrorKind::InvalidInput, "UDP has no datagrams of this length"),
+                source: SendError::too_long(),
             }),
         }
     }
@@ -204,33 +200,34 @@ struct Receiver {
     mailbox: Arc<Mailbox>,
 }
 
-impl ReceiveHalf for Receiver {
-    fn poll_recv(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut dyn FnMut(Datagram<'_>),
-    ) -> Poll<Result<(), ReceiveError>> {
-        let batch = {
-            let mut state = lock(&self.mailbox.state);
-            if state.queue.is_empty() {
-                state.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            std::mem::take(&mut state.queue)
-        };
+impl seam::Receiver for Receiver {
+    fn recv(&mut self, wait: Wait, sink: &mut dyn FnMut(Datagram<'_>)) -> Result<(), ReceiveError> {
+        let Mailbox { state, signal, .. } = &*self.mailbox;
+        let deadline = Instant::now().checked_add(wait.timeout);
+        let mut queue = std::mem::take(&mut lock(state).queue);
+        // A notification may be of datagrams that were received before.
+        while queue.is_empty() && signal.wait_until(deadline) {
+            queue = std::mem::take(&mut lock(state).queue);
+        }
+        if signal.is_interrupted() {
+            return Ok(());
+        }
         let received = Instant::now();
-        for Queued { bytes, source, destination } in &batch {
+        for Queued { bytes, source } in &queue {
             sink(Datagram {
                 bytes,
                 memory: None,
                 segment_len: bytes.len(),
-                is_after_loss: false,
                 source: *source,
-                destination: *destination,
+                is_after_loss: false,
                 received,
             });
         }
-        Poll::Ready(Ok(()))
+        Ok(())
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.mailbox.signal.clone()
     }
 
     fn membership(&self) -> Arc<dyn Membership> {
@@ -241,8 +238,8 @@ impl ReceiveHalf for Receiver {
         ReceiveDrops::default()
     }
 
-    fn receive_buffer_len(&self) -> usize {
-        0
+    fn granted(&self) -> Granted {
+        Granted { backend: Backend::Memory, receive_buffer_len: 0, joins_segments: false }
     }
 }
 
@@ -254,7 +251,7 @@ impl Drop for Receiver {
 
 impl Membership for Mailbox {
     fn join(&self, group: Ipv4Addr) -> Result<(), MembershipError> {
-        // The broadcast address of local mode is joined without need.
+        // The broadcast address of local mode may be joined, without effect.
         if !group.is_multicast() && !group.is_loopback() {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "this is no multicast address");
             return Err(MembershipError::Join { group, interface: self.host, source });
@@ -269,8 +266,4 @@ impl Membership for Mailbox {
     fn leave(&self, group: Ipv4Addr) -> Result<(), MembershipError> {
         if lock(&self.state).groups.remove(&group) { Ok(()) } else { Err(MembershipError::NotJoined(group)) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::{Backend, MembershipError, OpenError, ReceiveDrops, ReceiveError, SendError};
+use crate::backend::Backend;
+use crate::drops::ReceiveDrops;
+use crate::error::{MembershipError, OpenError, ReceiveError, SendError};
 
 /// Sends and receives datagrams. Opens any number of receivers and senders.
 pub trait Transport: Send + Sync {

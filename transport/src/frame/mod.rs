@@ -7,26 +7,40 @@
 //! IPv4 with options and in fragments, UDP. Not supported and passed over in silence, because a capture's filter lets
 //! foreign traffic through: IPv6, everything but UDP, 802.3 frames with a length in place of a type.
 
-mod decode;
 mod drops;
+mod limits;
+
+#[cfg(any(feature = "raw", feature = "replay"))]
+mod decode;
+#[cfg(any(feature = "raw", fuzzing, test))]
 mod emit;
-#[cfg(test)]
+#[cfg(all(test, feature = "replay"))]
 mod golden;
+#[cfg(any(feature = "raw", feature = "replay"))]
 mod link;
+#[cfg(any(feature = "raw", feature = "replay"))]
 mod merged;
+#[cfg(any(feature = "raw", feature = "replay"))]
 mod pieces;
+#[cfg(any(feature = "raw", feature = "replay"))]
 mod reassembly;
+#[cfg(feature = "replay")]
 mod savefile;
+#[cfg(any(feature = "raw", feature = "replay"))]
 mod udp;
 
 pub use drops::{FrameDrop, FrameDrops};
-pub use reassembly::IpReassemblyLimits;
-pub use savefile::SavefileError;
+pub use limits::IpReassemblyLimits;
 
+#[cfg(any(feature = "raw", feature = "replay"))]
 pub(crate) use decode::{Decoder, Udp};
+#[cfg(any(feature = "raw", fuzzing, test))]
 pub(crate) use emit::{Emit, multicast_mac};
+#[cfg(any(feature = "raw", feature = "replay"))]
 pub(crate) use link::LinkType;
+#[cfg(any(feature = "raw", feature = "replay"))]
 pub(crate) use merged::each_datagram;
+#[cfg(feature = "replay")]
 pub(crate) use savefile::{SavedFrame, Savefile};
 
 /// The length of an IPv4 header without options in bytes (RFC 791).

@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::error::SavefileError;
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
     InterfaceDescriptionBlock, OptionCode, PcapBlockOwned, PcapError, PcapHeader, create_reader, pcapng,
 };
-use thiserror::Error;
 
 /// How much of a file is in memory, in bytes. A frame with the largest snap length (262144) fits in several times.
 const BUFFER_LEN: usize = 1024 * 1024;
@@ -18,44 +18,6 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// The length of a pcapng block with nothing in it, in bytes.
 const EMPTY_BLOCK_LEN: u32 = 12;
-
-/// Why a capture file could not be read, or not further.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SavefileError {
-    /// The file could not be opened.
-    #[error("the capture file {} could not be opened", .path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file could not be read any further.
-    #[error("reading the capture file {} failed", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is of another format.
-    #[error("{} is neither a pcap nor a pcapng file", .path.display())]
-    UnknownFormat {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file ends within a frame. All frames before were read.
-    #[error("the capture file {} ends within a frame", .path.display())]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file contradicts itself. All frames before were read.
-    #[error("the capture file {} is damaged", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
-}
 
 /// A frame of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,12 +7,16 @@ mod slots;
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod sys;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::{Arc, Once};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{Backend, Config, Mode, OpenError, ReceiveHalf, SendHalf, Transport, interfaces};
+use crate::backend::Backend;
+use crate::config::{Config, Mode};
+use crate::error::OpenError;
+use crate::membership::{self, Follower};
+use crate::seam::{Granted, Receiver, Sender, Transport};
 
 pub(crate) use send::Sender as SocketSender;
 
@@ -20,24 +24,20 @@ pub(crate) use send::Sender as SocketSender;
 #[derive(Debug)]
 pub struct SocketTransport {
     config: Config,
-    send_buffer_told: Once,
-    receive_buffer_told: Once,
+    follower: Arc<Follower>,
+    send_buffer_reported: Once,
+    receive_buffer_reported: Once,
 }
 
 impl SocketTransport {
-    /// A transport with these settings; nothing is opened yet.
+    /// Makes a transport with these settings. Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, send_buffer_told: Once::new(), receive_buffer_told: Once::new() }
-    }
-
-    fn socket() -> Result<Socket, OpenError> {
-        Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).map_err(option("socket"))
-    }
-
-    /// Tells what was granted.
-    fn set_receive_buffer(socket: &Socket, config: &Config) -> Result<usize, OpenError> {
-        socket.set_recv_buffer_size(config.receive_buffer_len).map_err(option("SO_RCVBUF"))?;
-        Ok(granted(socket.recv_buffer_size().map_err(option("SO_RCVBUF"))?))
+        Self {
+            config,
+            follower: Arc::default(),
+            send_buffer_reported: Once::new(),
+            receive_buffer_reported: Once::new(),
+        }
     }
 }
 
@@ -46,98 +46,111 @@ impl Transport for SocketTransport {
         Backend::Socket
     }
 
-    fn open(&self, ports: &[u16]) -> Result<Box<dyn ReceiveHalf>, OpenError> {
-        let interfaces = interfaces::to_join(&self.config)?;
-        let sockets = ports.iter().map(|&port| self.bind(port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Box::new(receive::Receiver::new(sockets, self.config.mode, interfaces)?))
+    fn receiver(&self, port: u16) -> Result<Box<dyn Receiver>, OpenError> {
+        membership::check(&self.config)?;
+        let (socket, granted) = self.bind(port)?;
+        Ok(Box::new(receive::Receiver::new(&self.config, &self.follower, port, socket, granted)))
     }
 
-    fn sender(&self) -> Result<Arc<dyn SendHalf>, OpenError> {
-        Ok(Arc::new(self.open_sender(self.config.ttl, self.config.loopback)?))
+    fn sender(&self) -> Result<Arc<dyn Sender>, OpenError> {
+        Ok(self.open_sender(self.config.ttl, self.config.loopback)?)
     }
 }
 
 impl SocketTransport {
-    /// A sender that reaches the members of a group on this host only: a time to live of 0 keeps multicast from the
-    /// wire.
-    pub(crate) fn sender_to_this_host(&self) -> Result<send::Sender, OpenError> {
+    /// Opens a sender that reaches the members of a group on this host only: a time to live of 0 keeps multicast from
+    /// the wire.
+    #[cfg(feature = "raw")]
+    pub(crate) fn sender_to_this_host(&self) -> Result<Arc<SocketSender>, OpenError> {
         self.open_sender(0, true)
     }
 
-    fn open_sender(&self, multicast_ttl: u8, loopback: bool) -> Result<send::Sender, OpenError> {
-        interfaces::to_join(&self.config)?;
-        let socket = Self::socket()?;
+    fn open_sender(&self, multicast_ttl: u8, loopback: bool) -> Result<Arc<SocketSender>, OpenError> {
+        membership::check(&self.config)?;
+        let socket = udp_socket()?;
+        let mut outgoing = None;
         let source = match self.config.mode {
             Mode::Local => {
-                socket.set_broadcast(true).map_err(option("SO_BROADCAST"))?;
+                socket.set_broadcast(true).map_err(OpenError::socket("SO_BROADCAST"))?;
                 Ipv4Addr::LOCALHOST
             }
             Mode::Network => {
-                if let Some(outgoing) = self.config.interfaces.first() {
-                    socket.set_multicast_if_v4(outgoing).map_err(option("IP_MULTICAST_IF"))?;
+                outgoing = self.config.interfaces.first().copied();
+                if let Some(outgoing) = &outgoing {
+                    socket.set_multicast_if_v4(outgoing).map_err(OpenError::socket("IP_MULTICAST_IF"))?;
                 }
-                socket.set_multicast_ttl_v4(multicast_ttl.into()).map_err(option("IP_MULTICAST_TTL"))?;
-                socket.set_multicast_loop_v4(loopback).map_err(option("IP_MULTICAST_LOOP"))?;
+                socket
+                    .set_multicast_ttl_v4(multicast_ttl.into())
+                    .map_err(OpenError::socket("IP_MULTICAST_TTL"))?;
+                socket.set_multicast_loop_v4(loopback).map_err(OpenError::socket("IP_MULTICAST_LOOP"))?;
                 Ipv4Addr::UNSPECIFIED
             }
         };
-        socket.set_ttl_v4(self.config.ttl.into()).map_err(option("IP_TTL"))?;
-        socket.set_send_buffer_size(self.config.send_buffer_len).map_err(option("SO_SNDBUF"))?;
-        let granted = granted(socket.send_buffer_size().map_err(option("SO_SNDBUF"))?);
-        let asked = self.config.send_buffer_len;
-        if granted < asked {
-            self.send_buffer_told.call_once(|| {
+        socket.set_ttl_v4(self.config.ttl.into()).map_err(OpenError::socket("IP_TTL"))?;
+        let requested = self.config.send_buffer_len;
+        socket.set_send_buffer_size(requested).map_err(OpenError::socket("SO_SNDBUF"))?;
+        let granted = granted(socket.send_buffer_size().map_err(OpenError::socket("SO_SNDBUF"))?);
+        if granted < requested {
+            self.send_buffer_reported.call_once(|| {
                 log::info!(
-                    "the system granted a send buffer of {granted} bytes where {asked} were asked; \
-                     senders wait more often. On Linux: sysctl -w net.core.wmem_max={asked}"
+                    "the system granted a send buffer of {granted} bytes instead of {requested}; \
+                     senders wait more often. On Linux: sysctl -w net.core.wmem_max={requested}"
                 );
             });
         }
         socket
             .bind(&SocketAddrV4::new(source, 0).into())
             .map_err(|source| OpenError::Bind { port: 0, source })?;
-        let outgoing = self.config.interfaces.first().copied().filter(|_| self.config.mode == Mode::Network);
-        // Not of the socket that sends: nobody would take from it what others send there.
-        let receive_buffer_len = Self::set_receive_buffer(&Self::socket()?, &self.config)?;
-        let route = sys::Route::new(self.config.mode, &socket);
-        Ok(send::Sender { socket, outgoing, route, receive_buffer_len })
+        // Of another socket: nobody would read what others send to this one.
+        let receive_buffer_len = set_receive_buffer(&udp_socket()?, self.config.receive_buffer_len)?;
+        let sender = SocketSender::new(&self.config, &self.follower, socket, outgoing, receive_buffer_len);
+        if self.config.mode == Mode::Network {
+            self.follower.add(&sender);
+        }
+        Ok(sender)
     }
 
-    fn bind(&self, port: u16) -> Result<receive::Port, OpenError> {
-        let socket = Self::socket()?;
-        socket.set_reuse_address(true).map_err(option("SO_REUSEADDR"))?;
+    fn bind(&self, port: u16) -> Result<(UdpSocket, Granted), OpenError> {
+        let socket = udp_socket()?;
+        socket.set_reuse_address(true).map_err(OpenError::socket("SO_REUSEADDR"))?;
         // Linux and Windows share a multicast port by SO_REUSEADDR alone; the BSD family wants this one too.
         #[cfg(target_vendor = "apple")]
-        socket.set_reuse_port(true).map_err(option("SO_REUSEPORT"))?;
+        socket.set_reuse_port(true).map_err(OpenError::socket("SO_REUSEPORT"))?;
         // Otherwise the socket gets every group that any program of this machine has joined.
         #[cfg(target_os = "linux")]
-        socket.set_multicast_all_v4(false).map_err(option("IP_MULTICAST_ALL"))?;
-        let granted = Self::set_receive_buffer(&socket, &self.config)?;
-        let asked = self.config.receive_buffer_len;
-        if granted < asked {
-            self.receive_buffer_told.call_once(|| {
+        if let Err(error) = socket.set_multicast_all_v4(false) {
+            log::debug!("datagrams to other programs' groups are received, too: {error}");
+        }
+        let requested = self.config.receive_buffer_len;
+        let receive_buffer_len = set_receive_buffer(&socket, requested)?;
+        if receive_buffer_len < requested {
+            self.receive_buffer_reported.call_once(|| {
                 log::warn!(
-                    "the system granted a receive buffer of {granted} bytes where {asked} were asked; \
+                    "the system granted a receive buffer of {receive_buffer_len} bytes instead of {requested}; \
                      long messages are sent more slowly, and those of others may be lost. \
-                     On Linux: sysctl -w net.core.rmem_max={asked}"
+                     On Linux: sysctl -w net.core.rmem_max={requested}"
                 );
             });
         }
         socket
             .bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())
             .map_err(|source| OpenError::Bind { port, source })?;
-        sys::prepare(&socket).map_err(option("IP_RECVORIGDSTADDR or SO_RXQ_OVFL"))?;
-        socket.set_nonblocking(true).map_err(option("O_NONBLOCK"))?;
-        let socket = tokio::net::UdpSocket::from_std(socket.into()).map_err(option("tokio's reactor"))?;
-        Ok(receive::Port { port, socket: Arc::new(socket), receive_buffer_len: granted })
+        let joins_segments = sys::prepare(&socket);
+        Ok((socket.into(), Granted { backend: Backend::Socket, receive_buffer_len, joins_segments }))
     }
 }
 
-/// Linux doubles what it is asked for, to have room for its own bookkeeping, and reports that (socket(7)).
-fn granted(reported: usize) -> usize {
-    if cfg!(target_os = "linux") { reported / 2 } else { reported }
+fn udp_socket() -> Result<Socket, OpenError> {
+    Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).map_err(OpenError::socket("socket"))
 }
 
-fn option(option: &'static str) -> impl Fn(std::io::Error) -> OpenError {
-    move |source| OpenError::Socket { option, source }
+/// Returns the length that the system granted.
+fn set_receive_buffer(socket: &Socket, requested: usize) -> Result<usize, OpenError> {
+    socket.set_recv_buffer_size(requested).map_err(OpenError::socket("SO_RCVBUF"))?;
+    Ok(granted(socket.recv_buffer_size().map_err(OpenError::socket("SO_RCVBUF"))?))
+}
+
+/// Linux doubles the requested length, to have room for its own bookkeeping, and reports that (socket(7)).
+fn granted(reported: usize) -> usize {
+    if cfg!(target_os = "linux") { reported / 2 } else { reported }
 }

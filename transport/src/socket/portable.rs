@@ -1,73 +1,102 @@
-//! One datagram a system call, for every system that has no more than the standard socket calls.
+//! One datagram for each system call, on every system that has only the standard socket calls.
 
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
-use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
 
 use super::slots::Slots;
-use crate::{Datagram, Mode, Transmit};
+use crate::seam::{Datagram, Transmit, Wait};
 
-pub(super) fn prepare(_: &Socket) -> io::Result<()> {
-    Ok(())
+/// How long a system call waits at most. No call wakes another thread from it on every system, so each wait is cut into
+/// pieces, and an interrupt is seen between them.
+const PIECE: Duration = Duration::from_millis(50);
+/// The system's time-outs are at least this long.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Returns that consecutive datagrams are not joined.
+pub(super) fn prepare(_: &Socket) -> bool {
+    false
 }
 
-pub(super) struct Buffers(Slots);
+/// The waiting thread looks for itself.
+pub(super) fn interrupt(_: &UdpSocket) {}
+
+pub(super) struct Buffers {
+    slots: Slots,
+    /// How long a call waits, once that is set.
+    timeout: Option<Duration>,
+}
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Self(Slots::new(1))
+        Self { slots: Slots::new(1), timeout: None }
     }
 }
 
-pub(super) fn poll_recv(
+/// Waits for a datagram. Does not poll: [`Wait::busy_poll`] has no effect.
+pub(super) fn recv(
     socket: &UdpSocket,
-    port: u16,
-    cx: &mut Context<'_>,
     buffers: &mut Buffers,
+    wait: Wait,
+    is_interrupted: &AtomicBool,
     _lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
-) -> Poll<io::Result<()>> {
-    let mut buffer = ReadBuf::new(buffers.0.writable(0));
-    let source = match ready!(socket.poll_recv_from(cx, &mut buffer)) {
-        Ok(SocketAddr::V4(source)) => source,
-        Ok(SocketAddr::V6(_)) => unreachable!("the socket is an IPv4 socket"),
-        // Windows reports here that an earlier datagram of ours found nobody (WSAECONNRESET); nothing is wrong.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Poll::Ready(Ok(())),
-        Err(error) => return Poll::Ready(Err(error)),
-    };
-    let len = buffer.filled().len();
-    let (slot, memory) = buffers.0.written(0);
-    sink(Datagram {
-        bytes: &slot[..len],
-        memory: Some(memory),
-        segment_len: len,
-        is_after_loss: false,
-        source,
-        destination: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port),
-        received: Instant::now(),
-    });
-    Poll::Ready(Ok(()))
+) -> io::Result<()> {
+    let deadline = Instant::now().checked_add(wait.timeout);
+    let piece = wait.timeout.clamp(SHORTEST, PIECE);
+    if buffers.timeout != Some(piece) {
+        socket.set_read_timeout(Some(piece))?;
+        buffers.timeout = Some(piece);
+    }
+    while !is_interrupted.load(Ordering::SeqCst) {
+        match socket.recv_from(buffers.slots.writable(0)) {
+            Ok(_) if is_interrupted.load(Ordering::SeqCst) => break,
+            Ok((len, SocketAddr::V4(source))) => {
+                let (slot, memory) = buffers.slots.written(0);
+                sink(Datagram {
+                    bytes: &slot[..len],
+                    memory: Some(memory),
+                    segment_len: len,
+                    is_after_loss: false,
+                    source,
+                    received: Instant::now(),
+                });
+                break;
+            }
+            Ok((_, SocketAddr::V6(_))) => unreachable!("the socket is an IPv4 socket"),
+            // Windows reports here that an earlier datagram of ours found nobody (WSAECONNRESET). Nothing is wrong.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    break;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
-/// No run of datagrams is sent in one call.
+/// Nothing is known of the route: no segments are sent.
 pub(super) struct Route;
 
 impl Route {
-    pub(super) fn new(_: Mode, _: &Socket) -> Self {
+    pub(super) fn new(_: Ipv4Addr, _: &Socket) -> Self {
         Self
     }
+
+    pub(super) fn look_up(&self, _: &Socket) {}
 
     pub(super) fn segment_len(&self) -> Option<usize> {
         None
     }
 }
 
-/// Sends the first datagram of a batch that is not empty; tells how many that were.
+/// Sends the first datagram of a batch that is not empty. Returns how many were sent.
 pub(super) fn send(socket: &Socket, _: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
     let Transmit { destination, parts } = batch[0];
     let slices = parts.map(IoSlice::new);

@@ -1,86 +1,85 @@
-//! The receive half: a socket a port, all drained in turn.
-
-#[cfg(target_os = "linux")]
-mod blocking;
+//! The receiver: one socket.
 
 use std::mem;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use socket2::SockRef;
-use tokio::net::UdpSocket;
+use std::net::UdpSocket;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::sys;
-use crate::groups::Groups;
-use crate::{Datagram, Membership, Mode, OpenError, ReceiveDrops, ReceiveError, ReceiveHalf};
-
-pub(super) struct Port {
-    pub(super) port: u16,
-    pub(super) socket: Arc<UdpSocket>,
-    pub(super) receive_buffer_len: usize,
-}
+use crate::config::{Config, Mode};
+use crate::drops::ReceiveDrops;
+use crate::error::ReceiveError;
+use crate::membership::{self, Follow, Follower, Groups, Interface};
+use crate::seam::{self, Datagram, Granted, Interrupt, Membership, Wait};
 
 pub(super) struct Receiver {
-    ports: Vec<Port>,
+    port: u16,
     mode: Mode,
-    groups: Arc<Groups>,
+    socket: Arc<UdpSocket>,
+    granted: Granted,
+    groups: Arc<SocketGroups>,
+    interrupter: Arc<Interrupter>,
     buffers: sys::Buffers,
-    /// For each port, what the kernel says it lost on it so far.
-    lost: Vec<u32>,
+    /// The number of datagrams that the kernel has reported as lost.
+    lost: u32,
     drops: ReceiveDrops,
-    /// Whether a datagram that was held back told of a loss, and none came after it.
+    /// Whether a loss was reported with a datagram of another host, and no datagram was passed on since.
     is_after_loss: bool,
-    /// The port to look at first, so that a busy one cannot starve the others.
-    next: usize,
+    _follower: Arc<Follower>,
 }
 
 impl Receiver {
-    pub(super) fn new(ports: Vec<Port>, mode: Mode, interfaces: Vec<Ipv4Addr>) -> Result<Self, OpenError> {
-        let lost = vec![0; ports.len()];
-        // Membership belongs to the socket itself, which its duplicates share.
-        let duplicates = ports.iter().map(|port| SockRef::from(&*port.socket).try_clone());
-        let duplicates = duplicates
-            .collect::<Result<_, _>>()
-            .map_err(|source| OpenError::Socket { option: "dup", source })?;
-        let groups = Arc::new(Groups::new(duplicates, mode, interfaces));
-        Ok(Self {
-            ports,
-            mode,
+    pub(super) fn new(
+        config: &Config,
+        follower: &Arc<Follower>,
+        port: u16,
+        socket: UdpSocket,
+        granted: Granted,
+    ) -> Self {
+        let socket = Arc::new(socket);
+        let places = match config.mode {
+            Mode::Local => Vec::new(),
+            Mode::Network => membership::places(config, &membership::list()),
+        };
+        let groups = Arc::new(SocketGroups {
+            config: config.clone(),
+            groups: Groups::new(socket.clone(), config.mode, places),
+        });
+        if config.mode == Mode::Network {
+            follower.add(&groups);
+        }
+        let interrupter = Arc::new(Interrupter {
+            is_interrupted: AtomicBool::new(false),
+            socket: Arc::downgrade(&socket),
+            process: process::id(),
+        });
+        Self {
+            port,
+            mode: config.mode,
+            socket,
+            granted,
             groups,
+            interrupter,
             buffers: sys::Buffers::new(),
-            lost,
+            lost: 0,
             drops: ReceiveDrops::default(),
             is_after_loss: false,
-            next: 0,
-        })
+            _follower: follower.clone(),
+        }
     }
 }
 
-impl ReceiveHalf for Receiver {
-    fn poll_recv(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut dyn FnMut(Datagram<'_>),
-    ) -> Poll<Result<(), ReceiveError>> {
-        let Self { ports, mode, buffers, lost, drops, is_after_loss, next, .. } = self;
-        let mut sink = from_here(*mode, drops, is_after_loss, sink);
-        for turn in 0..ports.len() {
-            let index = (*next + turn) % ports.len();
-            let Port { port, socket, .. } = &ports[index];
-            if let Poll::Ready(result) =
-                sys::poll_recv(socket, *port, cx, buffers, &mut lost[index], &mut sink)
-            {
-                *next = index + 1;
-                return Poll::Ready(result.map_err(|source| ReceiveError::Socket { port: *port, source }));
-            }
-        }
-        Poll::Pending
+impl seam::Receiver for Receiver {
+    fn recv(&mut self, wait: Wait, sink: &mut dyn FnMut(Datagram<'_>)) -> Result<(), ReceiveError> {
+        let Self { port, mode, socket, interrupter, buffers, lost, drops, is_after_loss, .. } = self;
+        let mut sink = from_this_host(*mode, drops, is_after_loss, sink);
+        sys::recv(socket, buffers, wait, &interrupter.is_interrupted, lost, &mut sink)
+            .map_err(|source| ReceiveError::Socket { port: *port, source })
     }
 
-    #[cfg(target_os = "linux")]
-    fn blocking(&mut self) -> Option<&mut dyn crate::BlockingReceive> {
-        if self.ports.len() == 1 { Some(self) } else { None }
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.interrupter.clone()
     }
 
     fn membership(&self) -> Arc<dyn Membership> {
@@ -88,19 +87,54 @@ impl ReceiveHalf for Receiver {
     }
 
     fn drops(&self) -> ReceiveDrops {
-        ReceiveDrops {
-            buffer_full: self.lost.iter().map(|&lost| u64::from(lost)).sum(),
-            ..self.drops.clone()
-        }
+        ReceiveDrops { buffer_full: self.lost.into(), ..self.drops.clone() }
     }
 
-    fn receive_buffer_len(&self) -> usize {
-        self.ports.iter().map(|port| port.receive_buffer_len).min().unwrap_or(0)
+    fn granted(&self) -> Granted {
+        self.granted
     }
 }
 
-/// Holds back what another host sent in local mode.
-fn from_here(
+struct Interrupter {
+    is_interrupted: AtomicBool,
+    socket: Weak<UdpSocket>,
+    /// The process that opened the receiver. A forked child shares the socket, and must not shut it down.
+    process: u32,
+}
+
+impl Interrupt for Interrupter {
+    fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::SeqCst);
+        if let Some(socket) = self.socket.upgrade().filter(|_| self.process == process::id()) {
+            sys::interrupt(&socket);
+        }
+    }
+}
+
+/// The groups of a receiver, on the configured interfaces.
+struct SocketGroups {
+    config: Config,
+    groups: Groups,
+}
+
+impl Follow for SocketGroups {
+    fn follow(&self, interfaces: &[Interface], _: bool) {
+        self.groups.follow(membership::places(&self.config, interfaces));
+    }
+}
+
+impl Membership for SocketGroups {
+    fn join(&self, group: std::net::Ipv4Addr) -> Result<(), crate::MembershipError> {
+        self.groups.join(group)
+    }
+
+    fn leave(&self, group: std::net::Ipv4Addr) -> Result<(), crate::MembershipError> {
+        self.groups.leave(group)
+    }
+}
+
+/// In local mode, drops what another host sent.
+fn from_this_host(
     mode: Mode,
     drops: &mut ReceiveDrops,
     is_after_loss: &mut bool,
@@ -120,34 +154,33 @@ fn from_here(
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
+    use std::net::{Ipv4Addr, SocketAddrV4};
     use std::time::Instant;
 
     use super::*;
 
     #[test]
-    fn a_loss_is_told_of_even_if_the_next_datagram_is_held_back() {
+    fn a_loss_is_reported_even_if_the_next_datagram_is_dropped() {
         let datagram = |source, is_after_loss| Datagram {
             bytes: &[],
             memory: None,
             segment_len: 0,
             source: SocketAddrV4::new(source, 1),
-            destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
             is_after_loss,
             received: Instant::now(),
         };
         let (mut drops, mut carried) = (ReceiveDrops::default(), false);
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         let mut take = |source, is_after_loss| {
-            let mut sink = |datagram: Datagram<'_>| told.push(datagram.is_after_loss);
-            from_here(Mode::Local, &mut drops, &mut carried, &mut sink)(datagram(source, is_after_loss));
+            let mut sink = |datagram: Datagram<'_>| reported.push(datagram.is_after_loss);
+            from_this_host(Mode::Local, &mut drops, &mut carried, &mut sink)(datagram(source, is_after_loss));
         };
         let elsewhere = Ipv4Addr::new(192, 0, 2, 1);
         take(elsewhere, true);
         take(elsewhere, false);
         take(Ipv4Addr::LOCALHOST, false);
         take(Ipv4Addr::LOCALHOST, false);
-        assert_eq!(told, [true, false]);
+        assert_eq!(reported, [true, false]);
         assert_eq!(drops.other_host, 2);
     }
 }

@@ -7,37 +7,37 @@ use std::sync::Arc;
 pub(super) const SLOT_LEN: usize = 1 << 16;
 /// The kernel's copies are the fastest to whole cache lines.
 const ALIGN: usize = 64;
-/// Slots that somebody kept are used again once they are let go, as long as they are no more than these.
-const MAX_LENT: usize = 64;
+/// So many slots that somebody keeps are remembered, to be used again once they are released.
+const MAX_KEPT: usize = 64;
 
 /// A slot for each datagram of a batch.
 pub(super) struct Slots {
     /// Vectors, as the system makes their zeros only when they are touched.
     slots: Vec<Arc<Vec<u8>>>,
     /// Those that were still held when they were needed again, from the oldest to the newest.
-    lent: VecDeque<Arc<Vec<u8>>>,
+    kept: VecDeque<Arc<Vec<u8>>>,
 }
 
 impl Slots {
     pub(super) fn new(count: usize) -> Self {
-        Self { slots: (0..count).map(|_| new()).collect(), lent: VecDeque::new() }
+        Self { slots: (0..count).map(|_| new()).collect(), kept: VecDeque::new() }
     }
 
     /// Memory that nobody else holds.
     pub(super) fn writable(&mut self, index: usize) -> &mut [u8] {
         let slot = &mut self.slots[index];
         if !is_free(slot) {
-            // The one lent last is the likeliest to be in the processor's cache, the one lent first to be free.
-            let free = if self.lent.back_mut().is_some_and(is_free) {
-                self.lent.pop_back()
-            } else if self.lent.front_mut().is_some_and(is_free) {
-                self.lent.pop_front()
+            // The one kept last is the likeliest to be in the processor's cache, the one kept first to be free.
+            let free = if self.kept.back_mut().is_some_and(is_free) {
+                self.kept.pop_back()
+            } else if self.kept.front_mut().is_some_and(is_free) {
+                self.kept.pop_front()
             } else {
                 None
             };
-            self.lent.push_back(std::mem::replace(slot, free.unwrap_or_else(new)));
-            if self.lent.len() > MAX_LENT {
-                self.lent.pop_front();
+            self.kept.push_back(std::mem::replace(slot, free.unwrap_or_else(new)));
+            if self.kept.len() > MAX_KEPT {
+                self.kept.pop_front();
             }
         }
         let start = start(slot);
@@ -91,9 +91,9 @@ mod tests {
         assert!(first != second && second != third && third != first);
         drop(kept_second);
         let (fourth, _kept_fourth) = keep();
-        assert_eq!(fourth, second, "the one lent last");
+        assert_eq!(fourth, second, "the one kept last");
         drop(kept_first);
-        assert_eq!(keep().0, first, "the one lent first");
+        assert_eq!(keep().0, first, "the one kept first");
         assert_eq!(keep().0, first, "nobody holds it");
     }
 
@@ -101,10 +101,10 @@ mod tests {
     fn only_so_many_are_remembered() {
         let mut slots = Slots::new(1);
         let mut kept = Vec::new();
-        for _ in 0..2 * MAX_LENT {
+        for _ in 0..2 * MAX_KEPT {
             assert_eq!(slots.writable(0).len(), SLOT_LEN);
             kept.push(slots.written(0).1.clone());
         }
-        assert_eq!(slots.lent.len(), MAX_LENT);
+        assert_eq!(slots.kept.len(), MAX_KEPT);
     }
 }

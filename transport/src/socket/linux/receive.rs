@@ -3,35 +3,29 @@
 use std::hint;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
-
-use crate::Datagram;
+use crate::seam::{Datagram, Wait};
 use crate::socket::slots::{SLOT_LEN, Slots};
 
-/// Datagrams, or runs of them, asked for at once at the most and at the least.
+/// The most and the fewest datagrams (each may be several joined ones) that one system call asks for.
 const MAX_BATCH: usize = 64;
 const MIN_BATCH: usize = 2;
-/// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is looked at.
+/// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is read.
 const BATCH_BYTES: usize = 128 * 1024;
-/// Who gets datagrams at intervals up to this does not sleep between them: that would leave no time to sleep, and has the
-/// sender wake the reader for each.
+/// A receiver that gets datagrams at intervals up to this does not sleep between them. There would be no time to sleep,
+/// and the sender would have to wake the receiver for each.
 const SHORT_GAP: Duration = Duration::from_micros(3);
-/// For so long after a batch the next one gathers then. To look at the socket sooner would slow down the sender, whose
+/// How long after a batch the next one gathers then. Reading the socket sooner would slow down the sender, whose
 /// processor changes the same memory.
 const PAUSE: Duration = Duration::from_micros(10);
-/// Room for a `sockaddr_in` (16 bytes), a drop count and a segment length (4 each), each behind a header of 16,
-/// aligned as all of them need it.
-type Control = [u64; 12];
+/// Room for a drop count and a segment length (4 bytes each, padded to 8), each behind a header of 16 bytes, aligned as
+/// the headers need it.
+type Control = [u64; 6];
 
 pub(in crate::socket) struct Buffers {
     slots: Slots,
@@ -44,10 +38,8 @@ pub(in crate::socket) struct Buffers {
     gap: Duration,
     /// Whether it had all that was asked for.
     is_full: bool,
-    /// How long a call waits, if it may wait at all.
+    /// How long a call waits, once that is set.
     timeout: Option<Duration>,
-    /// Whether not to wait any more.
-    pub(in crate::socket) interrupted: Arc<AtomicBool>,
 }
 
 impl Buffers {
@@ -63,24 +55,20 @@ impl Buffers {
             gap: Duration::MAX,
             is_full: false,
             timeout: None,
-            interrupted: Arc::default(),
         }
     }
 
-    /// Has calls wait for `timeout`.
+    /// Makes calls wait for `timeout`.
     fn set_timeout(&mut self, socket: &UdpSocket, timeout: Duration) -> io::Result<()> {
         if self.timeout != Some(timeout) {
-            let socket = SockRef::from(socket);
-            // The reactor does not mind: calls that are not to wait say so themselves.
-            socket.set_nonblocking(false)?;
-            // None would be for ever.
+            // Zero would be for ever.
             socket.set_read_timeout(Some(timeout.max(Duration::from_micros(1))))?;
             self.timeout = Some(timeout);
         }
         Ok(())
     }
 
-    /// Until when to let datagrams gather, if they come fast and are not to be looked for meanwhile.
+    /// Until when to let datagrams gather, if they come fast and the caller does not want to poll.
     fn pause(&self, busy_poll: Duration) -> Option<Instant> {
         let gathers = self.gap <= SHORT_GAP && !self.is_full && busy_poll < PAUSE;
         self.latest.filter(|_| gathers).map(|latest| latest + PAUSE)
@@ -100,59 +88,20 @@ impl Buffers {
     }
 }
 
-pub(in crate::socket) fn poll_recv(
-    socket: &UdpSocket,
-    port: u16,
-    cx: &mut Context<'_>,
-    buffers: &mut Buffers,
-    lost: &mut u32,
-    sink: &mut dyn FnMut(Datagram<'_>),
-) -> Poll<io::Result<()>> {
-    loop {
-        ready!(socket.poll_recv_ready(cx))?;
-        let mut count = 0;
-        let result = socket.try_io(Interest::READABLE, || {
-            let asked = buffers.batch;
-            count = receive(socket, port, buffers, None, lost, sink)?;
-            // The socket is empty after a batch that was not full, and the reactor tells what comes after that.
-            if count < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-            _ if count > 0 => return Poll::Ready(Ok(())),
-            _ => {}
-        }
-    }
-}
-
-/// How long to wait, at first by looking again and again.
-pub(in crate::socket) struct Wait {
-    pub(in crate::socket) busy_poll: Duration,
-    pub(in crate::socket) timeout: Duration,
-}
-
-/// Waits for datagrams, and receives what came.
+/// Waits for datagrams, and receives those that came.
 pub(in crate::socket) fn recv(
     socket: &UdpSocket,
-    port: u16,
     buffers: &mut Buffers,
     wait: Wait,
+    is_interrupted: &AtomicBool,
     lost: &mut u32,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<()> {
-    buffers.set_timeout(socket, wait.timeout)?;
-    receive(socket, port, buffers, Some(wait), lost, sink).map(drop)
-}
-
-/// Receives what is there, or comes while waiting: how many datagrams or runs of them.
-fn receive(
-    socket: &UdpSocket,
-    port: u16,
-    buffers: &mut Buffers,
-    wait: Option<Wait>,
-    lost: &mut u32,
-    sink: &mut dyn FnMut(Datagram<'_>),
-) -> io::Result<usize> {
+    let is_interrupted = || is_interrupted.load(Ordering::SeqCst);
+    let Wait { timeout, busy_poll } = wait;
+    if !timeout.is_zero() {
+        buffers.set_timeout(socket, timeout)?;
+    }
     let batch = buffers.batch;
     let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; MAX_BATCH];
     let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_BATCH];
@@ -190,47 +139,44 @@ fn receive(
             }
         })
     };
-    let count = match wait {
-        None => call(batch, libc::MSG_DONTWAIT)?,
-        Some(Wait { busy_poll, timeout }) => {
-            let is_interrupted = || buffers.interrupted.load(Ordering::SeqCst);
-            let mut count = 0;
-            if let Some(end) = buffers.pause(busy_poll) {
-                while Instant::now() < end {
-                    hint::spin_loop();
+    let mut count = 0;
+    if timeout.is_zero() {
+        count = call(batch, libc::MSG_DONTWAIT)?;
+    } else {
+        if let Some(end) = buffers.pause(busy_poll) {
+            while Instant::now() < end {
+                hint::spin_loop();
+            }
+        } else if let Some(latest) = buffers.latest.filter(|_| !busy_poll.is_zero()) {
+            let start = Instant::now();
+            let (mut now, mut asked) = (start, batch);
+            while now - latest < busy_poll {
+                count = call(asked, libc::MSG_DONTWAIT)?;
+                if count > 0 || is_interrupted() {
+                    break;
                 }
-            } else if let Some(latest) = buffers.latest.filter(|_| !busy_poll.is_zero()) {
-                let start = Instant::now();
-                let (mut now, mut asked) = (start, batch);
-                while now - latest < busy_poll {
-                    count = call(asked, libc::MSG_DONTWAIT)?;
-                    if count > 0 || is_interrupted() {
-                        break;
-                    }
-                    // To look for a second one would keep the first one waiting.
-                    asked = 1;
-                    now = Instant::now();
-                    if now - start >= timeout {
-                        return Ok(0);
-                    }
+                // Asking for a second one would delay the first.
+                asked = 1;
+                now = Instant::now();
+                if now - start >= timeout {
+                    return Ok(());
                 }
             }
-            if count == 0 {
-                count = call(batch, libc::MSG_WAITFORONE)?;
-            }
-            // A socket that was shut down tells of datagrams that are none.
-            if is_interrupted() { 0 } else { count }
         }
-    };
-    if count == 0 {
-        return Ok(0);
+        if count == 0 && !is_interrupted() {
+            count = call(batch, libc::MSG_WAITFORONE)?;
+        }
+    }
+    // A socket that was shut down returns datagrams that are none.
+    if count == 0 || is_interrupted() {
+        return Ok(());
     }
     let received = Instant::now();
     let mut total = 0;
     for (index, (message, name)) in messages.iter().zip(&buffers.names).take(count).enumerate() {
         // SAFETY: `count` is at most `batch`, and as many headers were written.
         let message = unsafe { message.assume_init_ref() };
-        let Ancillary { destination, lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
+        let Ancillary { lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
         let lost_before = mem::replace(lost, now_lost.unwrap_or(*lost));
         let len = (message.msg_len as usize).min(SLOT_LEN);
         total += len;
@@ -244,81 +190,77 @@ fn receive(
                 Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),
                 u16::from_be(name.sin_port),
             ),
-            destination: SocketAddrV4::new(destination, port),
             received,
         });
     }
     buffers.adapt(received, count, total);
-    Ok(count)
+    Ok(())
 }
 
-/// What the kernel told beside a datagram.
+/// What the kernel reports with a datagram.
 struct Ancillary {
-    destination: Ipv4Addr,
-    /// Datagrams this socket had lost when this one came, if it lost any.
+    /// How many datagrams this socket had lost when this one came, if it lost any.
     lost: Option<u32>,
     /// The length of each datagram but the last, if these are several.
     segment_len: Option<usize>,
 }
 
-/// Reads what [`receive`] got beside a datagram.
+/// Reads what [`recv`] got with a datagram.
 fn ancillary(header: &libc::msghdr) -> Ancillary {
-    let mut told = Ancillary { destination: Ipv4Addr::UNSPECIFIED, lost: None, segment_len: None };
-    // SAFETY: the kernel filled the header's control buffer and set its length, which is what the CMSG macros need;
-    // an IP_ORIGDSTADDR message holds a `sockaddr_in`, an SO_RXQ_OVFL message a u32, a UDP_GRO message a C integer,
-    // each possibly unaligned.
+    let mut found = Ancillary { lost: None, segment_len: None };
+    // SAFETY: the kernel filled the header's control buffer and set its length, which is what the CMSG macros need; an
+    // SO_RXQ_OVFL message holds a u32, a UDP_GRO message a C integer, each possibly unaligned.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {
             let data = libc::CMSG_DATA(control);
             match ((*control).cmsg_level, (*control).cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) => {
-                    let address: libc::sockaddr_in = ptr::read_unaligned(data.cast());
-                    told.destination = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
-                }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => told.lost = Some(ptr::read_unaligned(data.cast())),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => found.lost = Some(ptr::read_unaligned(data.cast())),
                 (libc::SOL_UDP, libc::UDP_GRO) => {
                     let len: libc::c_int = ptr::read_unaligned(data.cast());
-                    told.segment_len = usize::try_from(len).ok().filter(|&len| len > 0);
+                    found.segment_len = usize::try_from(len).ok().filter(|&len| len > 0);
                 }
                 _ => {}
             }
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    told
+    found
 }
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
+
     use super::*;
 
+    /// Never set.
+    static NOT_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    const LONG: Duration = Duration::from_secs(60);
+
     #[test]
-    fn only_what_came_counts_as_a_batch() -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let _entered = runtime.enter();
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
+    fn a_call_that_timed_out_counts_for_nothing() -> io::Result<()> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut buffers = Buffers::new();
         buffers.batch = MAX_BATCH;
-        let mut recv = |timeout| {
-            let wait = Wait { busy_poll: Duration::ZERO, timeout };
+        let mut receive = |timeout| {
             let mut count = 0;
-            recv(&socket, 0, &mut buffers, wait, &mut 0, &mut |_| count += 1)?;
+            let wait = Wait::sleep(timeout);
+            recv(&socket, &mut buffers, wait, &NOT_INTERRUPTED, &mut 0, &mut |_| count += 1)?;
             io::Result::Ok((count, buffers.latest, buffers.batch))
         };
-        let (moment, long) = (Duration::from_millis(1), Duration::from_secs(60));
-        assert_eq!(recv(moment)?, (0, None, MAX_BATCH));
-        SockRef::from(&socket).send_to(b"one", &socket.local_addr()?.into())?;
-        let (count, latest, batch) = recv(long)?;
+        let moment = Duration::from_millis(1);
+        assert_eq!(receive(moment)?, (0, None, MAX_BATCH));
+        assert_eq!(receive(Duration::ZERO)?, (0, None, MAX_BATCH));
+        socket.send_to(b"one", socket.local_addr()?)?;
+        let (count, latest, batch) = receive(LONG)?;
         assert_eq!((count, latest.is_some(), batch), (1, true, MAX_BATCH / 2));
-        assert_eq!(recv(moment)?, (0, latest, batch));
+        assert_eq!(receive(moment)?, (0, latest, batch));
         Ok(())
     }
 
     #[test]
-    fn what_comes_fast_gathers() {
+    fn fast_datagrams_gather() {
         let (start, micros) = (Instant::now(), Duration::from_micros);
         let mut buffers = Buffers::new();
         buffers.batch = 8;
@@ -331,33 +273,28 @@ mod tests {
         assert_eq!(after(19, 3, 0), None, "too slow");
         assert_eq!(after(22, 8, 0), None, "there may be more already");
         assert_eq!(after(25, 5, 9), Some(micros(35)));
-        assert_eq!(after(27, 5, 10), None, "they are looked for");
+        assert_eq!(after(27, 5, 10), None, "the caller polls");
     }
 
     #[test]
-    fn the_first_datagram_after_a_loss_tells_so() -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let _entered = runtime.enter();
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.set_nonblocking(true)?;
-        super::super::prepare(&SockRef::from(&socket))?;
+    fn the_first_datagram_after_a_loss_is_marked() -> io::Result<()> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        super::super::prepare(&SockRef::from(&socket));
         SockRef::from(&socket).set_recv_buffer_size(1)?;
-        let socket = UdpSocket::from_std(socket)?;
-        let (sender, to) = (std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, socket.local_addr()?);
+        let (sender, to) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, socket.local_addr()?);
         let (mut buffers, mut lost) = (Buffers::new(), 0);
         buffers.batch = MAX_BATCH;
         let mut receive = || {
-            let mut told = Vec::new();
-            receive(&socket, 0, &mut buffers, None, &mut lost, &mut |datagram| {
-                told.push(datagram.is_after_loss)
-            })?;
-            io::Result::Ok(told)
+            let mut marks = Vec::new();
+            let mut sink = |datagram: Datagram<'_>| marks.push(datagram.is_after_loss);
+            recv(&socket, &mut buffers, Wait::sleep(LONG), &NOT_INTERRUPTED, &mut lost, &mut sink)?;
+            io::Result::Ok(marks)
         };
         for _ in 0..MAX_BATCH {
             sender.send_to(&[0; 1000], to)?;
         }
-        let told = receive()?;
-        assert!(told.len() < MAX_BATCH && !told.contains(&true), "{told:?}");
+        let marks = receive()?;
+        assert!(marks.len() < MAX_BATCH && !marks.contains(&true), "{marks:?}");
         sender.send_to(&[0], to)?;
         sender.send_to(&[0], to)?;
         assert_eq!(receive()?, [true, false]);

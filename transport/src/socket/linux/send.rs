@@ -1,111 +1,51 @@
-//! Sending.
+//! Sending: sendmsg(2) with `UDP_SEGMENT`, and sendmmsg(2).
 
+use std::cell::Cell;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ferrocal_proto::Header;
-use socket2::{Domain, Socket, Type};
+use ferrocal_proto::{Header, MAX_DATAGRAM_LEN};
+use socket2::Socket;
 
-use super::get;
-use crate::{MAX_DATAGRAM_LEN, Mode, Transmit};
+use super::Route;
+use crate::seam::Transmit;
 
-/// Datagrams handed over at once without segmentation.
+/// The most datagrams that one system call takes without segmentation.
 const BATCH: usize = 64;
-/// The most datagrams that Linux cuts a run into (`UDP_MAX_SEGMENTS` of include/linux/udp.h; 128 since 6.9).
+/// The most segments of one buffer (`UDP_MAX_SEGMENTS` of Linux' include/linux/udp.h; 128 since 6.9).
 const MAX_SEGMENTS: usize = 64;
-/// Headers of IPv4 and UDP.
-const HEADERS_LEN: usize = 28;
 
-/// What is known of the way that a socket's datagrams take.
-pub(in crate::socket) struct Route {
-    /// Up to which length of datagrams the kernel cuts a run of them (`UDP_SEGMENT`, udp(7), Linux 4.18); else 0.
-    segment_len: AtomicUsize,
-    /// Where the socket is connected to, if it is: datagrams to there need no route looked up. Only ever a port of
-    /// loopback's broadcast address: elsewhere the source address, which connect(2) fixes, may change, and a host's own
-    /// address may answer that nobody listens, which a connected socket takes for a failure.
-    connected: OnceLock<Option<SocketAddrV4>>,
-}
-
-impl Route {
-    pub(in crate::socket) fn new(mode: Mode, socket: &Socket) -> Self {
-        let segment_len = segment_len(usual_destination(mode), socket).unwrap_or(0);
-        Self { segment_len: AtomicUsize::new(segment_len), connected: OnceLock::new() }
-    }
-
-    /// Whether the socket is connected to a destination, or to be connected to it now.
-    fn is_connected(&self, socket: &Socket, destination: SocketAddrV4) -> bool {
-        let connect = || socket.connect(&destination.into()).ok().map(|()| destination);
-        *destination.ip() == usual_destination(Mode::Local)
-            && *self.connected.get_or_init(connect) == Some(destination)
-    }
-
-    /// The longest datagrams that runs can be made of, in bytes, where longer ones would be sent in pieces. Loopback takes
-    /// the longest datagrams as they are, and without the copy that a run costs.
-    pub(in crate::socket) fn segment_len(&self) -> Option<usize> {
-        Some(self.max_len()).filter(|len| (1..MAX_DATAGRAM_LEN).contains(len))
-    }
-
-    fn max_len(&self) -> usize {
-        self.segment_len.load(Ordering::Relaxed)
-    }
-
-    /// After the kernel refused a run: that interface has no checksums of its own, or a smaller MTU than before.
-    fn give_up(&self) {
-        self.segment_len.store(0, Ordering::Relaxed);
-    }
-}
-
-/// An address that is reached as those that messages go to: eCAL's defaults.
-const fn usual_destination(mode: Mode) -> Ipv4Addr {
-    match mode {
-        Mode::Local => Ipv4Addr::new(127, 255, 255, 255),
-        Mode::Network => Ipv4Addr::new(239, 0, 0, 1),
-    }
-}
-
-fn segment_len(destination: Ipv4Addr, socket: &Socket) -> Option<usize> {
-    get(socket, libc::SOL_UDP, libc::UDP_SEGMENT).ok()?;
-    // A connected socket knows the MTU of its route; nothing is sent.
-    let probe = Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
-    probe.set_broadcast(true).ok()?;
-    probe.set_multicast_if_v4(&socket.multicast_if_v4().ok()?).ok()?;
-    probe.connect(&SocketAddrV4::new(destination, 9).into()).ok()?;
-    let mtu = usize::try_from(get(&probe, libc::IPPROTO_IP, libc::IP_MTU).ok()?).ok()?;
-    mtu.checked_sub(HEADERS_LEN)
-}
-
-/// Sends the first datagrams of a batch that is not empty; tells how many.
+/// Sends the first datagrams of a batch that is not empty. Returns how many were sent.
 pub(in crate::socket) fn send(socket: &Socket, route: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
-    let max_len = route.max_len();
-    let run = run_len(batch, max_len);
-    if run > 1 {
-        match send_run(socket, route, &batch[..run]) {
+    let run = &batch[..run_len(batch, route)];
+    if run.len() > 1 {
+        return match with_scratch(|scratch| send_run(scratch, socket, route, run)) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)) => {
-                route.give_up();
+                route.note_refusal(socket, *run[0].destination.ip(), run[0].len());
+                with_scratch(|scratch| send_several(scratch, socket, route, run))
             }
-            result => return result.map(|()| run),
-        }
+            result => result.map(|()| run.len()),
+        };
     }
-    let next_run = batch.windows(2).position(|pair| run_len(pair, max_len) > 1);
+    let next_run = batch.windows(2).position(|pair| run_len(pair, route) > 1);
     match &batch[..next_run.unwrap_or(batch.len()).clamp(1, BATCH)] {
         [datagram] => send_one(socket, route, datagram).map(|()| 1),
-        several => send_several(socket, route, several),
+        several => with_scratch(|scratch| send_several(scratch, socket, route, several)),
     }
 }
 
-/// How many datagrams at the start of a batch can be sent as one run: to one place, and of one length, but for the last
-/// one, which may be shorter. Each has to say its own length, or those who capture frames could not take the run apart.
-fn run_len(batch: &[Transmit<'_>], max_len: usize) -> usize {
+/// Returns how many datagrams at the start of a batch can be sent as segments of one buffer: to one destination, and of
+/// one length, but for the last one, which may be shorter. Each has to state its own length, or those who capture frames
+/// could not separate them.
+fn run_len(batch: &[Transmit<'_>], route: &Route) -> usize {
     let Some(first) = batch.first() else { return 0 };
     let len = first.len();
-    let tells_its_len =
+    let states_its_len =
         |datagram: &Transmit<'_>| Header::datagram_len(datagram.parts[0]) == Some(datagram.len());
-    if len > max_len || !tells_its_len(first) {
+    if batch.len() == 1 || !states_its_len(first) || len > route.max_segment_len(*first.destination.ip()) {
         return 1;
     }
     let most = MAX_SEGMENTS.min(MAX_DATAGRAM_LEN / len);
@@ -113,22 +53,57 @@ fn run_len(batch: &[Transmit<'_>], max_len: usize) -> usize {
     let mut ended = false;
     let fits = |next: &&Transmit<'_>| {
         let fits =
-            !ended && next.destination == first.destination && next.len() <= len && tells_its_len(next);
+            !ended && next.destination == first.destination && next.len() <= len && states_its_len(next);
         ended = next.len() < len;
         fits
     };
     1 + rest.take_while(fits).count()
 }
 
-/// The kernel's copies are the fastest from whole cache lines.
+/// What a thread prepares for system calls. It is kept from call to call, because it is too large for the stacks of some
+/// threads.
+struct Scratch {
+    copy: Vec<CacheLine>,
+    names: Vec<Name>,
+    slices: Vec<[libc::iovec; 3]>,
+    messages: Vec<libc::mmsghdr>,
+}
+
+/// The kernel copies the fastest from whole cache lines.
+#[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Copied([MaybeUninit<u8>; MAX_DATAGRAM_LEN]);
+struct CacheLine(#[expect(dead_code, reason = "it is read through a pointer")] [MaybeUninit<u8>; 64]);
+
+impl Scratch {
+    const fn new() -> Self {
+        Self { copy: Vec::new(), names: Vec::new(), slices: Vec::new(), messages: Vec::new() }
+    }
+
+    /// Returns room for one buffer of segments.
+    fn copy(&mut self) -> &mut [MaybeUninit<u8>] {
+        let lines = MAX_DATAGRAM_LEN.div_ceil(mem::size_of::<CacheLine>());
+        self.copy.resize(lines, CacheLine([MaybeUninit::uninit(); 64]));
+        let len = mem::size_of_val(&*self.copy);
+        // SAFETY: the lines lie in a row without gaps, and all their bytes may be uninitialized.
+        unsafe { std::slice::from_raw_parts_mut(self.copy.as_mut_ptr().cast(), len) }
+    }
+}
+
+fn with_scratch<T>(send: impl FnOnce(&mut Scratch) -> T) -> T {
+    thread_local! {
+        static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+    }
+    // A thread that ends has none any more, and can still send.
+    let mut scratch = SCRATCH.try_with(|kept| kept.replace(Scratch::new())).unwrap_or(Scratch::new());
+    let result = send(&mut scratch);
+    let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+    result
+}
 
 // Not a part of its caller: there, every short datagram would pay for the room on the stack that this one takes.
 #[inline(never)]
-fn send_run(socket: &Socket, route: &Route, run: &[Transmit<'_>]) -> io::Result<()> {
-    let mut copied = Copied([const { MaybeUninit::uninit() }; MAX_DATAGRAM_LEN]);
-    let copy = &mut copied.0;
+fn send_run(scratch: &mut Scratch, socket: &Socket, route: &Route, run: &[Transmit<'_>]) -> io::Result<()> {
+    let copy = scratch.copy();
     // Costs less than to have the kernel gather the pieces.
     let len = gather(run.iter().flat_map(|datagram| datagram.parts), copy);
     let mut slice = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
@@ -158,26 +133,31 @@ fn send_run(socket: &Socket, route: &Route, run: &[Transmit<'_>]) -> io::Result<
 }
 
 #[inline(never)] // as above
-fn send_several(socket: &Socket, route: &Route, batch: &[Transmit<'_>]) -> io::Result<usize> {
-    let mut names = [const { MaybeUninit::<Name>::uninit() }; BATCH];
-    let mut slices = [const { MaybeUninit::<[libc::iovec; 3]>::uninit() }; BATCH];
-    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
-    for (((datagram, name), slices), message) in
-        batch.iter().zip(&mut names).zip(&mut slices).zip(&mut messages)
-    {
-        let name = name.write(Name::of(socket, route, datagram.destination));
-        let slices = slices.write(io_slices(datagram));
+fn send_several(
+    scratch: &mut Scratch,
+    socket: &Socket,
+    route: &Route,
+    batch: &[Transmit<'_>],
+) -> io::Result<usize> {
+    let Scratch { names, slices, messages, .. } = scratch;
+    names.clear();
+    slices.clear();
+    messages.clear();
+    names.extend(batch.iter().map(|datagram| Name::of(socket, route, datagram.destination)));
+    slices.extend(batch.iter().map(io_slices));
+    messages.extend(names.iter().zip(&mut *slices).map(|(name, slices)| {
         // SAFETY: this C structure is valid when all its bytes are zero.
-        let message = message.write(unsafe { mem::zeroed() });
+        let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
         message.msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
         message.msg_hdr.msg_namelen = name.len();
         message.msg_hdr.msg_iov = slices.as_mut_ptr();
         message.msg_hdr.msg_iovlen = slices.len() as _;
-    }
-    // SAFETY: as many headers as the batch has datagrams are written; each points at a name and slices that outlive
-    // the call, and the kernel only reads through them.
+        message
+    }));
+    // SAFETY: there is a header for each datagram; each points at a name and slices that outlive the call, and the
+    // kernel only reads through them.
     let count = unsafe {
-        libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr().cast(), batch.len() as libc::c_uint, 0)
+        libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), messages.len() as libc::c_uint, 0)
     };
     if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
 }
@@ -207,7 +187,7 @@ fn send_one(socket: &Socket, route: &Route, datagram: &Transmit<'_>) -> io::Resu
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Copies the parts behind each other, which must have room: how many bytes are written then, from the start.
+/// Copies the parts one after another; there must be room for them. Returns how many bytes were written, from the start.
 fn gather<'a>(parts: impl IntoIterator<Item = &'a [u8]>, copy: &mut [MaybeUninit<u8>]) -> usize {
     let mut len = 0;
     for part in parts {
@@ -219,7 +199,7 @@ fn gather<'a>(parts: impl IntoIterator<Item = &'a [u8]>, copy: &mut [MaybeUninit
     len
 }
 
-/// The destination as the system calls take it: none where the socket is connected to it.
+/// The destination as the system calls take it: none if the socket is connected to it.
 struct Name(Option<libc::sockaddr_in>);
 
 impl Name {
@@ -243,4 +223,89 @@ impl Name {
 
 fn io_slices(datagram: &Transmit<'_>) -> [libc::iovec; 3] {
     datagram.parts.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::time::Duration;
+
+    use ferrocal_proto::Kind;
+    use socket2::{Domain, SockRef, Type};
+
+    use super::*;
+    use crate::config::LOOPBACK_BROADCAST;
+    use crate::socket::sys::prepare;
+
+    const COUNT: usize = 40;
+    const LEN: usize = 1000;
+
+    /// A datagram that states its length.
+    fn datagram() -> Vec<u8> {
+        let header = Header { kind: Kind::Whole, id: 1, num: 1, len: LEN as u32 };
+        [&header.encode()[..], &[7; LEN]].concat()
+    }
+
+    /// Receives [`COUNT`] datagrams. Returns how many system calls that took.
+    fn receive(socket: &UdpSocket) -> usize {
+        let mut buffer = vec![0; 1 << 16];
+        let (mut calls, mut left) = (0, COUNT * datagram().len());
+        while left > 0 {
+            left -= socket.recv(&mut buffer).expect("they arrive");
+            calls += 1;
+        }
+        calls
+    }
+
+    fn sockets() -> (Socket, Route, UdpSocket) {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket opens");
+        let route = Route::new(LOOPBACK_BROADCAST, &socket);
+        let receiver = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port is free");
+        assert!(prepare(&SockRef::from(&receiver)), "this kernel joins segments");
+        receiver.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");
+        (socket, route, receiver)
+    }
+
+    fn send_all(socket: &Socket, route: &Route, destination: SocketAddrV4) {
+        let datagram = datagram();
+        let batch = [Transmit { destination, parts: [&datagram, &[], &[]] }; COUNT];
+        let mut sent = 0;
+        while sent < COUNT {
+            sent += send(socket, route, &batch[sent..]).expect("they are sent");
+        }
+    }
+
+    #[test]
+    fn a_refused_buffer_of_segments_is_sent_otherwise_and_tried_again_later() {
+        let (socket, route, receiver) = sockets();
+        let port = receiver.local_addr().expect("it is bound").port();
+        let [one, other] = [1, 2].map(|last| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), port));
+        // A socket without checksums may not leave them to the network card, as segmentation does (EINVAL).
+        super::super::set(&socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).expect("Linux knows it");
+        send_all(&socket, &route, one);
+        assert_eq!(receive(&receiver), COUNT, "one by one");
+        super::super::set(&socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 0).expect("Linux knows it");
+        send_all(&socket, &route, one);
+        assert_eq!(receive(&receiver), COUNT, "not tried again at once");
+        send_all(&socket, &route, other);
+        assert_eq!(receive(&receiver), 1, "another destination");
+        route.look_up(&socket);
+        send_all(&socket, &route, one);
+        assert_eq!(receive(&receiver), 1, "interfaces have changed");
+    }
+
+    #[test]
+    fn a_small_stack_suffices() {
+        let (socket, route, receiver) = sockets();
+        let destination =
+            SocketAddrV4::new(Ipv4Addr::LOCALHOST, receiver.local_addr().expect("it is bound").port());
+        let send = move || {
+            send_all(&socket, &route, destination);
+            route.note_refusal(&socket, *destination.ip(), LEN);
+            send_all(&socket, &route, destination);
+        };
+        let thread = std::thread::Builder::new().stack_size(48 * 1024).spawn(send).expect("a thread starts");
+        thread.join().expect("it sends");
+        assert_eq!((receive(&receiver), receive(&receiver)), (1, COUNT));
+    }
 }

@@ -1,4 +1,4 @@
-//! Tells when a frame is seen on a second capture.
+//! Recognizes a frame that a second capture sees.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

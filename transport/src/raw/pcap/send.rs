@@ -1,20 +1,21 @@
-//! The send half as raw frames, with a second path to this host's own sockets.
+//! The sender of raw frames, with a second path to this host's own sockets.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::{io, iter};
 
 use ferrocal_pcap_lazy::pcap::{Active, Capture};
+use ferrocal_proto::MAX_DATAGRAM_LEN;
 
-use super::{CaptureError, capture, device_name};
+use super::{capture, device_name};
+use crate::config::Config;
+use crate::error::{CaptureError, MembershipError, OpenError, SendError};
 use crate::frame::{Emit, LinkType, multicast_mac};
-use crate::groups::Groups;
-use crate::interfaces::{self, Interface};
-use crate::{
-    Config, MAX_DATAGRAM_LEN, Membership, MembershipError, OpenError, SendError, SendHalf, SendLimits,
-    SocketSender, SocketTransport, Transmit,
-};
+use crate::membership::{self, Groups, Interface, Place};
+use crate::seam::{self, Membership, SendLimits, Transmit};
+use crate::socket::{SocketSender, SocketTransport};
+use crate::sync::lock;
 
 pub(super) struct Sender {
     config: Config,
@@ -22,14 +23,14 @@ pub(super) struct Sender {
     identification: AtomicU16,
     wire: Mutex<Wire>,
     /// Reaches this host's own sockets, which injected frames do not, and holds the source port.
-    this_host: SocketSender,
+    this_host: Arc<SocketSender>,
     port: u16,
     /// The groups that were sent to. Linux keeps a time to live of 0 from the wire only in groups that the host is a
     /// member of.
     groups: Groups,
 }
 
-/// The way out.
+/// The outgoing interface.
 struct Wire {
     interface: Interface,
     source: Ipv4Addr,
@@ -49,17 +50,22 @@ impl Wire {
     }
 }
 
+impl Wire {
+    fn place(&self) -> Place {
+        Place { index: self.interface.index, address: self.source }
+    }
+}
+
 impl Sender {
     pub(super) fn open(config: &Config, socket: &SocketTransport) -> Result<Self, OpenError> {
         let wire = Wire::open(config)?;
         let this_host = socket.sender_to_this_host()?;
-        let port = this_host.port().map_err(|source| OpenError::Socket { option: "getsockname", source })?;
-        let duplicate =
-            this_host.try_clone().map_err(|source| OpenError::Socket { option: "dup", source })?;
+        let port = this_host.port().map_err(OpenError::socket("getsockname"))?;
+        let duplicate: UdpSocket = this_host.try_clone().map_err(OpenError::socket("dup"))?.into();
         Ok(Self {
             config: config.clone(),
             identification: AtomicU16::new(fastrand::u16(..)),
-            groups: Groups::new(vec![duplicate], config.mode, vec![wire.source]),
+            groups: Groups::new(Arc::new(duplicate), config.mode, vec![wire.place()]),
             wire: Mutex::new(wire),
             this_host,
             port,
@@ -68,7 +74,7 @@ impl Sender {
 
     fn inject(&self, wire: &mut Wire, datagram: &Transmit<'_>) -> io::Result<()> {
         if datagram.len() > MAX_DATAGRAM_LEN {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "UDP has no datagrams of this length"));
+            return Err(SendError::too_long());
         }
         let emit = Emit {
             source_mac: wire.interface.mac,
@@ -95,7 +101,7 @@ impl Sender {
         self.inject(wire, datagram).or_else(|error| match Wire::open(&self.config) {
             Ok(reopened) => {
                 *wire = reopened;
-                self.groups.follow(vec![(wire.interface.index, wire.source)]);
+                self.groups.follow(vec![wire.place()]);
                 self.inject(wire, datagram)
             }
             Err(_) => Err(error),
@@ -103,13 +109,13 @@ impl Sender {
     }
 }
 
-impl SendHalf for Sender {
+impl seam::Sender for Sender {
     fn limits(&self) -> SendLimits {
         self.this_host.limits()
     }
 
     fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {
-        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wire = lock(&self.wire);
         for (sent, datagram) in iter::zip(0.., batch) {
             self.inject_or_reopen(&mut wire, datagram).map_err(|source| SendError {
                 sent,
@@ -135,30 +141,17 @@ impl SendHalf for Sender {
     }
 }
 
-/// The interface that multicast leaves by, and the address it comes from: the first that is configured, or what the
+/// Returns the outgoing interface and the source address: of the first interface that is configured, or what the
 /// system's routes choose.
 fn outgoing(config: &Config) -> Result<(Interface, Ipv4Addr), OpenError> {
-    let failed = |source| OpenError::Socket { option: "route for multicast", source };
     let address = match config.interfaces.first() {
         Some(&address) => address,
-        None => routed_address().map_err(failed)?,
+        None => membership::routed(config.group).map_err(OpenError::socket("route for multicast"))?,
     };
-    let interfaces = interfaces::list();
+    let interfaces = membership::list();
     let available = interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect();
     match interfaces.into_iter().find(|interface| interface.has(address)) {
         Some(interface) => Ok((interface, address)),
         None => Err(OpenError::UnknownInterface { address, available }),
-    }
-}
-
-/// The address that the system sends multicast from. Connecting a UDP socket sends nothing.
-fn routed_address() -> io::Result<Ipv4Addr> {
-    /// eCAL's group base.
-    const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 0, 0, 1), 14_002);
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(GROUP)?;
-    match socket.local_addr()?.ip() {
-        std::net::IpAddr::V4(address) => Ok(address),
-        std::net::IpAddr::V6(_) => Ok(Ipv4Addr::UNSPECIFIED),
     }
 }

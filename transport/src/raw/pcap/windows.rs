@@ -1,19 +1,26 @@
-//! A capture that a thread of its own reads, as Windows has no descriptor to wait for.
+//! A capture that a thread of its own reads, because Windows has no descriptor to wait for.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use ferrocal_pcap_lazy::pcap::{Active, BreakLoop, Capture, Error, Linktype};
 
-use crate::npcap::CaptureError;
+use super::capture;
+use crate::error::CaptureError;
+use crate::seam::Interrupt;
+use crate::sync::{Signal, lock};
 
-/// Frames handed out at once.
+/// The most frames passed on at once.
 const BATCH: usize = 64;
 
-pub(in crate::npcap) struct Tap {
+/// The threads report frames themselves: nothing else is waited for.
+pub(super) struct Source;
+
+pub(super) struct Tap {
     link_type: Linktype,
     shared: Arc<Handover>,
     /// Wakes the thread from its wait for frames, which need not end by itself on an idle interface.
@@ -24,7 +31,7 @@ pub(in crate::npcap) struct Tap {
 #[derive(Default)]
 struct Handover {
     shared: Mutex<Shared>,
-    /// Notified when there is something new for the thread or for who waits for it.
+    /// Notified when there is something new for the thread, or for a caller that waits for it.
     changed: Condvar,
 }
 
@@ -32,15 +39,14 @@ struct Handover {
 struct Shared {
     frames: VecDeque<Frame>,
     queued_bytes: usize,
-    /// Buffers of frames that were handed out, to be used again.
+    /// Buffers of frames that were passed on, to be used again.
     free: Vec<Vec<u8>>,
-    /// What the driver said when it was last asked.
+    /// What the driver reported last.
     lost: u32,
     ask_lost: bool,
     new_filter: Option<String>,
     failed: Option<CaptureError>,
     ended: bool,
-    waker: Option<Waker>,
     stop: bool,
 }
 
@@ -56,29 +62,33 @@ impl Handover {
 }
 
 impl Tap {
-    pub(in crate::npcap) fn open(device: &str, buffer_len: usize) -> Result<Self, CaptureError> {
-        let mut capture = super::open(device, buffer_len)?;
+    pub(super) fn open(device: &str, buffer_len: usize, waiter: &Arc<Waiter>) -> Result<Self, CaptureError> {
+        let mut capture = capture::open(device, buffer_len)?;
         let wake = capture.breakloop_handle();
         let link_type = capture.get_datalink();
         let shared = Arc::new(Handover::default());
         let thread = thread::Builder::new()
             .name("ferrocal-capture".into())
             .spawn({
-                let shared = shared.clone();
-                move || read(capture, &shared, buffer_len)
+                let (shared, waiter) = (shared.clone(), waiter.clone());
+                move || read(capture, &shared, &waiter, buffer_len)
             })
             .map_err(|error| CaptureError(error.to_string().into()))?;
         Ok(Self { link_type, shared, wake, thread: Some(thread) })
     }
 
-    pub(in crate::npcap) fn link_type(&self) -> Linktype {
+    pub(super) fn link_type(&self) -> Linktype {
         self.link_type
     }
 
-    /// Returns when the filter is in force, as what it is to let through may be on its way by then. A filter that is
-    /// refused ends the capture, which the next poll tells.
-    pub(in crate::npcap) fn set_filter(&mut self, program: &str) -> Result<(), CaptureError> {
-        let mut shared = lock(&self.shared);
+    pub(super) fn source(&self) -> Source {
+        Source
+    }
+
+    /// Returns when the filter is in force, because what it has to let through may be on its way by then. A filter that is
+    /// refused ends the capture, which the next [`read`](Self::read) reports.
+    pub(super) fn set_filter(&mut self, program: &str) -> Result<(), CaptureError> {
+        let mut shared = lock(&self.shared.shared);
         shared.new_filter = Some(program.to_owned());
         self.wake.breakloop();
         self.shared.changed.notify_all();
@@ -88,28 +98,22 @@ impl Tap {
         Ok(())
     }
 
-    /// Frames that were lost because the buffer was full, up to the call before: the thread has to ask the driver.
-    pub(in crate::npcap) fn lost(&mut self) -> u32 {
-        let mut shared = lock(&self.shared);
+    /// Returns how many frames were lost because the buffer was full, up to the call before: the thread has to ask the
+    /// driver.
+    pub(super) fn lost(&mut self) -> u32 {
+        let mut shared = lock(&self.shared.shared);
         shared.ask_lost = true;
         self.wake.breakloop();
         shared.lost
     }
 
-    /// Hands out frames, each with its length before it was cut to what the capture takes.
-    pub(in crate::npcap) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        each: &mut dyn FnMut(&[u8], usize),
-    ) -> Poll<Result<(), CaptureError>> {
+    /// Passes on the frames that are there, each with its length before it was cut to what the capture takes. Returns how
+    /// many there were.
+    pub(super) fn read(&mut self, each: &mut dyn FnMut(&[u8], usize)) -> Result<usize, CaptureError> {
         let frames: Vec<Frame> = {
-            let mut shared = lock(&self.shared);
+            let mut shared = lock(&self.shared.shared);
             if shared.frames.is_empty() {
-                if let Some(error) = shared.failed.take() {
-                    return Poll::Ready(Err(error));
-                }
-                shared.waker = Some(cx.waker().clone());
-                return Poll::Pending;
+                return shared.failed.take().map_or(Ok(0), Err);
             }
             let count = shared.frames.len().min(BATCH);
             let frames: Vec<_> = shared.frames.drain(..count).collect();
@@ -120,17 +124,17 @@ impl Tap {
         for frame in &frames {
             each(&frame.bytes, frame.original_len);
         }
-        let mut shared = lock(&self.shared);
+        let count = frames.len();
+        let mut shared = lock(&self.shared.shared);
         shared.free.extend(frames.into_iter().map(|frame| frame.bytes));
         shared.free.truncate(BATCH);
-        drop(shared);
-        Poll::Ready(Ok(()))
+        Ok(count)
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        lock(&self.shared).stop = true;
+        lock(&self.shared.shared).stop = true;
         self.wake.breakloop();
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
@@ -140,10 +144,10 @@ impl Drop for Tap {
     }
 }
 
-fn read(mut capture: Capture<Active>, handover: &Handover, max_bytes: usize) {
+fn read(mut capture: Capture<Active>, handover: &Handover, waiter: &Waiter, max_bytes: usize) {
     let result = loop {
         let new_filter = {
-            let mut shared = lock(handover);
+            let mut shared = lock(&handover.shared);
             // What there is no room for here waits in the driver's buffer.
             while shared.queued_bytes >= max_bytes && !shared.stop && shared.new_filter.is_none() {
                 shared = handover.wait(shared);
@@ -160,34 +164,58 @@ fn read(mut capture: Capture<Active>, handover: &Handover, max_bytes: usize) {
             if let Err(error) = capture.filter(&program, true) {
                 break error;
             }
-            lock(handover).new_filter = None;
+            lock(&handover.shared).new_filter = None;
             handover.changed.notify_all();
         }
         match capture.next_packet() {
             Ok(packet) => {
-                let mut shared = lock(handover);
+                let mut shared = lock(&handover.shared);
                 let mut bytes = shared.free.pop().unwrap_or_default();
                 bytes.clear();
                 bytes.extend_from_slice(packet.data);
                 shared.queued_bytes += bytes.len();
                 shared.frames.push_back(Frame { bytes, original_len: packet.header.len as usize });
-                if let Some(waker) = shared.waker.take() {
-                    waker.wake();
-                }
+                drop(shared);
+                waiter.notify();
             }
             Err(Error::TimeoutExpired | Error::NoMorePackets) => {}
             Err(error) => break error,
         }
     };
-    let mut shared = lock(handover);
+    let mut shared = lock(&handover.shared);
     shared.failed = Some(result.into());
     shared.ended = true;
+    drop(shared);
     handover.changed.notify_all();
-    if let Some(waker) = shared.waker.take() {
-        waker.wake();
+    waiter.notify();
+}
+
+/// Waits for frames of several captures, and for notifications.
+pub(super) struct Waiter(Signal);
+
+impl Waiter {
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on other systems")]
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Signal::default()))
+    }
+
+    /// Ends the present or the next wait.
+    pub(super) fn notify(&self) {
+        self.0.notify();
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.0.is_interrupted()
+    }
+
+    /// Waits until a capture reports frames, until a notification, or until the time is over.
+    pub(super) fn wait(&self, _: &mut Vec<Source>, timeout: Duration) {
+        self.0.wait_until(Instant::now().checked_add(timeout));
     }
 }
 
-fn lock(handover: &Handover) -> MutexGuard<'_, Shared> {
-    handover.shared.lock().unwrap_or_else(PoisonError::into_inner)
+impl Interrupt for Waiter {
+    fn interrupt(&self) {
+        self.0.interrupt();
+    }
 }

@@ -1,15 +1,18 @@
-//! Whether raw frames can be had on this machine.
+//! Whether raw frames are available on this machine.
 
 use std::fmt;
 
+#[cfg(feature = "raw")]
 use ferrocal_pcap_lazy as pcap_lazy;
 use thiserror::Error;
 
-/// Whether raw frames can be had on this machine, and if not, why.
+use crate::error::CaptureError;
+
+/// Whether raw frames are available on this machine, and if not, why.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Detection {
-    /// They can.
+    /// They are.
     Present(RawFrames),
     /// Nothing is installed that could provide them.
     Absent(Unavailable),
@@ -21,7 +24,7 @@ pub enum Detection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawFrames {
-    /// What the library says of itself, version included.
+    /// The library's description of itself, with its version.
     pub version: String,
     /// Which library it is.
     pub provider: Provider,
@@ -43,11 +46,15 @@ pub enum Provider {
     NpcapWinPcapCompatible,
 }
 
-/// Why raw frames cannot be had, and what to do about it.
+/// Why raw frames are not available, and what to do about it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Unavailable {
+    /// This program was built without the cargo feature `raw`.
+    #[error("this program was built without the cargo feature `raw`")]
+    NotBuilt,
     /// The library is not installed, or cannot be used.
+    #[cfg(feature = "raw")]
     #[error(transparent)]
     Library(&'static pcap_lazy::LoadError),
     /// A library with the right name is there, but it is not Npcap (WinPcap, say, which sees no loopback traffic).
@@ -66,11 +73,7 @@ pub enum Unavailable {
     NoLoopback,
 }
 
-/// What the capture library says went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct CaptureError(pub(crate) Box<str>);
-
+#[cfg(feature = "raw")]
 impl From<pcap_lazy::pcap::Error> for CaptureError {
     fn from(error: pcap_lazy::pcap::Error) -> Self {
         Self(error.to_string().into())
@@ -94,7 +97,14 @@ mod words {
 }
 use words::{DRIVER, PERMISSION};
 
-/// Looks whether raw frames can be had: through Npcap on Windows, through libpcap elsewhere.
+/// Finds out whether raw frames are available in this program: it was built without them.
+#[cfg(not(feature = "raw"))]
+pub fn detect() -> Detection {
+    Detection::Absent(Unavailable::NotBuilt)
+}
+
+/// Finds out whether raw frames are available: through Npcap on Windows, through libpcap elsewhere.
+#[cfg(feature = "raw")]
 pub fn detect() -> Detection {
     let library = match pcap_lazy::load() {
         Ok(library) => library,
@@ -107,13 +117,13 @@ pub fn detect() -> Detection {
         Ok(found) => found,
         Err(why) => return Detection::Unusable(why),
     };
-    match super::capture::probe() {
+    match super::pcap::probe() {
         Ok(()) => Detection::Present(found),
         Err(why) => Detection::Unusable(why),
     }
 }
 
-#[cfg(not(windows))]
+#[cfg(all(feature = "raw", not(windows)))]
 mod system {
     use super::{Provider, RawFrames, Unavailable, pcap_lazy};
 
@@ -123,7 +133,7 @@ mod system {
     }
 }
 
-#[cfg(windows)]
+#[cfg(all(feature = "raw", windows))]
 mod system {
     use super::{Provider, RawFrames, Unavailable, pcap_lazy};
 

@@ -2,13 +2,8 @@
 
 use ferrocal_pcap_lazy::pcap::{Active, Capture, Device, Error};
 
-use super::{CaptureError, Unavailable};
-
-#[cfg_attr(unix, path = "tap_unix.rs")]
-#[cfg_attr(windows, path = "tap_windows.rs")]
-mod tap;
-
-pub(super) use tap::Tap;
+use crate::error::CaptureError;
+use crate::raw::Unavailable;
 
 /// Room for the largest frame there is: loopback and segmentation offload make frames longer than any MTU.
 const SNAP_LEN: i32 = 262_144;
@@ -19,7 +14,7 @@ const GATHER_MS: i32 = 1;
 
 /// Opens a device for capturing what it is sent, not what it overhears (no promiscuous mode). The buffer is twice what
 /// is asked for, as Linux makes that of a socket, to have room for headers and gaps.
-fn open(device: &str, buffer_len: usize) -> Result<Capture<Active>, Error> {
+pub(super) fn open(device: &str, buffer_len: usize) -> Result<Capture<Active>, Error> {
     let capture = Capture::from_device(device)?
         .promisc(false)
         .snaplen(SNAP_LEN)
@@ -41,7 +36,7 @@ pub(super) fn open_for_sending(device: &str) -> Result<Capture<Active>, CaptureE
 }
 
 /// Whether this program may capture at all.
-pub(super) fn probe() -> Result<(), Unavailable> {
+pub(in crate::raw) fn probe() -> Result<(), Unavailable> {
     const LEAST_BUFFER_LEN: usize = 1 << 20;
     let devices = Device::list().map_err(|error| Unavailable::NoDevices(error.into()))?;
     let none = || Unavailable::NoDevices(CaptureError("the list of devices is empty".into()));

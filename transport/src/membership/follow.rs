@@ -1,0 +1,116 @@
+//! Follows the machine's interfaces on a thread of its own.
+
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread;
+use std::time::Duration;
+
+use super::changes::{Changes, Stopper, changes};
+use super::interfaces::{self, Interface};
+use crate::sync::lock;
+
+/// How often the interfaces are looked at, besides when the system reports a change (Linux).
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+
+/// Adapts to the machine's interfaces.
+pub(crate) trait Follow: Send + Sync {
+    /// Called regularly. `have_changed`: the interfaces are others than at the previous call.
+    fn follow(&self, interfaces: &[Interface], have_changed: bool);
+}
+
+/// The thread that keeps everything a transport opened up to date with the machine's interfaces.
+///
+/// It starts with the first member, and ends with the last handle. Nobody waits for its end, so that dropping a handle
+/// in a forked child, which has no such thread, does not hang.
+#[derive(Default)]
+pub(crate) struct Follower {
+    members: Arc<Members>,
+    stopper: OnceLock<Option<Stopper>>,
+}
+
+type Members = Mutex<Vec<Weak<dyn Follow>>>;
+
+impl Follower {
+    /// Keeps `member` up to date for as long as it lives.
+    pub(crate) fn add(&self, member: &Arc<impl Follow + 'static>) {
+        let member = Arc::downgrade(member);
+        let mut members = lock(&self.members);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(member);
+        drop(members);
+        self.stopper.get_or_init(|| self.start());
+    }
+
+    fn start(&self) -> Option<Stopper> {
+        let started = changes().and_then(|(stopper, changes)| {
+            let members = Arc::downgrade(&self.members);
+            // At most 15 characters, or Linux cuts it.
+            thread::Builder::new().name("ferrocal-follow".into()).spawn(move || run(&members, &changes))?;
+            Ok(stopper)
+        });
+        started.inspect_err(|error| log::warn!("changes of interfaces are not followed: {error}")).ok()
+    }
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").finish_non_exhaustive()
+    }
+}
+
+fn run(members: &Weak<Members>, changes: &Changes) {
+    let mut previous = None;
+    loop {
+        let current = interfaces::list();
+        let have_changed = previous.as_ref() != Some(&current);
+        // Neither the list nor its lock is held while a member works.
+        let Some(all) = members.upgrade().map(|members| lock(&members).clone()) else { return };
+        for member in all.iter().filter_map(Weak::upgrade) {
+            member.follow(&current, have_changed);
+        }
+        previous = Some(current);
+        if !changes.wait(FOLLOW_EVERY) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    struct Reporter(mpsc::Sender<bool>);
+
+    impl Follow for Reporter {
+        fn follow(&self, _: &[Interface], have_changed: bool) {
+            let _ = self.0.send(have_changed);
+        }
+    }
+
+    #[test]
+    fn members_are_called_and_not_kept() {
+        let (sender, receiver) = mpsc::channel();
+        let follower = Follower::default();
+        let member = Arc::new(Reporter(sender));
+        follower.add(&member);
+        assert!(receiver.recv().expect("it is called at once"), "everything is new");
+        drop(member);
+        // The channel ends as nobody else holds the member.
+        while receiver.recv().is_ok() {}
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_follower() {
+        let (sender, receiver) = mpsc::channel();
+        let follower = Follower::default();
+        let member = Arc::new(Reporter(sender));
+        follower.add(&member);
+        receiver.recv().expect("it is called at once");
+        let members = Arc::downgrade(&follower.members);
+        drop(follower);
+        while members.strong_count() > 0 {
+            thread::yield_now();
+        }
+    }
+}
