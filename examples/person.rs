@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use ferrocal::{Node, ProtobufMessage};
+use ferrocal::{Node, Protobuf};
 use futures_util::StreamExt;
 
 /// What `build.rs` made of `person.proto`.
@@ -15,15 +15,11 @@ mod example {
 }
 use example::Person;
 
-impl ProtobufMessage for Person {
-    const FILE_DESCRIPTOR_SET: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/person.bin"));
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let node = Node::new("person")?;
-    let persons = node.subscriber::<Person>("person")?;
-    let publisher = node.publisher::<Person>("person")?;
+    let persons = node.subscriber::<Protobuf<Person>>("person")?;
+    let publisher = node.publisher::<Protobuf<Person>>("person")?;
     publisher.wait_for_subscriber(Duration::from_secs(5));
 
     for (name, age) in [("Ada", 36), ("Grace", 85), ("Margaret", 88)] {

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        let broken: [(fn(&mut Config), &str); 8] = [
+        type Break = fn(&mut Config);
+        let broken: [(Break, &str); 8] = [
             (|config| config.udp.port = 0, "transport_layer.udp.port"),
             (|config| config.udp.mask = Ipv4Addr::new(0, 0, 0, 15), "transport_layer.udp.mask"),
             (|config| config.udp.local.group = Ipv4Addr::new(10, 0, 0, 1), "transport_layer.udp.local.group"),
