@@ -30,7 +30,7 @@ pub fn node(world: &World, host: Host, name: &str) -> Node {
 /// The settings of a node on one of the hosts.
 pub fn config(world: &World, host: Host) -> Config {
     let interface = if host == Host::first() { world.interface() } else { world.interface_there() };
-    let mut config = Config { mode: world.mode().into(), ..Config::default() };
+    let mut config = Config::default().mode(world.mode().into());
     config.udp.interfaces.extend(interface);
     config.udp.receive_buffer_len = RECEIVE_BUFFER_LEN;
     config
@@ -202,7 +202,7 @@ impl Received {
         let (clock, len) = (message.clock, message.payload.len());
         // A publisher's clock starts at 1, its ramp at message 0.
         let intact = ramp::is(&message.payload, clock.wrapping_sub(1).cast_unsigned(), len);
-        let key = (topic.to_owned(), message.publisher_id.to_string());
+        let key = (topic.to_owned(), message.publisher.id.to_string());
         let mut rows = self.rows.lock().expect("no callback panics");
         let row = rows.entry(key).or_insert_with_key(|(topic, topic_id)| Row {
             totals: Totals {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use ferrocal::Node;
 use ferrocal_transport::memory::Network;
-use ferrocal_transport::{Backend, Mode, OpenError, ReceiveHalf, SendHalf, Transmit, Transport};
-use tokio::runtime::Handle;
+use ferrocal_transport::{Backend, Mode, OpenError, Receiver, Sender, Transmit, Transport};
 
 use crate::netns::{FIRST_ADDRESS, Host, SECOND_ADDRESS, SecondHost};
 
@@ -104,7 +103,7 @@ impl Pair {
     /// # Panics
     /// When it cannot be opened.
     pub fn sending_node(&self) -> Node {
-        let config = ferrocal::Config { mode: self.mode, ..ferrocal::Config::default() };
+        let config = ferrocal::Config::default().mode(self.mode);
         let open = || Node::with_transport("sender", config, self.sender.clone());
         self.sending_host.run(open).expect("a node opens")
     }
@@ -114,9 +113,9 @@ impl Pair {
     /// # Panics
     /// When they cannot be opened.
     pub fn node(&self, config: ferrocal::Config) -> (Node, Injector) {
-        let config = ferrocal::Config { mode: self.mode, ..config };
+        let config = config.mode(self.mode);
         let injector = Injector {
-            half: self.sender.sender().expect("a send half opens"),
+            sender: self.sender.sender().expect("a sender opens"),
             target: self.target(),
             registration_port: match self.mode {
                 Mode::Local => config.registration.local_port,
@@ -131,7 +130,7 @@ impl Pair {
 
 /// Sends datagrams made by hand to a node.
 pub struct Injector {
-    half: Arc<dyn SendHalf>,
+    sender: Arc<dyn Sender>,
     target: Ipv4Addr,
     registration_port: u16,
     payload_port: u16,
@@ -161,11 +160,11 @@ impl Injector {
         let destination = SocketAddrV4::new(self.target, port);
         let batch: Vec<_> =
             datagrams.iter().map(|datagram| Transmit { destination, parts: [datagram, &[], &[]] }).collect();
-        self.half.send(&batch).expect("datagrams are sent");
+        self.sender.send(&batch).expect("datagrams are sent");
     }
 }
 
-/// A transport that opens its halves on another host.
+/// A transport that opens its receivers and senders on another host.
 struct OnHost {
     host: Host,
     inner: Arc<dyn Transport>,
@@ -176,15 +175,11 @@ impl Transport for OnHost {
         self.inner.backend()
     }
 
-    fn open(&self, ports: &[u16]) -> Result<Box<dyn ReceiveHalf>, OpenError> {
-        let runtime = Handle::current();
-        self.host.run(|| {
-            let _entered = runtime.enter();
-            self.inner.open(ports)
-        })
+    fn receiver(&self, port: u16) -> Result<Box<dyn Receiver>, OpenError> {
+        self.host.run(|| self.inner.receiver(port))
     }
 
-    fn sender(&self) -> Result<Arc<dyn SendHalf>, OpenError> {
+    fn sender(&self) -> Result<Arc<dyn Sender>, OpenError> {
         self.host.run(|| self.inner.sender())
     }
 }

@@ -4,13 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrocal::transport::{Mode, SocketTransport};
-use ferrocal::{Config, ConfigError, CreateError, DropReason, Node, NodeError, PublishError, TopicNameError};
+use ferrocal::{
+    Config, ConfigError, CreateError, DropReason, Mode, Node, NodeError, PublishError, TopicNameError,
+};
 use ferrocal_integration_tests::pair::{Injector, Pair};
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
 use ferrocal_integration_tests::{forge, wait};
 use ferrocal_proto::Kind;
+use ferrocal_transport::{Config as TransportConfig, SocketTransport};
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
@@ -40,7 +42,7 @@ fn memory() -> Pair {
 
 /// Sockets on loopback.
 fn sockets() -> Pair {
-    Pair::on_loopback(Arc::new(SocketTransport::new(ferrocal::transport::Config::default())))
+    Pair::on_loopback(Arc::new(SocketTransport::new(TransportConfig::default())))
 }
 
 const TOPIC: &str = "hello";
@@ -286,7 +288,7 @@ fn too_long_a_message(pair: &Pair) {
     const MAX: usize = 1000;
     let (listener, _injector) = pair.node(Config::default());
     let subscriber = listener.subscriber::<[u8]>(TOPIC).expect("a good topic");
-    let mut config = Config { mode: pair.mode, ..Config::default() };
+    let mut config = Config::default().mode(pair.mode);
     config.limits.reassembly.max_message_len = MAX;
     let sender = Node::with_transport("sender", config, pair.sender.clone()).expect("a node opens");
     let publisher = sender.publisher::<[u8]>(TOPIC).expect("a good topic");
@@ -341,7 +343,7 @@ fn bad_topic_names(pair: &Pair) {
 
 fn the_longest_topic_name_works(pair: &Pair) {
     let name = "t".repeat(65_534);
-    let config = Config { mode: pair.mode, ..Config::default() };
+    let config = Config::default().mode(pair.mode);
     let (receiver, _injector) = pair.node(config.clone());
     let sender = Node::with_transport("sender", config, pair.sender.clone()).expect("a node opens");
     let subscriber = receiver.subscriber::<[u8]>(&name).expect("a good topic");

@@ -4,16 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrocal::transport::Mode as TransportMode;
-use ferrocal::transport::SocketTransport;
 use ferrocal::transport::memory::Network;
-use ferrocal::{Config, Node};
+use ferrocal::{Config, Mode as TransportMode, Node};
 use ferrocal_integration_tests::netns::FIRST_ADDRESS;
 use ferrocal_integration_tests::pair::Pair;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_integration_tests::{forge, ours, wait};
+use ferrocal_transport::{Config as TransportConfig, SocketTransport};
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
 
 /// Sockets on loopback.
 fn sockets() -> Pair {
-    Pair::on_loopback(Arc::new(SocketTransport::new(ferrocal::transport::Config::default())))
+    Pair::on_loopback(Arc::new(SocketTransport::new(TransportConfig::default())))
 }
 
 const TOPIC: &str = "hello";
@@ -53,7 +52,7 @@ fn quiet() -> Config {
 
 /// Settings with which things happen fast.
 fn brisk() -> Config {
-    let mut config = Config { mode: TransportMode::Network, ..Config::default() };
+    let mut config = Config::default().mode(TransportMode::Network);
     config.registration.refresh = Duration::from_millis(50);
     config.registration.timeout = Duration::from_millis(500);
     config
@@ -92,7 +91,7 @@ fn any_order_in_memory() {
     for publisher_first in [true, false] {
         let network = Network::new(1);
         let (first, second) = (network.host(), network.host());
-        let config = Config { mode: TransportMode::Network, ..Config::default() };
+        let config = Config::default().mode(TransportMode::Network);
         let open = |name, host| Node::with_transport(name, config.clone(), Arc::new(host));
         let (first, second) =
             (open("first", first).expect("a node opens"), open("second", second).expect("a node opens"));
@@ -125,7 +124,7 @@ fn check_order(first: &Node, second: &Node, publisher_first: bool) {
     publisher.send(b"found").expect("a message is sent");
     let message = subscriber.recv_timeout(HANG).expect("it arrives");
     assert_eq!((message.clock, &message.payload[..]), (1, &b"found"[..]));
-    assert_eq!(message.publisher_id, publisher.id());
+    assert_eq!(message.publisher.id, publisher.id());
 }
 
 fn a_vanished_peer_is_forgotten_and_found_again() {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ferrocal::transport::Mode;
 use ferrocal::transport::memory::Network;
-use ferrocal::{Config, Node};
+use ferrocal::{Config, Mode, Node};
 use ferrocal_integration_tests::pair::Pair;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
@@ -85,7 +84,7 @@ fn the_count_sees_a_leak() {
 
 /// Settings with which registrations are frequent and nothing is kept for long.
 fn config(mode: Mode) -> Config {
-    let mut config = Config { mode, ..Config::default() };
+    let mut config = Config::default().mode(mode);
     config.registration.refresh = Duration::from_millis(10);
     config.registration.timeout = Duration::from_millis(200);
     config.limits.reassembly.timeout = Duration::from_millis(100);
@@ -218,7 +217,7 @@ fn damaged_traffic() {
         injector.registration(&datagrams);
         injector.payload(&[forge::whole(&forge::payload("hello", u64::from(n), 1, b"x"))]);
         let message = subscriber.recv_timeout(HANG).expect("it arrives");
-        assert_eq!(message.publisher_id.get(), u64::from(n));
+        assert_eq!(message.publisher.id.get(), u64::from(n));
     };
     check(1000, send, || {
         let mut last = 0;

@@ -1,5 +1,6 @@
 //! What eCAL's own monitoring shows of our process, publishers and subscribers.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
 use ferrocal::{Bytes, DataType, Payload};
@@ -40,8 +41,10 @@ fn main() -> ExitCode {
 struct Typed;
 
 impl Payload for Typed {
+    type Value = Self;
     type Received = Bytes;
-    type DecodeError = std::convert::Infallible;
+    type EncodeError = Infallible;
+    type DecodeError = Infallible;
 
     fn data_type() -> DataType {
         DataType {
@@ -51,11 +54,11 @@ impl Payload for Typed {
         }
     }
 
-    fn encode<'a>(&'a self, _: &'a mut Vec<u8>) -> &'a [u8] {
-        b"point"
+    fn encode<'a>(_: &'a Self, _: &'a mut Vec<u8>) -> Result<&'a [u8], Infallible> {
+        Ok(b"point")
     }
 
-    fn decode(payload: Bytes) -> Result<Bytes, Self::DecodeError> {
+    fn decode(payload: Bytes) -> Result<Bytes, Infallible> {
         Ok(payload)
     }
 }

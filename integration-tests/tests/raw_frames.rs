@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn raw(config: Config) -> Config {
-    Config { transport: Selection::Npcap, ..config }
+    config.transport(Selection::Npcap)
 }
 
 fn raw_sending(mut config: Config) -> Config {

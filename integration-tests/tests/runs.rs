@@ -130,7 +130,7 @@ fn batches_of_all_lengths_arrive(mode: Mode) {
     let publisher = here.publisher_with::<[u8]>(TOPIC, PublisherConfig::default()).expect("a good name");
     let (sender, received) = std::sync::mpsc::channel();
     let subscription = there
-        .subscribe_inline::<[u8]>(TOPIC, SubscriberConfig::default(), move |message| {
+        .subscribe_with::<[u8]>(TOPIC, SubscriberConfig::default().inline(true), move |message| {
             sender.send((message.clock, message.payload)).expect("the test waits");
         })
         .expect("a good name");

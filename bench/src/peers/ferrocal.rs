@@ -80,7 +80,7 @@ impl Outlet for Batch {
     }
 }
 
-/// `Node::subscribe`, or `Node::subscribe_inline`, for each tally.
+/// `Node::subscribe`, inline or not, for each tally.
 pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Vec<Subscription<[u8]>>> {
     let nodes = nodes(setup)?;
     let mut subscriptions = Vec::new();
@@ -92,7 +92,7 @@ pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Vec<Su
             let count = move |message: Message<[u8]>| tally.take(&message.payload, len);
             subscriptions.push(match setup.peer {
                 Peer::Ferrocal => node.subscribe(topic, count)?,
-                _ => node.subscribe_inline(topic, config(setup).subscriber, count)?,
+                _ => node.subscribe_with(topic, config(setup).subscriber.inline(true), count)?,
             });
         }
     }
@@ -137,7 +137,7 @@ impl super::Line for Line {
     }
 }
 
-/// `Node::subscribe_inline`: who answers does so within the callback, and who pings sends the next message there.
+/// An inline subscription: who answers does so within the callback, and who pings sends the next message there.
 pub(super) struct InlineLine {
     publisher: Arc<Publisher<[u8]>>,
     pings: Arc<Mutex<Pings>>,
@@ -193,7 +193,7 @@ impl InlineLine {
                 }
             }
         };
-        let subscription = node.subscribe_inline(into, config.subscriber, take)?;
+        let subscription = node.subscribe_with(into, config.subscriber.inline(true), take)?;
         Ok(Self { publisher, pings, _subscription: subscription })
     }
 }
