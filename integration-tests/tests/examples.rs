@@ -198,9 +198,14 @@ fn people_get_a_line_a_message() {
 fn the_transport_is_chosen() {
     for name in ["pub", "sub"] {
         let end = if name == "sub" { "--duration 0.1" } else { "--count 1" };
-        let variable = [("TRANSPORT", "pigeon")];
+        let variable = [("FERROCAL_TRANSPORT", "pigeon")];
         let (status, transcript) = example::start_with(HERE, name, end, &variable).last_text(HANG);
         assert_eq!(status.code(), Some(1), "{transcript}");
+        assert!(transcript.contains("FERROCAL_TRANSPORT: `pigeon`"), "{transcript}");
+        // This name may be somebody else's.
+        let variable = [("TRANSPORT", "pigeon")];
+        let (status, transcript) = example::start_with(HERE, name, end, &variable).last_text(HANG);
+        assert!(status.success(), "{transcript}");
         assert!(transcript.contains("TRANSPORT: `pigeon`"), "{transcript}");
         // The command line wins over the environment.
         let arguments = format!("--transport socket --json {end}");

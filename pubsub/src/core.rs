@@ -2,14 +2,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use ferrocal_proto::DataType;
 use ferrocal_transport::{Selected, Transport};
 
 use crate::delivery::Crew;
 use crate::layer::udp::{Udp, UdpCounters};
-use crate::layer::{Ended, Inlet, Layer, Opened, Outlet, Reader, Sink, Writer};
+use crate::layer::{Ended, Inlet, Layer, Opened, Outlet, Reader, Sink, Source, Writer};
 use crate::message::WallClock;
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
 use crate::{Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock};
@@ -21,39 +21,21 @@ pub(crate) struct Core {
     pub(crate) udp: Arc<UdpCounters>,
     pub(crate) wall_clock: WallClock,
     layers: Vec<LayerSlot>,
-    registration: Mutex<Option<Crew>>,
-    failure: Arc<Failure>,
+    registration: Option<Crew>,
+    /// Whether a thread of the node has failed.
+    has_failed: Arc<AtomicBool>,
     /// The process that opened the node. A forked child has none of its threads.
     process: u32,
     #[cfg(feature = "tokio")]
     sending: crate::sending::SendThread,
 }
 
-/// A layer, and what it receives with, once there was a subscriber.
+/// A layer, and the threads that receive by it.
 struct LayerSlot {
     layer: Arc<dyn Layer>,
-    receiving: Mutex<Option<Receiving>>,
-}
-
-struct Receiving {
-    inlet: Arc<dyn Inlet>,
     crew: Crew,
-}
-
-/// What happens when a thread of the node fails.
-struct Failure {
-    has_failed: AtomicBool,
-    registry: Arc<Registry>,
-    inlets: Mutex<Vec<Arc<dyn Inlet>>>,
-}
-
-impl Failure {
-    fn fail(&self) {
-        self.has_failed.store(true, Ordering::SeqCst);
-        self.registry.end();
-        let inlets = lock(&self.inlets).clone();
-        inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
-    }
+    /// Where its messages can be had, once there was a subscriber.
+    inlet: Mutex<Option<Arc<dyn Inlet>>>,
 }
 
 impl Core {
@@ -73,32 +55,37 @@ impl Core {
     ) -> Result<Arc<Self>, NodeError> {
         let identity = Identity::new(name, &config);
         let registry = Arc::new(Registry::new(identity, &config, layers.clone(), transport.sender()?));
-        let failure = Arc::new(Failure {
-            has_failed: AtomicBool::new(false),
-            registry: registry.clone(),
-            inlets: Mutex::default(),
-        });
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let crew = |settings| {
+            let (registry, has_failed) = (registry.clone(), has_failed.clone());
+            let on_failure = move || {
+                has_failed.store(true, Ordering::SeqCst);
+                registry.fail();
+            };
+            Crew::start(settings, Box::new(on_failure)).map_err(NodeError::Thread)
+        };
         let receiver = transport.receiver(config.registration_port())?;
         receiver.membership().join(config.destination().group)?;
-        let interrupt = receiver.interrupter();
-        let source = RegistrationReceiver::new(registry.clone(), receiver, config.limits.reassembly);
-        let on_failure = {
-            let failure = failure.clone();
-            Box::new(move || failure.fail())
+        let registration = crew(ReceiveThreadConfig::default())?;
+        let source = {
+            let interrupt = receiver.interrupter();
+            let source = RegistrationReceiver::new(registry.clone(), receiver, config.limits.reassembly);
+            move || Some((Box::new(source) as Box<dyn Source>, interrupt))
         };
-        let registration =
-            Crew::start(Box::new(source), interrupt, ReceiveThreadConfig::default(), on_failure)
-                .map_err(NodeError::Thread)?;
-        let slot = |layer| LayerSlot { layer, receiving: Mutex::new(None) };
+        registration.open(Box::new(source));
+        let slot = |layer| {
+            Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) })
+        };
+        let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
         Ok(Arc::new(Self {
-            layers: layers.into_iter().map(slot).collect(),
+            layers,
             config,
             transport,
             registry,
             udp,
             wall_clock: WallClock::new(),
-            registration: Mutex::new(Some(registration)),
-            failure,
+            registration: Some(registration),
+            has_failed,
             process: std::process::id(),
             #[cfg(feature = "tokio")]
             sending: crate::sending::SendThread::default(),
@@ -152,35 +139,45 @@ impl Core {
         sink: Arc<dyn Sink>,
         watch: bool,
     ) -> Result<Box<dyn Reader>, NodeError> {
-        let mut receiving = lock(&slot.receiving);
-        let reader = match &*receiving {
-            Some(receiving) => receiving.inlet.read(topic, sink)?,
-            None => {
-                let Opened { source, inlet, interrupt, joins_segments } = slot.layer.open()?;
-                // Before the thread starts: a replay does not wait for its first reader.
-                let reader = inlet.read(topic, sink)?;
-                lock(&self.failure.inlets).push(inlet.clone());
-                if self.has_failed() {
-                    inlet.end(Ended::Failed);
-                }
-                self.registry.identity.set_joins_segments(joins_segments);
-                let failure = self.failure.clone();
-                let on_failure = Box::new(move || failure.fail());
-                let crew = Crew::start(source, interrupt, self.config.receive_thread, on_failure)
-                    .map_err(NodeError::Thread)?;
-                *receiving = Some(Receiving { inlet, crew });
-                reader
-            }
-        };
-        if watch && let Some(receiving) = &*receiving {
-            receiving.crew.watch().map_err(NodeError::Thread)?;
+        if watch {
+            slot.crew.watch().map_err(NodeError::Thread)?;
         }
+        let mut inlet = lock(&slot.inlet);
+        if let Some(inlet) = &*inlet {
+            return inlet.read(topic, sink);
+        }
+        let (layer, topic) = (slot.layer.clone(), topic.clone());
+        let (answer, answered) = mpsc::sync_channel(1);
+        slot.crew.open(Box::new(move || {
+            let opened = layer.open().and_then(|opened| {
+                // Before it is received: a replay does not wait for its first reader.
+                let reader = opened.inlet.read(&topic, sink)?;
+                Ok((opened, reader))
+            });
+            let (answered, opened) = match opened {
+                Ok((Opened { source, inlet, interrupt, joins_segments }, reader)) => {
+                    (Ok((inlet, joins_segments, reader)), Some((source, interrupt)))
+                }
+                Err(error) => (Err(error), None),
+            };
+            // Whoever asked waits for it.
+            let _ = answer.send(answered);
+            opened
+        }));
+        let ended = |_| NodeError::Thread(io::Error::other("the thread that receives has ended"));
+        let (opened, joins_segments, reader) = answered.recv().map_err(ended)??;
+        self.registry.identity.set_joins_segments(joins_segments);
+        self.registry.attach(opened.clone());
+        if self.has_failed() {
+            opened.end(Ended::Failed);
+        }
+        *inlet = Some(opened);
         Ok(reader)
     }
 
     /// Whether a thread of the node has failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.has_failed.load(Ordering::SeqCst)
+        self.has_failed.load(Ordering::SeqCst)
     }
 
     /// Whether this is a forked child of the process that opened the node.
@@ -198,17 +195,8 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         let is_forked = self.is_forked();
-        let crews = self.layers.iter_mut().filter_map(|slot| {
-            let receiving = slot.receiving.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-            receiving.take().map(|receiving| receiving.crew)
-        });
-        let registration =
-            self.registration.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        for crew in crews.chain(registration) {
-            if is_forked {
-                crew.abandon();
-            }
-        }
+        let crews = self.layers.drain(..).map(|slot| slot.crew).chain(self.registration.take());
+        crews.for_each(|crew| if is_forked { crew.abandon() } else { drop(crew) });
         if !is_forked {
             self.registry.unregister();
         }

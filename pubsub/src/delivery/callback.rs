@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use ferrocal_proto::EntityId;
+
 use super::waiting::{Discarded, Waiting};
 use crate::layer::{Ended, Incoming, Origin, Ready, Sink, Task};
 use crate::stats::Counters;
@@ -238,6 +240,10 @@ impl Sink for Callback {
 
     fn lost(&self, origin: &Arc<Origin>, clock: i64) {
         lock(&self.state).waiting.lost(origin, clock);
+    }
+
+    fn forget(&self, host_name: &str, publisher: EntityId) {
+        lock(&self.state).waiting.forget(host_name, publisher);
     }
 
     fn end(&self, why: Ended) {

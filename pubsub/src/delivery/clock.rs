@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ferrocal_proto::EntityId;
+
 use crate::layer::Origin;
 
 /// The newest clock of each publisher.
@@ -68,6 +70,11 @@ impl ClockFilter {
         }
     }
 
+    /// Forgets a publisher.
+    pub(super) fn forget(&mut self, host_name: &str, id: EntityId) {
+        self.publishers.retain(|origin, _| origin.id != id || *origin.host_name != *host_name);
+    }
+
     fn make_room(&mut self) {
         if self.publishers.len() >= self.max_publishers
             && let Some(oldest) =
@@ -80,8 +87,6 @@ impl ClockFilter {
 
 #[cfg(test)]
 mod tests {
-    use ferrocal_proto::EntityId;
-
     use super::*;
 
     fn origin(host: &str, id: u64) -> Arc<Origin> {
@@ -136,5 +141,7 @@ mod tests {
         }
         assert_eq!(filter.check(&origin("a", 3), 7), Order::Duplicate);
         assert_eq!(filter.check(&origin("a", 1), 7), new(0), "it made room for the third");
+        filter.forget("a", origin("a", 1).id);
+        assert_eq!(filter.check(&origin("a", 1), 7), new(0), "it is gone");
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -29,11 +29,17 @@ const KEEP_THREAD: Duration = Duration::from_secs(10);
 /// The threads of one source. Dropping it stops them and waits for their end, except for the one that drops it.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
+    /// What opens the source, until one of them did.
+    opening: Option<mpsc::Sender<Open>>,
 }
 
+/// Opens a source, on the thread that will run it. `None` if that failed: another one may be tried.
+pub(crate) type Open = Box<dyn FnOnce() -> Option<(Box<dyn Source>, Arc<dyn Interrupt>)> + Send>;
+
 struct Shared {
-    source: Mutex<Box<dyn Source>>,
-    interrupt: Arc<dyn Interrupt>,
+    /// `None` until it is open.
+    source: Mutex<Option<Box<dyn Source>>>,
+    interrupt: OnceLock<Arc<dyn Interrupt>>,
     settings: ReceiveThreadConfig,
     /// Called when the thread that receives has failed.
     on_failure: Box<dyn Fn() + Send + Sync>,
@@ -63,19 +69,18 @@ struct State {
 }
 
 impl Crew {
-    /// Starts the thread that receives.
+    /// Starts the thread that receives. It waits for a source to [open](Self::open): sockets belong to the network
+    /// namespace of the thread that opens them, and this thread has that of whoever started it.
     ///
     /// # Errors
     /// When the system refuses a thread.
     pub(crate) fn start(
-        source: Box<dyn Source>,
-        interrupt: Arc<dyn Interrupt>,
         settings: ReceiveThreadConfig,
         on_failure: Box<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            source: Mutex::new(source),
-            interrupt,
+            source: Mutex::new(None),
+            interrupt: OnceLock::new(),
             settings,
             on_failure,
             turn: AtomicU64::new(0),
@@ -86,8 +91,23 @@ impl Crew {
             watch: Condvar::new(),
             work: Condvar::new(),
         });
-        shared.spawn("ferrocal-receive", |shared| shared.lead(0))?;
-        Ok(Self { shared })
+        let (opening, wanted) = mpsc::channel::<Open>();
+        shared.spawn("ferrocal-receive", move |shared| {
+            if let Some((source, interrupt)) = wanted.iter().find_map(|open| open()) {
+                *lock(&shared.source) = Some(source);
+                shared.set_interrupt(interrupt);
+                shared.lead(0);
+            }
+        })?;
+        Ok(Self { shared, opening: Some(opening) })
+    }
+
+    /// Has the thread that receives open its source. Does nothing if it has one.
+    pub(crate) fn open(&self, open: Open) {
+        if let Some(opening) = &self.opening {
+            // The thread waits for it, unless it has a source.
+            let _ = opening.send(open);
+        }
     }
 
     /// Makes sure that somebody takes the lead when a callback takes long.
@@ -111,7 +131,10 @@ impl Drop for Crew {
             self.shared.is_stopping.store(true, Ordering::SeqCst);
             mem::take(&mut state.threads)
         };
-        self.shared.interrupt.interrupt();
+        self.opening = None;
+        if let Some(interrupt) = self.shared.interrupt.get() {
+            interrupt.interrupt();
+        }
         self.shared.watch.notify_all();
         self.shared.work.notify_all();
         for thread in threads {
@@ -124,6 +147,14 @@ impl Drop for Crew {
 }
 
 impl Shared {
+    fn set_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
+        let interrupt = self.interrupt.get_or_init(|| interrupt);
+        // Whoever stops the crew may have looked for it before.
+        if self.is_stopping() {
+            interrupt.interrupt();
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::SeqCst)
     }
@@ -167,7 +198,10 @@ impl Shared {
                 if self.is_stopping() {
                     return Lead::Over;
                 }
-                source.receive(&mut ready)
+                match &mut *source {
+                    Some(source) => source.receive(&mut ready),
+                    None => return Lead::Over,
+                }
             };
             if ready.len() > 1 {
                 lock(&self.pending).extend(ready.drain(..));

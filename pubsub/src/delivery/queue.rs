@@ -4,6 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use ferrocal_proto::EntityId;
+
 use super::waiting::{Discarded, Waiting};
 use crate::layer::{Ended, Incoming, Origin, Ready, Sink};
 use crate::stats::Counters;
@@ -125,6 +127,10 @@ impl Sink for Queue {
 
     fn lost(&self, origin: &Arc<Origin>, clock: i64) {
         lock(&self.state).waiting.lost(origin, clock);
+    }
+
+    fn forget(&self, host_name: &str, publisher: EntityId) {
+        lock(&self.state).waiting.forget(host_name, publisher);
     }
 
     fn end(&self, why: Ended) {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ferrocal_proto::EntityId;
+
 use super::clock::{ClockFilter, Order};
 use crate::SubscriberConfig;
 use crate::layer::{Ended, Incoming, Origin};
@@ -91,6 +93,10 @@ impl Waiting {
         add(&self.counters.lost, self.filter.lost(origin, clock));
     }
 
+    pub(super) fn forget(&mut self, host_name: &str, publisher: EntityId) {
+        self.filter.forget(host_name, publisher);
+    }
+
     pub(super) fn pop(&mut self) -> Option<Incoming> {
         let message = self.queue.pop_front()?;
         self.bytes -= message.payload.len();
@@ -117,8 +123,6 @@ impl Waiting {
 pub(super) mod tests {
     use std::sync::atomic::Ordering;
     use std::time::Instant;
-
-    use ferrocal_proto::EntityId;
 
     use super::*;
 

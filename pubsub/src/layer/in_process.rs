@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use ferrocal_proto::LayerKind;
+use ferrocal_proto::{EntityId, LayerKind};
 use ferrocal_transport::{Interrupt, SendError};
 
 use super::{
@@ -97,6 +97,11 @@ impl Inlet for Bus {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
         lock(&self.state).sinks.entry(topic.clone()).or_default().push(sink);
         Ok(Box::new(QueueReader))
+    }
+
+    fn forget(&self, topic: &str, host_name: &str, publisher: EntityId) {
+        let sinks = lock(&self.state).sinks.get(topic).cloned().unwrap_or_default();
+        sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
     }
 
     fn end(&self, why: Ended) {

@@ -58,6 +58,9 @@ pub(crate) trait Inlet: Send + Sync {
     /// When the topic's messages cannot be received.
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError>;
 
+    /// Forgets what is remembered of a publisher that is gone.
+    fn forget(&self, topic: &str, host_name: &str, publisher: EntityId);
+
     /// Reports to all sinks, the present and later ones, that no message will come any more.
     fn end(&self, why: Ended);
 }
@@ -147,6 +150,9 @@ pub(crate) trait Sink: Send + Sync {
 
     /// Takes note of a message that was given up, incomplete.
     fn lost(&self, origin: &Arc<Origin>, clock: i64);
+
+    /// Forgets what is remembered of a publisher that is gone.
+    fn forget(&self, host_name: &str, publisher: EntityId);
 
     /// Takes note that no message will come any more.
     fn end(&self, why: Ended);

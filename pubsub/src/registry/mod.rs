@@ -17,10 +17,10 @@ pub(crate) use entity::{Entity, Role};
 pub(crate) use identity::Identity;
 pub(crate) use receive::RegistrationReceiver;
 
-use crate::layer::Layer;
+use crate::layer::{Ended, Inlet, Layer};
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
-use tables::{Changed, Full, Link, Outcome, Tables};
+use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables};
 
 /// A new entity is announced twice, as eCAL does: the second registration is what makes the connection.
 const NEW_ENTITY_ANNOUNCEMENTS: usize = 2;
@@ -44,6 +44,7 @@ pub(crate) struct Registry {
     clock: AtomicI32,
     is_send_failing: AtomicBool,
     report: Mutex<Report>,
+    inlets: Mutex<Vec<Arc<dyn Inlet>>>,
 }
 
 impl Registry {
@@ -68,6 +69,7 @@ impl Registry {
             clock: AtomicI32::new(0),
             is_send_failing: AtomicBool::new(false),
             report: Mutex::default(),
+            inlets: Mutex::default(),
         }
     }
 
@@ -91,10 +93,27 @@ impl Registry {
         self.send(&self.identity.registration(Action::Unregister, clock));
     }
 
-    /// Ends all waiting for connections: the node's thread has failed.
-    pub(crate) fn end(&self) {
+    /// Has an inlet hear of publishers that are gone, and of the end.
+    pub(crate) fn attach(&self, inlet: Arc<dyn Inlet>) {
+        lock(&self.inlets).push(inlet);
+    }
+
+    /// Reports to everybody who waits that a thread of the node has failed.
+    pub(crate) fn fail(&self) {
         let entities = lock(&self.tables).entities();
         entities.iter().for_each(|entity| entity.end());
+        let inlets = lock(&self.inlets).clone();
+        inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
+    }
+
+    fn forget(&self, gone: &[GonePublisher]) {
+        if gone.is_empty() {
+            return;
+        }
+        let inlets = lock(&self.inlets).clone();
+        for GonePublisher { topic, host_name, id } in gone {
+            inlets.iter().for_each(|inlet| inlet.forget(topic, host_name, *id));
+        }
     }
 
     /// The peers known of, this node's own entities included.
@@ -119,12 +138,12 @@ impl Registry {
 
     /// Removes the peers that fell silent and announces everything this node has.
     fn refresh(&self, now: Instant) {
-        let entities = {
+        let (outcome, entities) = {
             let mut tables = lock(&self.tables);
-            // Whose connections end by this is announced here, too.
-            tables.expire(now, self.timeout);
-            tables.entities()
+            (tables.expire(now, self.timeout), tables.entities())
         };
+        self.forget(&outcome.gone);
+        // Those whose connections ended by this are among them.
         self.announce(&entities);
     }
 
@@ -170,14 +189,16 @@ impl Registry {
             return Ok(Changed::new());
         }
         if action == Action::Unregister {
-            return Ok(lock(&self.tables).gone(role, &info));
+            let outcome = lock(&self.tables).gone(role, &info);
+            self.forget(&outcome.gone);
+            return Ok(outcome.changed);
         }
         let outcome = {
             let mut tables = lock(&self.tables);
             let link = self.link(role, &info, tables.joins_segments(&info));
             tables.seen(now, role, &info, link).map_err(|Full| DropReason::RegistryFull)?
         };
-        let Outcome { changed, type_conflicts } = outcome;
+        let Outcome { changed, type_conflicts, .. } = outcome;
         for (entity, type_name) in type_conflicts {
             log::warn!(
                 "topic `{}`: this node's data type is `{}`, that of {} (process {} on {}) is `{type_name}`; they are \

@@ -74,12 +74,22 @@ pub(super) struct Full;
 /// The entities of this node whose connections changed.
 pub(super) type Changed = Vec<Arc<Entity>>;
 
-/// What matching changed, and the data types that differ.
+/// What a step changed.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) changed: Changed,
     /// Entities of this node that were matched with a peer of another data type, and the name of that.
     pub(super) type_conflicts: Vec<(Arc<Entity>, Box<str>)>,
+    /// Publishers that are not there any more.
+    pub(super) gone: Vec<GonePublisher>,
+}
+
+/// A publisher that unregistered or fell silent.
+#[derive(Debug)]
+pub(super) struct GonePublisher {
+    pub(super) topic: Arc<str>,
+    pub(super) host_name: Box<str>,
+    pub(super) id: EntityId,
 }
 
 /// All tables. Every change of connections is one step: nobody sees what is between.
@@ -226,18 +236,22 @@ impl Tables {
     }
 
     /// Removes a publisher or subscriber that unregistered.
-    pub(super) fn gone(&mut self, role: Role, info: &TopicInfo) -> Changed {
-        match self.peers.remove(&PeerKey::new(role, info)) {
-            Some(peer) => self.forget(role, peer),
-            None => Changed::new(),
+    pub(super) fn gone(&mut self, role: Role, info: &TopicInfo) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let Some((key, peer)) = self.peers.remove_entry(&PeerKey::new(role, info)) {
+            self.forget(key, peer, &mut outcome);
         }
+        outcome
     }
 
     /// Removes the peers that were not heard of for `timeout`.
-    pub(super) fn expire(&mut self, now: Instant, timeout: Duration) -> Changed {
+    pub(super) fn expire(&mut self, now: Instant, timeout: Duration) -> Outcome {
         let is_expired = |last_seen| now.saturating_duration_since(last_seen) >= timeout;
         let expired: Vec<_> = self.peers.extract_if(|_, peer| is_expired(peer.last_seen)).collect();
-        let changed = expired.into_iter().flat_map(|(key, peer)| self.forget(key.role, peer)).collect();
+        let mut outcome = Outcome::default();
+        for (key, peer) in expired {
+            self.forget(key, peer, &mut outcome);
+        }
         let bytes = &mut self.bytes;
         self.processes.retain(|key, process| {
             process.last_mixed = process.last_mixed.filter(|&mixed| !is_expired(mixed));
@@ -247,16 +261,20 @@ impl Tables {
             }
             stays
         });
-        changed
+        outcome
     }
 
     fn has_room(&self, count: usize, cost: usize) -> bool {
         count < self.max_peers && self.bytes + cost <= self.max_bytes
     }
 
-    fn forget(&mut self, role: Role, peer: Peer) -> Changed {
+    fn forget(&mut self, key: PeerKey, peer: Peer, outcome: &mut Outcome) {
         self.bytes -= peer.bytes;
-        self.relink(role, (peer.topic.clone(), peer.link), (peer.topic, None))
+        let topic = peer.topic.clone();
+        outcome.changed.extend(self.relink(key.role, (peer.topic.clone(), peer.link), (peer.topic, None)));
+        if key.role == Role::Publisher {
+            outcome.gone.push(GonePublisher { topic, host_name: key.process.host_name, id: key.id });
+        }
     }
 
     /// Replaces what a peer adds to the connections of its topic. Returns the entities that this changed.

@@ -86,7 +86,8 @@ impl SocketTransport {
                 Ipv4Addr::UNSPECIFIED
             }
         };
-        socket.set_ttl_v4(self.config.ttl.into()).map_err(OpenError::socket("IP_TTL"))?;
+        // 0 keeps multicast on this host; the option for other destinations does not know it.
+        socket.set_ttl_v4(u32::from(self.config.ttl).max(1)).map_err(OpenError::socket("IP_TTL"))?;
         let requested = self.config.send_buffer_len;
         socket.set_send_buffer_size(requested).map_err(OpenError::socket("SO_SNDBUF"))?;
         let granted = granted(socket.send_buffer_size().map_err(OpenError::socket("SO_SNDBUF"))?);

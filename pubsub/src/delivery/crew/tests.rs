@@ -1,5 +1,3 @@
-use std::sync::mpsc;
-
 use super::super::callback::Callback;
 use super::super::waiting::tests::message;
 use super::*;
@@ -39,9 +37,11 @@ impl Interrupt for Stop {
 
 fn crew(on_failure: impl Fn() + Send + Sync + 'static) -> (Crew, mpsc::Sender<Event>) {
     let (events, source) = mpsc::channel();
-    let interrupt = Arc::new(Stop(events.clone()));
+    let interrupt: Arc<dyn Interrupt> = Arc::new(Stop(events.clone()));
     let settings = ReceiveThreadConfig::default();
-    let crew = Crew::start(Box::new(Channel(source)), interrupt, settings, Box::new(on_failure)).unwrap();
+    let crew = Crew::start(settings, Box::new(on_failure)).unwrap();
+    crew.open(Box::new(|| None));
+    crew.open(Box::new(move || Some((Box::new(Channel(source)), interrupt))));
     crew.watch().unwrap();
     (crew, events)
 }

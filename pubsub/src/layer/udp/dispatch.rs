@@ -143,6 +143,7 @@ impl Dispatch {
         if version != self.version {
             self.topics.clear();
             self.by_name.clear();
+            self.origins.clear();
             self.latest = None;
             self.version = version;
         }

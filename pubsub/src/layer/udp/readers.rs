@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use ferrocal_proto::EntityId;
 
 use super::groups::Groups;
 use crate::layer::{Ended, Inlet, Reader, Sink};
@@ -19,7 +20,7 @@ pub(super) type Sinks = Arc<[Arc<dyn Sink>]>;
 #[derive(Default)]
 pub(super) struct Readers {
     topics: DashMap<Arc<str>, Sinks, RandomState>,
-    /// Grows with each change of `topics`.
+    /// Grows with each change of `topics`, and when a publisher is gone.
     version: AtomicU64,
     ended: Mutex<Option<Ended>>,
 }
@@ -29,7 +30,7 @@ impl Readers {
         Some(self.topics.get(topic)?.clone())
     }
 
-    /// Changes when [`sinks`](Self::sinks) may return something else.
+    /// Changes when [`sinks`](Self::sinks) may return something else, and when a publisher is gone.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -86,6 +87,13 @@ impl Inlet for UdpInlet {
         self.readers.add(topic, sink.clone());
         let (readers, groups) = (self.readers.clone(), self.groups.clone());
         Ok(Box::new(UdpReader { topic: topic.clone(), sink, group, readers, groups }))
+    }
+
+    fn forget(&self, topic: &str, host_name: &str, publisher: EntityId) {
+        if let Some(sinks) = self.readers.sinks(topic) {
+            sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
+            self.readers.version.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn end(&self, why: Ended) {

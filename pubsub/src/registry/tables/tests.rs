@@ -76,15 +76,15 @@ fn peers_that_leave_or_fall_silent_are_disconnected() {
         }
     }
     assert_eq!(subscriber.connected(), 3);
-    assert_eq!(tables.gone(Role::Publisher, &info("a", 3)).len(), 1);
+    let outcome = tables.gone(Role::Publisher, &info("a", 3));
+    assert_eq!((outcome.changed.len(), outcome.gone.len()), (1, 1));
     assert_eq!(subscriber.connected(), 2);
-    assert!(tables.expire(start + TIMEOUT, TIMEOUT).is_empty());
-    assert_eq!(tables.expire(start + TIMEOUT + Duration::from_secs(1), TIMEOUT).len(), 1);
+    assert!(tables.expire(start + TIMEOUT, TIMEOUT).changed.is_empty());
+    let outcome = tables.expire(start + TIMEOUT + Duration::from_secs(1), TIMEOUT);
+    assert_eq!((outcome.changed.len(), outcome.gone.len()), (1, 1));
     assert_eq!(subscriber.connected(), 1);
-    assert_eq!(
-        tables.gone(Role::Publisher, &info("a", 2)).len() + tables.gone(Role::Publisher, &info("a", 1)).len(),
-        1
-    );
+    let last = [1, 2].map(|id| tables.gone(Role::Publisher, &info("a", id)).changed.len());
+    assert_eq!(last, [0, 1], "the first has expired");
     assert_eq!((subscriber.connected(), tables.peer_count(), tables.bytes()), (0, 0, 0));
     tables.remove(&subscriber);
     assert!(tables.topics.is_empty(), "an unused topic is forgotten");
