@@ -141,6 +141,28 @@ impl Payload for str {
     }
 }
 
+/// ```compile_fail,E0277
+/// # fn publish(node: ferrocal::Node) {
+/// node.publisher::<String>("hello");
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # fn subscribe(node: ferrocal::Node) {
+/// node.subscriber::<Vec<u8>>("hello");
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # #[derive(Clone, PartialEq, prost::Message)]
+/// # struct Pose {}
+/// # fn publish(node: ferrocal::Node) {
+/// node.publisher::<ferrocal::Protobuf<Pose>>("pose");
+/// # }
+/// ```
+#[cfg(doctest)]
+struct NotPayloads;
+
 #[cfg(test)]
 mod tests {
     use super::*;
