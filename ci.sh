@@ -80,12 +80,14 @@ doc() {
 
 # What is published builds from its package alone, and has a README and the licence inside.
 package() {
-    local name file options=()
+    local names name file files options=()
     prepare_python3
-    for name in $(of_published name); do
+    names=$(of_published name)
+    for name in $names; do
         options+=(--package "$name")
+        files=$(cargo package --package "$name" --list --allow-dirty)
         for file in README.md LICENSE; do
-            if ! cargo package --package "$name" --list --allow-dirty | grep -qx "$file"; then
+            if ! grep -qx "$file" <<<"$files"; then
                 echo "the package $name has no $file" >&2
                 return 1
             fi

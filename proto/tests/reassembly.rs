@@ -240,8 +240,8 @@ fn given_up(reassembler: &mut Reassembler) -> Vec<(u16, DropReason, Vec<u8>)> {
 }
 
 proptest! {
-    // Miri takes about a second for each.
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 10 } else { 1000 }))]
+    // Miri takes seconds for each.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 1000 }))]
 
     #[test]
     fn agrees_with_the_model(operations in operations()) {

@@ -134,8 +134,8 @@ fn decode_all(bytes: &[u8]) {
 }
 
 proptest! {
-    // Miri takes much longer for each.
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 10 } else { 2000 }))]
+    // Miri takes seconds for each.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 2000 }))]
 
     #[test]
     fn agrees_with_prost(

@@ -74,6 +74,7 @@ fn every_order_completes_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn what_is_sent_is_received() {
     let mut reassembler = Reassembler::new(Limits::default());
     let message: Vec<u8> = (0..5_000_000_u32).map(|at| (at * 31 + at / 999) as u8).collect();

@@ -131,6 +131,7 @@ fn limits_hold_to_the_byte() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
 fn a_long_message_is_not_decoded() {
     let mut message = message(&publisher(pb::Topic::default()));
     // An unknown field fills it up to the limit.
