@@ -22,7 +22,7 @@ pub(crate) struct Common {
     /// Address of the interface to use in network mode [default: the system's routes choose].
     #[arg(long, value_name = "IP")]
     interface: Option<Ipv4Addr>,
-    /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay [default: auto, or what TRANSPORT or ecal.yaml say].
+    /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay [default: auto, or what FERROCAL_TRANSPORT, TRANSPORT or ecal.yaml say].
     #[arg(long)]
     transport: Option<Selection>,
     /// Print nothing but one line of JSON at the end.

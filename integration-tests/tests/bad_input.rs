@@ -371,23 +371,23 @@ fn bad_configuration() {
         ("registration.registration_timeout", |config| {
             config.registration.timeout = Duration::from_millis(999);
         }),
-        ("subscriber.queue_len", |config| config.subscriber.queue_len = 0),
-        ("limits.max_peers", |config| config.limits.max_peers = 0),
-        ("limits.max_publishers_per_subscriber", |config| config.limits.max_publishers_per_subscriber = 0),
+        ("ferrocal.subscriber.queue_len", |config| config.subscriber.queue_len = 0),
+        ("ferrocal.limits.max_peers", |config| config.limits.max_peers = 0),
+        ("ferrocal.limits.max_publishers_per_subscriber", |config| config.limits.max_publishers_per_subscriber = 0),
         // Longer than the wire's 32 bits can tell, or nothing at all.
-        ("limits.reassembly.max_message_len", |config| {
+        ("ferrocal.limits.reassembly.max_message_len", |config| {
             config.limits.reassembly.max_message_len = usize::MAX;
         }),
-        ("limits.reassembly.max_message_len", |config| config.limits.reassembly.max_message_len = 0),
-        ("limits.reassembly.max_messages", |config| config.limits.reassembly.max_messages = 0),
-        ("limits.reassembly.max_messages_per_sender", |config| {
+        ("ferrocal.limits.reassembly.max_message_len", |config| config.limits.reassembly.max_message_len = 0),
+        ("ferrocal.limits.reassembly.max_messages", |config| config.limits.reassembly.max_messages = 0),
+        ("ferrocal.limits.reassembly.max_messages_per_sender", |config| {
             config.limits.reassembly.max_messages_per_sender = 0;
         }),
-        ("limits.reassembly.max_bytes", |config| config.limits.reassembly.max_bytes = 0),
-        ("limits.reassembly.max_bytes_per_sender", |config| {
+        ("ferrocal.limits.reassembly.max_bytes", |config| config.limits.reassembly.max_bytes = 0),
+        ("ferrocal.limits.reassembly.max_bytes_per_sender", |config| {
             config.limits.reassembly.max_bytes_per_sender = 0
         }),
-        ("limits.reassembly.timeout", |config| config.limits.reassembly.timeout = Duration::ZERO),
+        ("ferrocal.limits.reassembly.timeout", |config| config.limits.reassembly.timeout = Duration::ZERO),
     ];
     let mut accepted = Vec::new();
     for (field, change) in changes {

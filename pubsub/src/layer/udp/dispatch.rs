@@ -30,7 +30,7 @@ pub(super) struct Dispatch {
 /// Messages for which a topic keeps room from batch to batch.
 const KEPT_LEN: usize = 1024;
 /// Publishers that are remembered. They are collected anew when there are more.
-const MAX_ORIGINS: usize = 4096;
+const MAX_ORIGINS: usize = 256;
 
 struct Topic {
     sinks: Sinks,
