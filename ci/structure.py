@@ -13,11 +13,14 @@ import tempfile
 # From the top to the bottom. A crate's own items in `lib.rs` are the room `lib`.
 ORDER = {
     "pubsub": [
-        "node publisher subscriber subscription message monitor",
-        "registry layer delivery",
-        "payload stats status thread",
-        "config",
+        "node publisher subscriber subscription message",
+        "core",
+        "registry delivery",
+        "layer",
+        "wire",
+        "payload sending source stats status thread wall_clock",
         "error",
+        "config",
         "lib",
     ],
     "transport": [

@@ -38,7 +38,11 @@ pub fn start(host: Host, name: &str, arguments: &str) -> Process {
 pub fn start_with(host: Host, name: &str, arguments: &str, environment: &[(&str, &str)]) -> Process {
     let mut command = host.command(path(name));
     command.args(arguments.split_whitespace());
-    command.env("ECAL_DATA", "/nonexistent").env("HOME", "/nonexistent").env_remove("TRANSPORT").env_remove("FERROCAL_TRANSPORT");
+    command
+        .env("ECAL_DATA", "/nonexistent")
+        .env("HOME", "/nonexistent")
+        .env_remove("TRANSPORT")
+        .env_remove("FERROCAL_TRANSPORT");
     command.current_dir("/");
     command.envs(environment.iter().copied());
     Process::spawn(&format!("{name} {arguments} on {}", host.name()), command)

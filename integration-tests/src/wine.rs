@@ -192,7 +192,10 @@ impl Machine {
             .env("WINEDEBUG", "-all")
             .env_remove("WINEDLLOVERRIDES");
         // The whole file system is a drive of Wine's.
-        command.env("ECAL_DATA", format!("Z:{}", self.prefix.display())).env_remove("TRANSPORT").env_remove("FERROCAL_TRANSPORT");
+        command
+            .env("ECAL_DATA", format!("Z:{}", self.prefix.display()))
+            .env_remove("TRANSPORT")
+            .env_remove("FERROCAL_TRANSPORT");
         command
     }
 }

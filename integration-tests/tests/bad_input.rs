@@ -373,7 +373,9 @@ fn bad_configuration() {
         }),
         ("ferrocal.subscriber.queue_len", |config| config.subscriber.queue_len = 0),
         ("ferrocal.limits.max_peers", |config| config.limits.max_peers = 0),
-        ("ferrocal.limits.max_publishers_per_subscriber", |config| config.limits.max_publishers_per_subscriber = 0),
+        ("ferrocal.limits.max_publishers_per_subscriber", |config| {
+            config.limits.max_publishers_per_subscriber = 0
+        }),
         // Longer than the wire's 32 bits can tell, or nothing at all.
         ("ferrocal.limits.reassembly.max_message_len", |config| {
             config.limits.reassembly.max_message_len = usize::MAX;

@@ -9,9 +9,10 @@ use ferrocal_transport::{Selected, Transport};
 
 use crate::delivery::Crew;
 use crate::layer::udp::{Udp, UdpCounters};
-use crate::layer::{Ended, Inlet, Layer, Opened, Outlet, Reader, Sink, Source, Writer};
-use crate::message::WallClock;
+use crate::layer::{Ended, Inlet, Layer, Opened, Outlet, Reader, Sink, Writer};
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
+use crate::source::Source;
+use crate::wall_clock::WallClock;
 use crate::{Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock};
 
 pub(crate) struct Core {
@@ -73,9 +74,8 @@ impl Core {
             move || Some((Box::new(source) as Box<dyn Source>, interrupt))
         };
         registration.open(Box::new(source));
-        let slot = |layer| {
-            Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) })
-        };
+        let slot =
+            |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
         Ok(Arc::new(Self {
             layers,

@@ -25,11 +25,13 @@ mod publisher;
 mod registry;
 #[cfg(feature = "tokio")]
 mod sending;
+mod source;
 mod stats;
 mod status;
 mod subscriber;
 mod subscription;
 mod thread;
+mod wall_clock;
 mod wire;
 
 pub use bytes::Bytes;
@@ -47,7 +49,8 @@ pub mod raw {
 /// What a program needs to bring a transport of its own; see [`Node::with_transport`].
 pub mod transport {
     pub use ferrocal_transport::{
-        Datagram, Granted, Interrupt, Membership, Receiver, SendLimits, Sender, Transmit, Transport, Wait, memory,
+        Datagram, Granted, Interrupt, Membership, Receiver, SendLimits, Sender, Transmit, Transport, Wait,
+        memory,
     };
 }
 

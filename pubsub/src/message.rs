@@ -1,6 +1,6 @@
 //! A received message, and how it is made from what a layer brought.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -145,7 +145,8 @@ impl Decoder {
         let mut newest = lock(&self.newest);
         if let Some(known) = &*newest
             && Arc::ptr_eq(&known.origin, &origin)
-            && (known.publisher.process_id.is_some() || now.saturating_duration_since(known.since) < LOOK_AGAIN)
+            && (known.publisher.process_id.is_some()
+                || now.saturating_duration_since(known.since) < LOOK_AGAIN)
         {
             return known.publisher.clone();
         }
@@ -156,57 +157,5 @@ impl Decoder {
         });
         *newest = Some(Known { origin, publisher: publisher.clone(), since: now });
         publisher
-    }
-}
-
-/// The system's time at an [`Instant`], without reading a clock each time.
-#[derive(Debug)]
-pub(crate) struct WallClock {
-    start: Instant,
-    /// The system's time at `start`, in nanoseconds since the Unix epoch. Changes when that clock is set.
-    start_ns: AtomicI64,
-    /// The second after `start` in which that was last looked at.
-    checked: AtomicU64,
-}
-
-impl WallClock {
-    pub(crate) fn new() -> Self {
-        let clock = Self { start: Instant::now(), start_ns: AtomicI64::new(0), checked: AtomicU64::new(0) };
-        clock.check();
-        clock
-    }
-
-    /// The system's time at `instant`. The clock is looked at once a second.
-    fn at(&self, instant: Instant) -> SystemTime {
-        let since = instant.saturating_duration_since(self.start);
-        if self.checked.load(Ordering::Relaxed) != since.as_secs() {
-            self.checked.store(since.as_secs(), Ordering::Relaxed);
-            self.check();
-        }
-        let start = Duration::from_nanos(u64::try_from(self.start_ns.load(Ordering::Relaxed)).unwrap_or(0));
-        UNIX_EPOCH + start + since
-    }
-
-    fn check(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let start = now.saturating_sub(self.start.elapsed());
-        self.start_ns.store(i64::try_from(start.as_nanos()).unwrap_or(i64::MAX), Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wall_clock_follows_the_systems() {
-        let clock = WallClock::new();
-        let (instant, time) = (Instant::now(), SystemTime::now());
-        let off = |at: SystemTime| at.duration_since(time).unwrap_or_else(|error| error.duration());
-        assert!(off(clock.at(instant)) < Duration::from_secs(60));
-        // As if the system's clock had been set by an hour meanwhile.
-        clock.start_ns.fetch_add(3_600_000_000_000, Ordering::Relaxed);
-        assert!(off(clock.at(instant)) > Duration::from_secs(3000));
-        assert!(off(clock.at(instant + Duration::from_secs(1))) < Duration::from_secs(60));
     }
 }

@@ -74,7 +74,11 @@ impl Node {
 
     fn open(name: &str, config: Config, selected: Selected) -> Result<Self, NodeError> {
         let core = Core::open(name, config, selected)?;
-        log::info!("node `{name}` uses the {} backend ({})", core.transport.backend(), core.transport.reason());
+        log::info!(
+            "node `{name}` uses the {} backend ({})",
+            core.transport.backend(),
+            core.transport.reason()
+        );
         Ok(Self { core })
     }
 
@@ -206,8 +210,7 @@ mod tests {
     /// A node with the layers that `layers` adds to UDP, in front of it.
     fn node(name: &str, network: &Network, first: Option<InProcess>) -> Node {
         let config = Config::default().mode(Mode::Network);
-        let transport =
-            Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
+        let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
         let counters = udp.counters();
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);

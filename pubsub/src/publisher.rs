@@ -176,11 +176,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         Ok(Some(sent))
     }
 
-    fn encode<'a>(
-        &self,
-        message: &'a T::Value,
-        scratch: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], PublishError> {
+    fn encode<'a>(&self, message: &'a T::Value, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], PublishError> {
         scratch.clear();
         T::encode(message, scratch)
             .map_err(|error| PublishError::Encode { topic: self.topic().to_owned(), source: Box::new(error) })

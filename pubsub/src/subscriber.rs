@@ -31,7 +31,11 @@ pub struct Subscriber<T: Payload + ?Sized> {
 }
 
 impl<T: Payload + ?Sized> Subscriber<T> {
-    pub(crate) fn open(core: &Arc<Core>, topic: &str, config: &SubscriberConfig) -> Result<Self, CreateError> {
+    pub(crate) fn open(
+        core: &Arc<Core>,
+        topic: &str,
+        config: &SubscriberConfig,
+    ) -> Result<Self, CreateError> {
         let entity = new_entity::<T>(core, topic, config)?;
         let max_publishers = core.config.limits.max_publishers_per_subscriber;
         let queue = Arc::new(Queue::new(config, max_publishers, entity.counters.clone()));

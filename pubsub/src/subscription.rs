@@ -48,7 +48,10 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
         let weak = Arc::downgrade(&membership);
         callback.set_on_panic(Box::new(move || {
             if let Some(membership) = weak.upgrade() {
-                log::error!("topic `{}`: the callback panicked; its subscription ends", membership.entity.topic);
+                log::error!(
+                    "topic `{}`: the callback panicked; its subscription ends",
+                    membership.entity.topic
+                );
                 membership.close();
             }
         }));

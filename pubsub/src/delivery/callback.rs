@@ -10,7 +10,8 @@ use std::time::Duration;
 use ferrocal_proto::EntityId;
 
 use super::waiting::{Discarded, Waiting};
-use crate::layer::{Ended, Incoming, Origin, Ready, Sink, Task};
+use crate::layer::{Ended, Incoming, Origin, Sink};
+use crate::source::{Ready, Task};
 use crate::stats::Counters;
 use crate::{SubscriberConfig, lock};
 

@@ -77,8 +77,11 @@ impl ClockFilter {
 
     fn make_room(&mut self) {
         if self.publishers.len() >= self.max_publishers
-            && let Some(oldest) =
-                self.publishers.iter().min_by_key(|(_, newest)| newest.arrival).map(|(origin, _)| origin.clone())
+            && let Some(oldest) = self
+                .publishers
+                .iter()
+                .min_by_key(|(_, newest)| newest.arrival)
+                .map(|(origin, _)| origin.clone())
         {
             self.publishers.remove(&oldest);
         }

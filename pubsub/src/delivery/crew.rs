@@ -15,7 +15,7 @@ use std::{io, mem};
 
 use ferrocal_transport::Interrupt;
 
-use crate::layer::{Flow, Ready, Source, Task};
+use crate::source::{Flow, Ready, Source, Task};
 use crate::thread::apply_here;
 use crate::{ReceiveThreadConfig, lock};
 
@@ -337,7 +337,9 @@ impl Shared {
                 if taken.is_ok() {
                     lock(&self.state).has_watcher = false;
                     if let Err(error) = self.start_watcher() {
-                        log::warn!("a thread could not be started: {error}; slow callbacks delay other topics");
+                        log::warn!(
+                            "a thread could not be started: {error}; slow callbacks delay other topics"
+                        );
                     }
                     return self.lead(turn + 1);
                 }

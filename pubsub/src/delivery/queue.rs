@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use ferrocal_proto::EntityId;
 
 use super::waiting::{Discarded, Waiting};
-use crate::layer::{Ended, Incoming, Origin, Ready, Sink};
+use crate::layer::{Ended, Incoming, Origin, Sink};
+use crate::source::Ready;
 use crate::stats::Counters;
 use crate::{SubscriberConfig, lock};
 
@@ -60,7 +61,9 @@ impl Queue {
             state.threads += 1;
             state = match left {
                 None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
             };
             state.threads -= 1;
         }

@@ -11,9 +11,10 @@ use ferrocal_proto::{EntityId, LayerKind};
 use ferrocal_transport::{Interrupt, SendError};
 
 use super::{
-    Audience, Ended, Flow, Incoming, Inlet, Layer, Opened, Origin, Outgoing, Outlet, Reader, Ready, Sink,
-    Source, TooLong, Writer, Written,
+    Audience, Ended, Incoming, Inlet, Layer, Opened, Origin, Outgoing, Outlet, Reader, Sink, TooLong, Writer,
+    Written,
 };
+use crate::source::{Flow, Ready, Source};
 use crate::{NodeError, lock};
 
 /// What the nodes that share it write, one of them reads.

@@ -9,13 +9,14 @@ pub(crate) mod in_process;
 pub(crate) mod udp;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ferrocal_proto::{EntityId, LayerKind, TopicInfo};
 use ferrocal_transport::{Interrupt, SendError};
 
 use crate::NodeError;
+use crate::source::{Ready, Source};
 
 /// The most layers that a node has: eCAL's are UDP, shared memory and TCP; one more is for tests.
 pub(crate) const MAX_LAYERS: usize = 4;
@@ -167,39 +168,4 @@ pub(crate) enum Ended {
     Replayed,
     /// A thread of the node has failed.
     Failed,
-}
-
-/// Brings the messages of a layer, a batch at a time.
-pub(crate) trait Source: Send {
-    /// Waits for messages and pushes one batch into the sinks. May return early, without any.
-    fn receive(&mut self, ready: &mut Ready) -> Flow;
-}
-
-/// The callbacks that have messages waiting. Whoever runs the source calls them next.
-pub(crate) type Ready = Vec<Arc<dyn Task>>;
-
-/// A callback that has messages waiting.
-pub(crate) trait Task: Send + Sync {
-    /// Calls it for all messages that wait.
-    fn run(&self);
-
-    /// Whether it is to run on the receiving thread, however long it takes.
-    fn is_inline(&self) -> bool;
-
-    /// Whether it took long lately, so that the receiving thread is not to run it.
-    fn is_slow(&self) -> bool;
-
-    /// Stores how long a run took.
-    fn took(&self, time: Duration);
-}
-
-/// How to go on after [`Source::receive`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// Call again.
-    Continue,
-    /// Call again after this time: receiving fails at present.
-    Pause(Duration),
-    /// Nothing will come any more.
-    End,
 }

@@ -166,7 +166,9 @@ impl Entity {
         let matched = lock(&self.matched);
         let (matched, _) = self
             .changed
-            .wait_timeout_while(matched, timeout, |matched| !matched.ended && matched.connections.total() < count)
+            .wait_timeout_while(matched, timeout, |matched| {
+                !matched.ended && matched.connections.total() < count
+            })
             .unwrap_or_else(PoisonError::into_inner);
         matched.connections.total() >= count
     }
@@ -192,7 +194,12 @@ impl Entity {
     /// Passes this entity's registration to `send`, unless the entity is closed.
     ///
     /// `send` runs under a lock, so that nothing is announced after [`close`](Self::close).
-    pub(super) fn announce(&self, identity: &Identity, layers: &[LayerKind], send: impl FnOnce(Registration)) {
+    pub(super) fn announce(
+        &self,
+        identity: &Identity,
+        layers: &[LayerKind],
+        send: impl FnOnce(Registration),
+    ) {
         let mut announcing = lock(&self.announcing);
         if !announcing.closed {
             announcing.clock = announcing.clock.wrapping_add(1);

@@ -8,7 +8,7 @@ use ferrocal_transport::{Receiver, Wait};
 
 use super::Registry;
 use super::tables::Changed;
-use crate::layer::{Flow, Ready, Source};
+use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
 
 /// Reads the port of registrations, one batch a call.

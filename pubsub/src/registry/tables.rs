@@ -138,7 +138,11 @@ impl Tables {
 
     /// All entities of this node.
     pub(super) fn entities(&self) -> Vec<Arc<Entity>> {
-        self.topics.values().flat_map(|topic| topic.publishers.iter().chain(&topic.subscribers)).cloned().collect()
+        self.topics
+            .values()
+            .flat_map(|topic| topic.publishers.iter().chain(&topic.subscribers))
+            .cloned()
+            .collect()
     }
 
     /// The peers known of, this node's own entities included.
@@ -202,7 +206,8 @@ impl Tables {
         let cost = ENTRY_OVERHEAD + info.host_name.len() + info.topic_name.len() + info.data_type.name.len();
         let key = PeerKey::new(role, info);
         let (charged, known) = self.peers.get(&key).map_or((0, false), |peer| (peer.bytes, true));
-        if !known && !self.has_room(self.peers.len(), cost) || !self.has_room(0, cost.saturating_sub(charged)) {
+        if !known && !self.has_room(self.peers.len(), cost) || !self.has_room(0, cost.saturating_sub(charged))
+        {
             return Err(Full);
         }
         self.bytes = self.bytes - charged + cost;
@@ -306,7 +311,11 @@ impl Tables {
             }
             let connections = *connections;
             changed.extend(
-                topic.entities(role.other()).iter().filter(|entity| entity.set_connections(connections)).cloned(),
+                topic
+                    .entities(role.other())
+                    .iter()
+                    .filter(|entity| entity.set_connections(connections))
+                    .cloned(),
             );
             self.forget_unused(&name);
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use ferrocal_proto::{DropCounts, DropReason, GivenUp, Limits, Message, Reassembler};
 use ferrocal_transport::{Datagram, Granted, ReceiveDrops, ReceiveError, Receiver};
 
-use crate::layer::Flow;
 use crate::lock;
+use crate::source::Flow;
 
 /// What one receiver dropped, for others to read.
 #[derive(Debug, Clone, Default)]
@@ -137,8 +137,14 @@ mod tests {
         let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 14_002);
         let mut intake = Intake::new(Limits::default());
         let mut take = |bytes: &[u8], is_after_loss| {
-            let datagram =
-                Datagram { bytes, memory: None, segment_len: bytes.len(), source, is_after_loss, received: now };
+            let datagram = Datagram {
+                bytes,
+                memory: None,
+                segment_len: bytes.len(),
+                source,
+                is_after_loss,
+                received: now,
+            };
             intake.each_message(datagram, |_| Ok(()));
         };
         let fragments = Fragments::new(1, [&[0; 300], &[]], 124).expect("a header fits");

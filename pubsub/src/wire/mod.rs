@@ -4,4 +4,4 @@ mod intake;
 mod send;
 
 pub(crate) use intake::{EXPIRE_EVERY, Failures, Intake, Report};
-pub(crate) use send::{SEND_BATCH, cut, send_message, send_batches};
+pub(crate) use send::{SEND_BATCH, cut, send_batches, send_message};

@@ -110,7 +110,8 @@ fn a_slow_callback_runs_elsewhere_until_it_is_quick_again() {
     let (_crew, events) = crew(|| {});
     let (called, calls) = mpsc::channel();
     let called_slow = called.clone();
-    let slow = callback(false, move |_| called_slow.send(thread::current().name().map(str::to_owned)).unwrap());
+    let slow =
+        callback(false, move |_| called_slow.send(thread::current().name().map(str::to_owned)).unwrap());
     slow.took(Duration::from_secs(1));
     push(&events, &slow, 1);
     assert_eq!(calls.recv_timeout(HANG).unwrap().as_deref(), Some("ferrocal-callback"));

@@ -9,7 +9,8 @@ use ferrocal_proto::{EntityId, Message, PayloadSample, SampleHead};
 use ferrocal_transport::Datagram;
 
 use super::readers::{Readers, Sinks};
-use crate::layer::{Incoming, Origin, Ready};
+use crate::layer::{Incoming, Origin};
+use crate::source::Ready;
 use crate::wire::Intake;
 
 /// What came for each topic, and what is known of those it came from.

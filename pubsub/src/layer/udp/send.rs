@@ -9,8 +9,8 @@ use ferrocal_proto::{Fragments, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{SendError, SendLimits, Sender, Transmit};
 
 use super::pacing::{Bursts, Pacer, Receivers, Spread};
-use crate::wire::{SEND_BATCH, cut, send_batches};
 use crate::Config;
+use crate::wire::{SEND_BATCH, cut, send_batches};
 
 /// A single datagram up to this length is short, and not paced: the shorter it is, the more of sending it is the system
 /// call, which says nothing about receiving.
@@ -152,7 +152,8 @@ pub(super) fn is_short(datagrams: &Fragments<'_>, len: usize) -> bool {
 fn is_network_trouble(error: &io::Error) -> bool {
     /// `ENOBUFS`, which has no kind of its own: of Linux, of the BSD family and of Windows.
     const NO_BUFFER: [i32; 3] = [105, 55, 10_055];
-    const NO_BUFFER_HERE: i32 = NO_BUFFER[if cfg!(windows) { 2 } else { !cfg!(target_os = "linux") as usize }];
+    const NO_BUFFER_HERE: i32 =
+        NO_BUFFER[if cfg!(windows) { 2 } else { !cfg!(target_os = "linux") as usize }];
     matches!(
         error.kind(),
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown

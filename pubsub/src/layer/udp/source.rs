@@ -9,7 +9,8 @@ use super::UdpCounters;
 use super::dispatch::Dispatch;
 use super::readers::Readers;
 use crate::Config;
-use crate::layer::{Ended, Flow, Ready, Source};
+use crate::layer::Ended;
+use crate::source::{Flow, Ready, Source};
 use crate::wire::{EXPIRE_EVERY, Failures, Intake};
 
 /// A receiver, from datagrams to the sinks of their topics.
