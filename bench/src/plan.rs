@@ -3,8 +3,8 @@
 use ferrocal_integration_tests::world::Mode;
 
 use crate::peers::Peer::{
-    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, Ferrocal, FerrocalBatch, FerrocalInline,
-    FerrocalSpin, Lcm, Zenoh,
+    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, Ferrocal, FerrocalBatch,
+    FerrocalCallback, FerrocalInline, FerrocalSpin, Lcm, Zenoh,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,7 @@ const STREAMS: &[[Peer; 2]] = &[
 
 const ROUND_TRIPS: &[[Peer; 2]] = &[
     [Ferrocal, Ferrocal],
+    [FerrocalCallback, FerrocalCallback],
     [FerrocalInline, FerrocalInline],
     [FerrocalSpin, FerrocalSpin],
     [BareGso, BareGso],

@@ -91,7 +91,7 @@ pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Vec<Su
             let (tally, len) = (tally.clone(), setup.size);
             let count = move |message: Message<[u8]>| tally.take(&message.payload, len);
             subscriptions.push(match setup.peer {
-                Peer::Ferrocal => node.subscribe(topic, count)?,
+                Peer::Ferrocal | Peer::FerrocalCallback => node.subscribe(topic, count)?,
                 _ => node.subscribe_with(topic, config(setup).subscriber.inline(true), count)?,
             });
         }
@@ -137,7 +137,7 @@ impl super::Line for Line {
     }
 }
 
-/// An inline subscription: who answers does so within the callback, and who pings sends the next message there.
+/// A subscription with a callback: who answers does so within it, and who pings sends the next message there.
 pub(super) struct InlineLine {
     publisher: Arc<Publisher<[u8]>>,
     pings: Arc<Mutex<Pings>>,
@@ -193,7 +193,8 @@ impl InlineLine {
                 }
             }
         };
-        let subscription = node.subscribe_with(into, config.subscriber.inline(true), take)?;
+        let inline = setup.peer != Peer::FerrocalCallback;
+        let subscription = node.subscribe_with(into, config.subscriber.inline(inline), take)?;
         Ok(Self { publisher, pings, _subscription: subscription })
     }
 }

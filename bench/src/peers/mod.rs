@@ -25,6 +25,8 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 pub(crate) enum Peer {
     /// Ours, as the README shows it.
     Ferrocal,
+    /// As `Ferrocal`; round trips go through callbacks.
+    FerrocalCallback,
     /// Ours, with callbacks on the thread that receives.
     FerrocalInline,
     /// As `FerrocalInline`, and the receiving thread looks for datagrams a while before it sleeps.
@@ -96,7 +98,14 @@ impl Peer {
 
     /// Whether it is ferrocal.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::Ferrocal | Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch)
+        matches!(
+            self,
+            Self::Ferrocal
+                | Self::FerrocalCallback
+                | Self::FerrocalInline
+                | Self::FerrocalSpin
+                | Self::FerrocalBatch
+        )
     }
 
     /// Whether it is the floor that the others stand on.
@@ -112,7 +121,7 @@ impl Peer {
     /// The way to publish on all topics of `setup`.
     pub(crate) fn outlet(self, setup: &Setup) -> Outcome<Box<dyn Outlet>> {
         Ok(match self {
-            Self::Ferrocal | Self::FerrocalInline | Self::FerrocalSpin => {
+            Self::Ferrocal | Self::FerrocalCallback | Self::FerrocalInline | Self::FerrocalSpin => {
                 Box::new(ferrocal::Single::new(setup)?)
             }
             Self::FerrocalBatch => Box::new(ferrocal::Batch::new(setup)?),
@@ -132,9 +141,11 @@ impl Peer {
     /// Subscribes to all topics of `setup`, for as long as the result lives; a tally a subscriber.
     pub(crate) fn subscribe(self, setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Box<dyn Any>> {
         Ok(match self {
-            Self::Ferrocal | Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch => {
-                Box::new(ferrocal::subscribe(setup, tallies)?)
-            }
+            Self::Ferrocal
+            | Self::FerrocalCallback
+            | Self::FerrocalInline
+            | Self::FerrocalSpin
+            | Self::FerrocalBatch => Box::new(ferrocal::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
@@ -152,7 +163,7 @@ impl Peer {
     pub(crate) fn line(self, setup: &Setup, out: &str, into: &str) -> Outcome<Box<dyn Line>> {
         Ok(match self {
             Self::Ferrocal => Box::new(ferrocal::Line::new(setup, out, into)?),
-            Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch => {
+            Self::FerrocalCallback | Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch => {
                 Box::new(ferrocal::InlineLine::new(setup, out, into)?)
             }
             #[cfg(feature = "peers")]
