@@ -127,6 +127,7 @@ targets() {
         x86_64-unknown-linux-musl; do
         rust_target "$target"
         cargo clippy --workspace --lib --bins --examples --target "$target" -- --deny warnings
+        cargo clippy --package ferrocal --lib --no-default-features --target "$target" -- --deny warnings
     done
 }
 
