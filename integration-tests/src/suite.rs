@@ -26,8 +26,8 @@ impl Need {
     fn check(self) -> Result<(), String> {
         match self {
             Self::Ecal => ecal::available(),
-            Self::RawFrames => match ferrocal::detect() {
-                ferrocal::Detection::Present(_) => Ok(()),
+            Self::RawFrames => match ferrocal_transport::detect() {
+                ferrocal_transport::Detection::Present(_) => Ok(()),
                 missing => Err(missing.to_string()),
             },
             Self::Wine => wine::available(),

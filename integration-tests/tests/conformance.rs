@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use ferrocal_integration_tests::conformance::{self, Subject};
-use ferrocal_integration_tests::pair::Pair;
+use ferrocal_integration_tests::pair::{GROUP, Pair};
 use ferrocal_integration_tests::suite::{self, Need};
 use ferrocal_transport::{Config, Mode, NpcapTransport, SendPath, SocketTransport, Transport};
 
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn on(interface: Ipv4Addr) -> Config {
-    Config { mode: Mode::Network, interfaces: vec![interface], ..Config::default() }
+    Config { mode: Mode::Network, group: GROUP, interfaces: vec![interface], ..Config::default() }
 }
 
 fn socket_on(interface: Ipv4Addr) -> Arc<dyn Transport> {
