@@ -5,12 +5,12 @@ mod exchange;
 mod listener;
 mod membership;
 mod nodes;
+mod waiting;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use ferrocal_transport::{Mode, SendHalf, Transmit, Transport};
-use tokio::runtime::{Builder, Runtime};
+use ferrocal_transport::{Mode, Sender, Transmit, Transport};
 
 use crate::pair::Pair;
 use crate::suite::{Need, Test};
@@ -40,11 +40,14 @@ const ALWAYS: &[Case] = &[
     ("a_batch_longer_than_the_systems_arrives_in_order", exchange::a_long_batch_arrives_in_order),
     ("what_is_kept_stays", exchange::what_is_kept_stays),
     ("the_datagrams_of_each_sender_stay_in_order", exchange::each_sender_stays_in_order),
-    ("a_datagram_comes_with_where_and_when", exchange::a_datagram_comes_with_where_and_when),
-    ("one_half_receives_on_several_ports", exchange::one_half_receives_on_several_ports),
+    ("a_datagram_comes_with_its_source_and_time", exchange::a_datagram_comes_with_its_source_and_time),
+    ("only_what_was_sent_to_the_port_is_received", exchange::only_the_port_is_received),
     ("two_receivers_of_a_port_both_get_each_datagram", exchange::two_receivers_both_get_each_datagram),
-    ("a_closed_half_leaves_the_others_alone", exchange::a_closed_half_leaves_the_others_alone),
-    ("closing_a_half_that_waits_does_not_hang", exchange::closing_a_half_that_waits_does_not_hang),
+    ("a_closed_receiver_leaves_the_others_alone", exchange::a_closed_receiver_leaves_the_others_alone),
+    ("a_timeout_returns", waiting::a_timeout_returns),
+    ("a_wait_ends_on_an_interrupt", waiting::a_wait_ends_on_an_interrupt),
+    ("an_interrupted_receiver_passes_nothing_on", waiting::an_interrupted_receiver_passes_nothing_on),
+    ("what_was_granted_is_reported", exchange::what_was_granted_is_reported),
     ("too_long_a_datagram_is_an_error", errors::too_long_a_datagram_is_an_error),
     ("garbage_then_a_valid_message_arrives", nodes::garbage_then_a_valid_message_arrives),
     ("a_new_subscriber_gets_the_first_message", nodes::a_new_subscriber_gets_the_first_message),
@@ -52,15 +55,15 @@ const ALWAYS: &[Case] = &[
 const WITHOUT_GROUPS: &[Case] = &[("joining_and_leaving_do_nothing", membership::joining_does_nothing)];
 const WITH_GROUPS: &[Case] = &[
     ("groups_are_joined_and_left", membership::groups_are_joined_and_left),
-    ("a_group_that_another_half_joined_is_not_received", membership::groups_are_of_one_half),
+    ("a_group_that_another_receiver_joined_is_not_received", membership::groups_are_of_one_receiver),
     ("membership_errors_have_types", membership::errors_have_types),
+    ("groups_change_while_it_receives", waiting::groups_change_while_receiving),
+    ("an_interface_that_is_made_anew_is_followed", membership::a_new_interface_is_followed),
 ];
 const WITH_INTERFACES: &[Case] =
     &[("an_unknown_interface_is_an_error", errors::an_unknown_interface_is_an_error)];
-const WITH_SYSTEM_PORTS: &[Case] = &[
-    ("a_port_that_is_not_shared_is_an_error", errors::a_port_that_is_not_shared_is_an_error),
-    ("a_wait_in_the_system_call_ends", exchange::a_wait_in_the_system_call_ends),
-];
+const WITH_SYSTEM_PORTS: &[Case] =
+    &[("a_port_that_is_not_shared_is_an_error", errors::a_port_that_is_not_shared_is_an_error)];
 
 /// The tests of a backend.
 pub fn suite(subject: Subject) -> Vec<Test> {
@@ -78,12 +81,10 @@ pub fn suite(subject: Subject) -> Vec<Test> {
     cases.into_iter().map(test).collect()
 }
 
-/// Where a case plays: an event loop, two transports, and a sender.
+/// Where a case plays: two transports and a sender.
 struct Stage {
     subject: Subject,
-    /// Before the pair, as halves belong to it.
-    runtime: Runtime,
-    sender: Arc<dyn SendHalf>,
+    sender: Arc<dyn Sender>,
     pair: Pair,
 }
 
@@ -94,26 +95,23 @@ const OTHER_PORT: u16 = 24_001;
 
 impl Stage {
     fn new(subject: Subject) -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("an event loop starts");
         let pair = (subject.make)(subject.mode);
-        let sender = pair.sender.sender().expect("a send half opens");
-        Self { subject, runtime, sender, pair }
+        let sender = pair.sender.sender().expect("a sender opens");
+        Self { subject, sender, pair }
     }
 
-    /// Opens a receiver of these ports that has joined the target.
+    /// Opens a receiver that has joined the target.
     #[track_caller]
-    fn listen(&self, ports: &[u16]) -> Listener<'_> {
-        let listener = self.open(ports);
-        listener.half.membership().join(self.pair.target()).expect("a group can be joined");
+    fn listen(&self) -> Listener {
+        let listener = self.open();
+        listener.receiver.membership().join(self.pair.target()).expect("a group can be joined");
         listener
     }
 
-    /// Opens a receiver of these ports that has joined nothing.
+    /// Opens a receiver that has joined nothing.
     #[track_caller]
-    fn open(&self, ports: &[u16]) -> Listener<'_> {
-        let _entered = self.runtime.enter();
-        let half = self.pair.receiver.open(ports).expect("a receive half opens");
-        Listener::new(&self.runtime, half)
+    fn open(&self) -> Listener {
+        Listener::new(self.pair.receiver.receiver(PORT).expect("a receiver opens"))
     }
 
     /// Sends datagrams to the target.
@@ -129,9 +127,9 @@ impl Stage {
 }
 
 #[track_caller]
-fn send(half: &dyn SendHalf, address: Ipv4Addr, port: u16, datagrams: &[&[u8]]) {
+fn send(sender: &dyn Sender, address: Ipv4Addr, port: u16, datagrams: &[&[u8]]) {
     let destination = SocketAddrV4::new(address, port);
     let batch: Vec<_> =
         datagrams.iter().map(|datagram| Transmit { destination, parts: [datagram, &[], &[]] }).collect();
-    half.send(&batch).expect("datagrams are sent");
+    sender.send(&batch).expect("datagrams are sent");
 }

@@ -185,3 +185,62 @@ impl Sender for Discard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::thread;
+
+    use super::*;
+
+    fn receiver() -> Box<dyn Receiver> {
+        let file = "../integration-tests/captures/ecal-6.1.1-network-small.pcap";
+        let transport = FileTransport::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+        transport.receiver(14_002).expect("the file can be read")
+    }
+
+    #[test]
+    fn everything_in_the_file_is_received() {
+        let (mut receiver, mut count) = (receiver(), 0);
+        let end = loop {
+            if let Err(error) = receiver.recv(Wait::sleep(Duration::MAX), &mut |_| count += 1) {
+                break error;
+            }
+        };
+        assert!(matches!(end, ReceiveError::EndOfFile(None)), "{end}");
+        assert_eq!(count, 10);
+    }
+
+    #[test]
+    fn a_timeout_returns() {
+        let mut receiver = receiver();
+        // The file holds more than this many frames, and each call reads one at least.
+        let count = (0..5)
+            .map(|_| {
+                let mut count = 0;
+                receiver.recv(Wait::sleep(Duration::ZERO), &mut |_| count += 1).expect("the file goes on");
+                count
+            })
+            .sum::<usize>();
+        assert!(count <= 5);
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_present_and_every_later_wait() {
+        let mut receiver = receiver();
+        let interrupter = receiver.interrupter();
+        let receiving = thread::spawn(move || {
+            let mut count = 0;
+            while count < 1 {
+                receiver.recv(Wait::sleep(Duration::MAX), &mut |_| count += 1).expect("the file goes on");
+            }
+            receiver
+        });
+        let mut receiver = receiving.join().expect("a datagram comes");
+        interrupter.interrupt();
+        for _ in 0..100 {
+            let result = receiver.recv(Wait::sleep(Duration::MAX), &mut |_| panic!("it was interrupted"));
+            result.expect("the end of the file is not reached");
+        }
+    }
+}

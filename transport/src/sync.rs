@@ -56,3 +56,36 @@ impl Interrupt for Signal {
         self.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_notification_ends_one_wait() {
+        let signal = Signal::default();
+        signal.notify();
+        signal.notify();
+        assert!(signal.wait_until(None));
+        assert!(!signal.wait_until(Some(Instant::now())), "the time is over");
+        assert!(!signal.wait_until(Instant::now().checked_add(Duration::from_millis(1))));
+    }
+
+    #[test]
+    fn an_interrupt_ends_every_wait() {
+        let signal = Arc::new(Signal::default());
+        let waiting = thread::spawn({
+            let signal = signal.clone();
+            move || signal.wait_until(None)
+        });
+        signal.interrupt();
+        assert!(!waiting.join().expect("the thread ends"));
+        signal.notify();
+        assert!(!signal.wait_until(None));
+        assert!(signal.is_interrupted());
+    }
+}

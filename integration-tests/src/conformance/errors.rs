@@ -8,7 +8,7 @@ use ferrocal_transport::{OpenError, Transmit};
 use super::{PORT, Stage};
 
 pub(super) fn too_long_a_datagram_is_an_error(stage: &Stage) {
-    let mut listener = stage.listen(&[PORT]);
+    let mut listener = stage.listen();
     let destination = SocketAddrV4::new(stage.pair.target(), PORT);
     let long = vec![0; stage.sender.limits().max_datagram_len + 1];
     let batch = [b"one".as_slice(), b"two", &long, b"four"]
@@ -27,30 +27,28 @@ pub(super) fn an_unknown_interface_is_an_error(stage: &Stage) {
     let on_interface = stage.subject.on_interface.expect("the backend knows interfaces");
     let address = Ipv4Addr::new(10, 99, 98, 97);
     let transport = on_interface(address);
-    let _entered = stage.runtime.enter();
-    let errors = [transport.open(&[PORT]).err(), transport.sender().err()];
+    let errors = [transport.receiver(PORT).err(), transport.sender().err()];
     for error in errors {
         let error = error.expect("there is no such interface");
-        let told = error.to_string();
+        let text = error.to_string();
         let OpenError::UnknownInterface { address: named, available } = error else {
             panic!("another error: {error}");
         };
         assert_eq!(named, address);
-        assert!(told.contains("interfaces") && told.contains("10.99.98.97"), "{told}");
-        assert!(available.contains(&Ipv4Addr::LOCALHOST), "what there is, is told: {available:?}");
+        assert!(text.contains("interfaces") && text.contains("10.99.98.97"), "{text}");
+        assert!(available.contains(&Ipv4Addr::LOCALHOST), "what exists is reported: {available:?}");
     }
 }
 
 pub(super) fn a_port_that_is_not_shared_is_an_error(stage: &Stage) {
     // Every receiver is on the host of the test itself.
     let held = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).expect("the port is free");
-    let entered = stage.runtime.enter();
-    let error = stage.pair.receiver.open(&[PORT]).err().expect("the port is held");
+    let error = stage.pair.receiver.receiver(PORT).err().expect("the port is held");
     assert!(matches!(error, OpenError::Bind { port: PORT, .. }), "{error}");
     assert!(error.to_string().contains("24000"), "{error}");
     assert!(error.source().is_some(), "the cause is kept");
-    drop((entered, held));
-    let mut listener = stage.listen(&[PORT]);
+    drop(held);
+    let mut listener = stage.listen();
     stage.send(PORT, &[b"now it works"]);
     assert_eq!(listener.next_bytes(), b"now it works");
 }

@@ -1,15 +1,11 @@
-//! Takes datagrams from a receive half, one by one.
+//! Takes datagrams from a receiver, one by one.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::net::SocketAddrV4;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use ferrocal::Bytes;
-use ferrocal_transport::ReceiveHalf;
-use tokio::runtime::Runtime;
-use tokio::time::timeout;
+use bytes::Bytes;
+use ferrocal_transport::{Datagram, Receiver, Wait};
 
 use crate::process::HANG;
 
@@ -21,42 +17,32 @@ pub(super) struct Received {
     /// Whether what is kept lies where it was received.
     pub(super) in_place: bool,
     pub(super) source: SocketAddrV4,
-    pub(super) destination: SocketAddrV4,
     pub(super) received: Instant,
 }
 
-pub(super) struct Listener<'r> {
-    pub(super) half: Box<dyn ReceiveHalf>,
-    runtime: &'r Runtime,
+pub(super) struct Listener {
+    pub(super) receiver: Box<dyn Receiver>,
     ready: VecDeque<Received>,
-    /// Whether the next wait is one in the system call, where the half has that. It is every other one.
-    blocks: bool,
 }
 
-impl<'r> Listener<'r> {
-    pub(super) fn new(runtime: &'r Runtime, half: Box<dyn ReceiveHalf>) -> Self {
-        Self { half, runtime, ready: VecDeque::new(), blocks: false }
+impl Listener {
+    pub(super) fn new(receiver: Box<dyn Receiver>) -> Self {
+        Self { receiver, ready: VecDeque::new() }
     }
 
     /// Waits for the next datagram.
     #[track_caller]
     pub(super) fn next(&mut self) -> Received {
-        while self.ready.is_empty() {
-            let Self { half, runtime, ready, blocks } = self;
-            if std::mem::replace(blocks, !*blocks)
-                && let Some(half) = half.blocking()
-            {
-                let result = half.recv(Duration::ZERO, HANG, &mut |datagram| take(ready, datagram));
-                result.expect("receiving works");
-                continue;
+        let Self { receiver, ready } = self;
+        let start = Instant::now();
+        loop {
+            if let Some(received) = ready.pop_front() {
+                return received;
             }
-            let poll = poll_fn(|cx| half.poll_recv(cx, &mut |datagram| take(ready, datagram)));
-            match runtime.block_on(async { timeout(HANG, poll).await }) {
-                Ok(result) => result.expect("receiving works"),
-                Err(_) => panic!("no datagram for {HANG:?}"),
-            }
+            assert!(start.elapsed() < HANG, "no datagram for {HANG:?}");
+            let result = receiver.recv(Wait::sleep(HANG), &mut |datagram| take(ready, datagram));
+            result.expect("receiving works");
         }
-        self.ready.pop_front().expect("one is ready")
     }
 
     /// Waits for the next datagram and returns its bytes.
@@ -65,16 +51,17 @@ impl<'r> Listener<'r> {
         self.next().bytes
     }
 
-    /// Polls once, and expects to be told to wait.
+    /// Expects that there is no datagram.
     #[track_caller]
-    pub(super) fn begin_to_wait(&mut self) {
-        let Self { half, runtime, ready, .. } = self;
-        let poll = poll_fn(|cx| Poll::Ready(half.poll_recv(cx, &mut |datagram| take(ready, datagram))));
-        assert!(runtime.block_on(poll).is_pending(), "nothing was sent, and {ready:?} arrived");
+    pub(super) fn expect_nothing(&mut self) {
+        let Self { receiver, ready } = self;
+        let result = receiver.recv(Wait::sleep(Duration::ZERO), &mut |datagram| take(ready, datagram));
+        result.expect("receiving works");
+        assert!(ready.is_empty(), "nothing was sent, and {ready:?} arrived");
     }
 }
 
-fn take(ready: &mut VecDeque<Received>, datagram: ferrocal_transport::Datagram<'_>) {
+fn take(ready: &mut VecDeque<Received>, datagram: Datagram<'_>) {
     let mut rest = datagram.bytes;
     // Once even for an empty datagram.
     loop {
@@ -85,13 +72,12 @@ fn take(ready: &mut VecDeque<Received>, datagram: ferrocal_transport::Datagram<'
             in_place: kept.as_ptr() == bytes.as_ptr(),
             kept,
             source: datagram.source,
-            destination: datagram.destination,
             received: datagram.received,
         });
         if behind.is_empty() {
             return;
         }
-        assert!(!bytes.is_empty(), "a run of datagrams without a length");
+        assert!(!bytes.is_empty(), "several datagrams without a length");
         rest = behind;
     }
 }

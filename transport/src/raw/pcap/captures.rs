@@ -49,10 +49,19 @@ struct State {
     logged: BTreeSet<String>,
 }
 
-pub(super) struct OpenCapture {
-    pub(super) interface: Interface,
+struct OpenCapture {
+    interface: Interface,
+    link: LinkType,
+    tap: Tap,
+}
+
+/// A captured frame.
+pub(super) struct Frame<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Its length before it was cut to what the capture takes.
+    pub(super) original_len: usize,
     pub(super) link: LinkType,
-    pub(super) tap: Tap,
+    pub(super) interface: &'a Interface,
 }
 
 impl Captures {
@@ -143,15 +152,12 @@ impl Captures {
         lock(&self.state).open.iter().any(|capture| is_local || !capture.interface.loopback)
     }
 
-    /// Reads one batch of frames from one capture, and passes them to `each` with what is wanted and whether there are
-    /// several captures. Returns whether there were any.
+    /// Reads one batch of frames from one capture. Passes each to `each`, with what is wanted and whether there are several
+    /// captures. Returns whether there were frames.
     ///
     /// # Errors
-    /// That a capture ended and cannot be opened again.
-    pub(super) fn read(
-        &self,
-        each: &mut dyn FnMut(&Interface, LinkType, &Wanted, bool, &[u8], usize),
-    ) -> Result<bool, ReceiveError> {
+    /// If a capture ended and cannot be opened again.
+    pub(super) fn read(&self, each: &mut dyn FnMut(Frame<'_>, &Wanted, bool)) -> Result<bool, ReceiveError> {
         let wanted = lock(&self.wanted).clone();
         let State { open, next, ended, failures, lost_before, .. } = &mut *lock(&self.state);
         if let Some(failure) = failures.pop() {
@@ -162,7 +168,9 @@ impl Captures {
             let index = *next % open.len();
             let OpenCapture { interface, link, tap } = &mut open[index];
             *lock(&self.reading) = Some(thread::current().id());
-            let read = tap.read(&mut |frame, len| each(interface, *link, &wanted, are_several, frame, len));
+            let read = tap.read(&mut |bytes, original_len| {
+                each(Frame { bytes, original_len, link: *link, interface }, &wanted, are_several);
+            });
             *lock(&self.reading) = None;
             if self.are_filters_stale.swap(false, Ordering::Relaxed) {
                 renew_filters(open, &lock(&self.wanted));

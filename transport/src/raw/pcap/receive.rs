@@ -73,8 +73,9 @@ impl Receiver {
         let Self { captures, decoder, recent, drops, start, .. } = self;
         let received = Instant::now();
         let now = received.duration_since(*start);
-        captures.read(&mut |interface, link, wanted, are_several, frame, len| {
-            let udp = match decoder.decode(now, link, frame, len) {
+        captures.read(&mut |frame, wanted, are_several| {
+            let interface = frame.interface;
+            let udp = match decoder.decode(now, frame.link, frame.bytes, frame.original_len) {
                 Ok(Some(udp)) => udp,
                 Ok(None) => return,
                 Err(reason) => return drops.frames.count(reason),

@@ -102,6 +102,7 @@ impl Decoder {
     /// Gives up the packets whose missing fragments have not come in time.
     ///
     /// New packets give way to nothing stale anyway; calling this now and then frees memory when none come.
+    #[cfg(any(feature = "raw", fuzzing, test))]
     pub(crate) fn expire(&mut self, now: Duration) {
         self.reassembler.expire(now);
     }

@@ -1,0 +1,76 @@
+//! Nodes on a pair of transports.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use ferrocal::Node;
+use ferrocal_transport::{Mode, Sender, Transmit};
+
+use super::Pair;
+
+impl Pair {
+    /// A node on the sending side, whose threads belong to its host.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub fn sending_node(&self) -> Node {
+        let config = ferrocal::Config::default().mode(self.mode);
+        let open = || Node::with_transport("sender", config, self.sender.clone());
+        self.sending_host.run(open).expect("a node opens")
+    }
+
+    /// A node on the receiving side, and a way to send it whatever one likes.
+    ///
+    /// # Panics
+    /// When they cannot be opened.
+    pub fn node(&self, config: ferrocal::Config) -> (Node, Injector) {
+        let config = config.mode(self.mode);
+        let injector = Injector {
+            sender: self.sender.sender().expect("a sender opens"),
+            target: self.target(),
+            registration_port: match self.mode {
+                Mode::Local => config.registration.local_port,
+                Mode::Network => config.registration.network_port,
+            },
+            payload_port: config.udp.port,
+        };
+        let node = Node::with_transport("receiver", config, self.receiver.clone());
+        (node.expect("a node opens"), injector)
+    }
+}
+
+/// Sends datagrams made by hand to a node.
+pub struct Injector {
+    sender: Arc<dyn Sender>,
+    target: Ipv4Addr,
+    registration_port: u16,
+    payload_port: u16,
+}
+
+impl Injector {
+    /// Sends datagrams to the port of registration.
+    ///
+    /// # Panics
+    /// When they cannot be sent.
+    #[track_caller]
+    pub fn registration(&self, datagrams: &[Vec<u8>]) {
+        self.send(self.registration_port, datagrams);
+    }
+
+    /// Sends datagrams to the port of payload, to the group that all topics share.
+    ///
+    /// # Panics
+    /// When they cannot be sent.
+    #[track_caller]
+    pub fn payload(&self, datagrams: &[Vec<u8>]) {
+        self.send(self.payload_port, datagrams);
+    }
+
+    #[track_caller]
+    fn send(&self, port: u16, datagrams: &[Vec<u8>]) {
+        let destination = SocketAddrV4::new(self.target, port);
+        let batch: Vec<_> =
+            datagrams.iter().map(|datagram| Transmit { destination, parts: [datagram, &[], &[]] }).collect();
+        self.sender.send(&batch).expect("datagrams are sent");
+    }
+}
