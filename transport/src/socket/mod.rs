@@ -32,12 +32,12 @@ pub struct SocketTransport {
 impl SocketTransport {
     /// Makes a transport with these settings. Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            follower: Arc::default(),
-            send_buffer_reported: Once::new(),
-            receive_buffer_reported: Once::new(),
-        }
+        Self::with_follower(config, Arc::default())
+    }
+
+    /// Makes a transport that shares the thread of another one.
+    pub(crate) fn with_follower(config: Config, follower: Arc<Follower>) -> Self {
+        Self { config, follower, send_buffer_reported: Once::new(), receive_buffer_reported: Once::new() }
     }
 }
 
