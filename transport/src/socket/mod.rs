@@ -1,5 +1,6 @@
 //! UDP sockets: multicast in network mode, broadcast on loopback in local mode.
 
+mod queues;
 mod receive;
 mod send;
 mod slots;
@@ -18,7 +19,9 @@ use crate::error::OpenError;
 use crate::membership::{self, Follower};
 use crate::seam::{Granted, Receiver, Sender, Transport};
 
+pub use queues::ReceiveQueue;
 pub(crate) use send::Sender as SocketSender;
+pub use sys::{ReceiveQueues, sockets_of};
 
 /// Sends and receives through the operating system's UDP sockets.
 #[derive(Debug)]
