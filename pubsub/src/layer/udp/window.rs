@@ -29,7 +29,7 @@ const LEAST_PER_SECOND: NonZeroU64 = NonZeroU64::new(100_000_000).unwrap();
 const LOOK_AGAIN: Duration = Duration::from_micros(50);
 /// How long a look is valid: others fill the same buffers.
 const VALID_FOR: Duration = Duration::from_millis(1);
-/// How often to list the sockets of the receivers' processes.
+/// How often to list the sockets of the receivers' processes, as long as one of them shows none.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// The subscribers of a topic.
@@ -53,7 +53,11 @@ pub(crate) struct Window {
     receivers: Receivers,
     /// The sockets of each of the processes.
     sockets: Vec<HashSet<u32>>,
+    /// Whether one of the processes shows none, and when to list them again.
+    hidden: bool,
     list_again: Instant,
+    /// What the latest look showed.
+    seen: Vec<ReceiveQueue>,
     /// Bytes that may be sent before the next look.
     credit: usize,
     valid_until: Instant,
@@ -70,7 +74,9 @@ impl Window {
             port,
             receivers: Receivers::default(),
             sockets: Vec::new(),
+            hidden: true,
             list_again: now,
+            seen: Vec::new(),
             credit: 0,
             valid_until: now,
             unseen: true,
@@ -82,7 +88,7 @@ impl Window {
     pub(crate) fn set_receivers(&mut self, receivers: Receivers) {
         if self.receivers != receivers {
             self.sockets.clear();
-            self.unseen = true;
+            (self.hidden, self.unseen) = (true, true);
             self.receivers = receivers;
             self.list_again = Instant::now();
         }
@@ -93,7 +99,7 @@ impl Window {
         let start = Instant::now();
         let mut now = start;
         if let Some(queues) = queues.filter(|_| !self.receivers.processes.is_empty()) {
-            if now >= self.list_again {
+            if self.hidden && now >= self.list_again {
                 self.sockets = self.receivers.processes.iter().map(|&process| sockets_of(process)).collect();
                 (self.list_again, self.valid_until) = (now + LIST_AGAIN, now);
             }
@@ -118,10 +124,12 @@ impl Window {
     }
 
     fn look(&mut self, queues: &Mutex<ReceiveQueues>, len: usize) {
-        let mut seen = Vec::new();
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.clear();
         let looked = lock(queues).of_port(self.port, |queue| seen.push(queue));
         self.see(&seen, len);
         self.unseen |= looked.is_err();
+        self.seen = seen;
     }
 
     /// Works out what may be sent until the fullest of these buffers is half full. An empty one has room for `len`
@@ -136,9 +144,9 @@ impl Window {
             };
             queues.map(room).min()
         };
-        let rooms: Vec<_> = self.sockets.iter().map(of).collect();
-        self.unseen = self.receivers.remote || rooms.contains(&None) || rooms.is_empty();
-        self.credit = rooms.into_iter().flatten().min().unwrap_or(usize::MAX);
+        self.credit = self.sockets.iter().filter_map(of).min().unwrap_or(usize::MAX);
+        self.hidden = self.sockets.is_empty() || self.sockets.iter().any(|sockets| of(sockets).is_none());
+        self.unseen = self.receivers.remote || self.hidden;
     }
 
     /// Takes `len` bytes of what receivers that nobody can look at are assumed to empty. Returns how long to wait before.
