@@ -164,41 +164,39 @@ fuzz() {
     fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
 }
 
-# The first block of Rust in README.md, as the program of a crate that knows nothing of this workspace.
+# The blocks of README.md: its programs, in a crate that knows nothing of this workspace, and its commands for eCAL's Python.
 snippet() {
-    local crate source
+    local crate source program script output target=$PWD/target/snippet
+    prepare_python3
+    prepare_python
     prepare_ip
     crate=$(mktemp -d)
     # shellcheck disable=SC2064
     trap "rm -rf '$crate'" EXIT
-    mkdir "$crate/src"
+    python3 ci/snippets.py README.md "$crate"
     cp Cargo.lock "$crate"
-    source=$crate/src/main.rs
-    awk '/^```rust/ && !seen { seen = inside = 1; next } /^```/ { inside = 0 } inside' README.md >"$source"
-    if ! [[ -s $source ]]; then
-        echo "README.md has no block of Rust" >&2
-        return 1
-    fi
-    if ! grep -q 'fn main' "$source"; then
-        sed -i -e '1i fn main() -> Result<(), Box<dyn std::error::Error>> {' -e '$a Ok(())\n}' "$source"
-    fi
-    cat >"$crate/Cargo.toml" <<EOF
-[package]
-name = "snippet"
-edition = "2024"
-
-[dependencies]
-ferrocal = { path = "$PWD/pubsub" }
-EOF
-    CARGO_TARGET_DIR=target/snippet cargo build --manifest-path "$crate/Cargo.toml"
+    CARGO_TARGET_DIR=$target cargo build --manifest-path "$crate/Cargo.toml"
     # In an empty folder and with nothing but HOME and PATH, so without configuration. The time only bounds a hang.
-    local program=$PWD/target/snippet/debug/snippet output
-    output=$(cd "$crate" && isolated env -i "HOME=$crate" "PATH=$PATH" timeout 120 "$program")
-    if [[ -z $output ]]; then
-        echo "the snippet of README.md printed no message" >&2
-        return 1
-    fi
-    echo "$output"
+    mkdir "$crate/empty"
+    for source in "$crate"/src/main.rs "$crate"/src/bin/*.rs; do
+        program=$(basename "$source" .rs)
+        output=$(cd "$crate/empty" && isolated env -i "HOME=$crate/empty" "PATH=$PATH" \
+            timeout 120 "$target/debug/${program/main/snippets}")
+        if [[ -z $output ]]; then
+            echo "this program of README.md printed nothing:" >&2
+            cat "$source" >&2
+            return 1
+        fi
+        echo "$output"
+    done
+    cargo build --release --example sub
+    program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples/sub
+    ln -s "$(realpath "$(dirname "${FERROCAL_ECAL_PYTHON:-.venv/bin/python}")/..")" "$crate/empty/.venv"
+    for script in "$crate"/scripts/*.sh; do
+        # shellcheck disable=SC2016
+        (cd "$crate/empty" && isolated env -i "HOME=$crate/empty" "PATH=$PATH" timeout 120 \
+            sh -c '"$1" --count 3 & sh "$2" && wait $!' sh "$program" "$script")
+    done
 }
 
 # The examples as Windows programs, run by Wine: with each other, with those of Linux and with the real eCAL.
