@@ -52,7 +52,11 @@ impl Common {
         let node = Node::with_config(name, config)?;
         if !self.json {
             let status = node.status();
-            writeln!(io::stdout(), "topic {}, {} backend ({})", self.topic, status.backend, status.reason)?;
+            let (backend, reason) = match status.fallbacks.first() {
+                None => (status.backend, status.reason.to_string()),
+                Some(fallback) => (fallback.backend, format!("auto, fallen back: {}", fallback.reason)),
+            };
+            writeln!(io::stdout(), "topic {}, {backend} backend ({reason})", self.topic)?;
         }
         Ok(node)
     }
@@ -98,13 +102,14 @@ impl Tally {
 
     /// The closing line. `counted` names what was counted: `sent` or `received`.
     pub(crate) fn json(&self, node: &Node, topic: &str, counted: &str, also: [(&str, u64); 3]) -> String {
+        let status = node.status();
         let seconds = self.span.map_or(Duration::ZERO, |(first, last)| last - first).as_secs_f64();
         let rate = |amount: f64| {
             if self.messages < 2 || seconds == 0.0 { Value::Null } else { json!(amount / seconds) }
         };
         let mut line = json!({
             "topic": topic,
-            "backend": node.status().backend.to_string(),
+            "backend": status.payload_backend.unwrap_or(status.registration_backend).to_string(),
             counted: self.messages,
             "bytes": self.bytes,
             "seconds": seconds,

@@ -185,12 +185,12 @@ fn says_what_it_uses_and_why(situation: Situation) {
         assert!(told.starts_with(&expected), "not {expected}, but {told}");
 
         let told = machine.run("pub", &format!("{arguments} --transport socket")).expect("it runs");
-        assert!(told.starts_with("topic hello, socket backend (asked for)"), "{told}");
+        assert!(told.starts_with("topic hello, socket backend (requested)"), "{told}");
 
         let told = machine.run("pub", &format!("{arguments} --transport npcap"));
         match (backend, told) {
             ("npcap", Ok(told)) => {
-                assert!(told.starts_with("topic hello, npcap backend (asked for)"), "{told}")
+                assert!(told.starts_with("topic hello, npcap backend (requested)"), "{told}")
             }
             ("socket", Err(why)) => assert!(why.contains("npcap"), "{why}"),
             (_, told) => panic!("strictly npcap: {told:?}"),

@@ -37,8 +37,8 @@ mod wire;
 pub use bytes::Bytes;
 pub use ferrocal_proto::{DataType, DropCounts, DropReason, EntityId, HashVersion, Limits};
 pub use ferrocal_transport::{
-    Backend, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode, OpenError, ReceiveDrops,
-    ReceiveError, SelectError, Selection, SelectionReason, SendError, SendPath,
+    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode,
+    OpenError, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason, SendError, SendPath,
 };
 
 /// Whether raw frames can be had on this machine.

@@ -172,8 +172,9 @@ impl Node {
         Status {
             backend: transport.backend(),
             reason: transport.reason(),
-            registration_backend: registration.granted.map(|granted| granted.backend),
+            registration_backend: registration.granted.map_or(transport.backend(), |granted| granted.backend),
             payload_backend: payload.granted.map(|granted| granted.backend),
+            fallbacks: transport.fallbacks(),
             receive_buffer_len: registration.granted.map_or(0, |granted| granted.receive_buffer_len),
             peers: registry.peer_count(),
             registry_bytes: registry.bytes(),

@@ -1,20 +1,22 @@
 //! What a node is doing.
 
 use ferrocal_proto::DropCounts;
-use ferrocal_transport::{Backend, ReceiveDrops, SelectionReason};
+use ferrocal_transport::{Backend, Fallback, ReceiveDrops, SelectionReason};
 
 /// What a node is doing. Made by [`Node::status`](crate::Node::status).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// The backend that was selected. It may change while the node runs: see `reason`.
+    /// The backend that was selected.
     pub backend: Backend,
     /// Why that one.
     pub reason: SelectionReason,
     /// The backend that receives registrations. Differs from `backend` after a fallback.
-    pub registration_backend: Option<Backend>,
+    pub registration_backend: Backend,
     /// The backend that receives payload. `None` until there is a subscriber. Differs from `backend` after a fallback.
     pub payload_backend: Option<Backend>,
+    /// What uses another backend than the selected one, and why.
+    pub fallbacks: Vec<Fallback>,
     /// The kernel's receive buffer for registrations and payload in bytes, as the system granted it; 0 if there is none.
     pub receive_buffer_len: usize,
     /// Publishers and subscribers known of, those of this node included.

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct ReceiveThreadConfig {
     /// How long to poll for new datagrams before the thread sleeps (`busy_poll_us`, microseconds). It occupies a
     /// processor for that time and saves the time that waking up takes. Default: zero.
+    ///
+    /// With zero, sockets on Linux let short datagrams gather that come at intervals of up to 10 µs: they are read some
+    /// 100 µs later, and cost the sender less.
     pub busy_poll: Duration,
     /// The number of the processor to run on, from 0 (`cpu`). Default: `None`, any.
     pub cpu: Option<usize>,

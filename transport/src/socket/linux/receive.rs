@@ -1,12 +1,12 @@
 //! Receiving.
 
-use std::hint;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::seam::{Datagram, Wait};
@@ -17,12 +17,14 @@ const MAX_BATCH: usize = 64;
 const MIN_BATCH: usize = 2;
 /// A batch does not grow beyond this many bytes, so that it is still in the processor's cache when it is read.
 const BATCH_BYTES: usize = 128 * 1024;
-/// A receiver that gets datagrams at intervals up to this does not sleep between them. There would be no time to sleep,
-/// and the sender would have to wake the receiver for each.
-const SHORT_GAP: Duration = Duration::from_micros(3);
-/// How long after a batch the next one gathers then. Reading the socket sooner would slow down the sender, whose
-/// processor changes the same memory.
-const PAUSE: Duration = Duration::from_micros(10);
+/// A receiver that gets short datagrams at intervals up to this does not wait in the socket for the next one. The sender
+/// would have to wake it for each, which takes longer than to send a short datagram.
+const SHORT_GAP: Duration = Duration::from_micros(10);
+/// It sleeps for so long after a batch, and reads what has gathered then. Reading the socket sooner would slow down the
+/// sender, whose processor changes the same memory. The system adds some 50 us.
+const PAUSE: Duration = Duration::from_micros(50);
+/// Datagrams up to this length, in bytes, are short.
+const SHORT_LEN: usize = 2048;
 /// Room for a drop count and a segment length (4 bytes each, padded to 8), each behind a header of 16 bytes, aligned as
 /// the headers need it.
 type Control = [u64; 6];
@@ -36,6 +38,8 @@ pub(in crate::socket) struct Buffers {
     /// When the latest batch came, and how long after the one before it, for each datagram.
     latest: Option<Instant>,
     gap: Duration,
+    /// Whether its datagrams were short.
+    are_short: bool,
     /// Whether it had all that was asked for.
     is_full: bool,
     /// How long a call waits, once that is set.
@@ -53,6 +57,7 @@ impl Buffers {
             batch: MIN_BATCH,
             latest: None,
             gap: Duration::MAX,
+            are_short: false,
             is_full: false,
             timeout: None,
         }
@@ -70,7 +75,7 @@ impl Buffers {
 
     /// Until when to let datagrams gather, if they come fast and the caller does not want to poll.
     fn pause(&self, busy_poll: Duration) -> Option<Instant> {
-        let gathers = self.gap <= SHORT_GAP && !self.is_full && busy_poll < PAUSE;
+        let gathers = self.gap <= SHORT_GAP && self.are_short && !self.is_full && busy_poll.is_zero();
         self.latest.filter(|_| gathers).map(|latest| latest + PAUSE)
     }
 
@@ -79,6 +84,7 @@ impl Buffers {
             .latest
             .map_or(Duration::MAX, |latest| received.saturating_duration_since(latest) / count as u32);
         self.latest = Some(received);
+        self.are_short = bytes <= count * SHORT_LEN;
         self.is_full = count == self.batch;
         if self.is_full && bytes <= BATCH_BYTES / 2 {
             self.batch = (2 * self.batch).min(MAX_BATCH);
@@ -144,8 +150,9 @@ pub(in crate::socket) fn recv(
         count = call(batch, libc::MSG_DONTWAIT)?;
     } else {
         if let Some(end) = buffers.pause(busy_poll) {
-            while Instant::now() < end {
-                hint::spin_loop();
+            let pause = end.saturating_duration_since(Instant::now());
+            if !pause.is_zero() {
+                thread::sleep(pause);
             }
         } else if let Some(latest) = buffers.latest.filter(|_| !busy_poll.is_zero()) {
             let start = Instant::now();
@@ -264,16 +271,17 @@ mod tests {
         let (start, micros) = (Instant::now(), Duration::from_micros);
         let mut buffers = Buffers::new();
         buffers.batch = 8;
-        let mut after = |time, count, busy_poll| {
-            buffers.adapt(start + micros(time), count, 0);
+        let mut after = |time, count, len, busy_poll| {
+            buffers.adapt(start + micros(time), count, count * len);
             buffers.pause(micros(busy_poll)).map(|end| end.duration_since(start))
         };
-        assert_eq!(after(0, 3, 0), None, "nothing came before");
-        assert_eq!(after(9, 3, 0), Some(micros(19)));
-        assert_eq!(after(19, 3, 0), None, "too slow");
-        assert_eq!(after(22, 8, 0), None, "there may be more already");
-        assert_eq!(after(25, 5, 9), Some(micros(35)));
-        assert_eq!(after(27, 5, 10), None, "the caller polls");
+        assert_eq!(after(0, 3, 64, 0), None, "nothing came before");
+        assert_eq!(after(30, 3, 64, 0), Some(micros(80)));
+        assert_eq!(after(63, 3, 64, 0), None, "too slow");
+        assert_eq!(after(66, 8, 64, 0), None, "there may be more already");
+        assert_eq!(after(69, 5, 64, 0), Some(micros(119)));
+        assert_eq!(after(72, 5, 64, 1), None, "the caller polls");
+        assert_eq!(after(75, 2, 65_507, 0), None, "long ones are parts of messages");
     }
 
     #[test]
