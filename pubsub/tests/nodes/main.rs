@@ -1,0 +1,19 @@
+//! Nodes on an in-memory network that has the faults a test chooses.
+
+mod callbacks;
+mod wait;
+
+use std::sync::Arc;
+
+use ferrocal::transport::memory::Network;
+use ferrocal::{Config, Mode, Node};
+
+/// What all nodes here are opened with, unless a test says otherwise.
+fn config() -> Config {
+    Config::default().mode(Mode::Network)
+}
+
+/// A node on a host of its own.
+fn node(network: &Network) -> Node {
+    Node::with_transport("node", config(), Arc::new(network.host())).unwrap()
+}
