@@ -1,6 +1,7 @@
 //! Nodes on an in-memory network that has the faults a test chooses.
 
 mod callbacks;
+mod crew;
 mod wait;
 
 use std::sync::Arc;
