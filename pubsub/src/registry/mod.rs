@@ -43,6 +43,8 @@ pub(crate) struct Registry {
     /// Counts the registrations of the process.
     clock: AtomicI32,
     is_send_failing: AtomicBool,
+    /// Whether nobody will be connected any more.
+    has_failed: AtomicBool,
     report: Mutex<Report>,
     inlets: Mutex<Vec<Arc<dyn Inlet>>>,
 }
@@ -68,6 +70,7 @@ impl Registry {
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
             is_send_failing: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             report: Mutex::default(),
             inlets: Mutex::default(),
         }
@@ -76,6 +79,10 @@ impl Registry {
     /// Adds an entity of this node and announces it.
     pub(crate) fn add(&self, entity: &Arc<Entity>) {
         lock(&self.tables).add(entity.clone());
+        // After it was added: a failure from now on reaches it by itself.
+        if self.has_failed.load(Ordering::SeqCst) {
+            entity.end();
+        }
         for _ in 0..NEW_ENTITY_ANNOUNCEMENTS {
             self.announce(std::slice::from_ref(entity));
         }
@@ -100,6 +107,7 @@ impl Registry {
 
     /// Reports to everybody who waits that a thread of the node has failed.
     pub(crate) fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
         let entities = lock(&self.tables).entities();
         entities.iter().for_each(|entity| entity.end());
         let inlets = lock(&self.inlets).clone();

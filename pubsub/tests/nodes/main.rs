@@ -2,6 +2,9 @@
 
 mod callbacks;
 mod crew;
+mod failure;
+#[allow(dead_code, reason = "the test of forks needs more of it")]
+mod faulty;
 mod wait;
 
 use std::sync::Arc;
