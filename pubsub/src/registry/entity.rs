@@ -138,14 +138,13 @@ impl Entity {
         lock(&self.matched).connections.audiences
     }
 
-    /// Stores the connections. Returns whether that changed anything.
+    /// Stores the connections. Returns whether that changed anything: then the caller [notifies](Self::notify), once it
+    /// holds no lock.
     pub(super) fn set_connections(&self, new: Connections) -> bool {
         let mut matched = lock(&self.matched);
         let changed = matched.connections != new;
         matched.connections = new;
         self.connected.store(new.local + new.external, Ordering::Relaxed);
-        drop(matched);
-        self.notify();
         changed
     }
 
@@ -155,7 +154,8 @@ impl Entity {
         self.notify();
     }
 
-    fn notify(&self) {
+    /// Wakes those who wait for connections. That runs code of the program.
+    pub(super) fn notify(&self) {
         self.changed.notify_all();
         #[cfg(feature = "tokio")]
         self.changed_async.notify_waiters();

@@ -114,6 +114,12 @@ impl Registry {
         inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
     }
 
+    /// Has everybody hear of what a step changed. No lock is held: wakers are code of the program.
+    fn settle(&self, outcome: &Outcome) {
+        outcome.changed.iter().for_each(|entity| entity.notify());
+        self.forget(&outcome.gone);
+    }
+
     fn forget(&self, gone: &[GonePublisher]) {
         if gone.is_empty() {
             return;
@@ -150,7 +156,7 @@ impl Registry {
             let mut tables = lock(&self.tables);
             (tables.expire(now, self.timeout), tables.entities())
         };
-        self.forget(&outcome.gone);
+        self.settle(&outcome);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
     }
@@ -198,7 +204,7 @@ impl Registry {
         }
         if action == Action::Unregister {
             let outcome = lock(&self.tables).gone(role, &info);
-            self.forget(&outcome.gone);
+            self.settle(&outcome);
             return Ok(outcome.changed);
         }
         let outcome = {
@@ -206,6 +212,7 @@ impl Registry {
             let link = self.link(role, &info, tables.joins_segments(&info));
             tables.seen(now, role, &info, link).map_err(|Full| DropReason::RegistryFull)?
         };
+        self.settle(&outcome);
         let Outcome { changed, type_conflicts, .. } = outcome;
         for (entity, type_name) in type_conflicts {
             log::warn!(

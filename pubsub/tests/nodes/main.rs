@@ -5,6 +5,7 @@ mod crew;
 mod failure;
 #[allow(dead_code, reason = "the test of forks needs more of it")]
 mod faulty;
+mod user_code;
 mod wait;
 
 use std::sync::Arc;
