@@ -141,7 +141,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
     pub fn send_async(
         &self,
         message: &T::Value,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static + use<T> {
         let submitted = self.submit(message);
         async move {
             match submitted? {
@@ -281,7 +281,6 @@ impl Line {
         }
         let messages = &messages[..fitting];
         if let Some(last) = messages.last() {
-            let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
             let (mut sent, mut not_sent) = (false, 0);
             let audiences = self.entity.audiences();
             let mut result = Ok(());
@@ -298,7 +297,10 @@ impl Line {
             }
             counters.add(messages.len() as u64, 0, last.payload.len());
             if sent {
-                add(&counters.sent, (messages.len() as u64).saturating_sub(not_sent));
+                // Once the network cannot take one, it hardly ever takes one behind it.
+                let taken = messages.len().saturating_sub(usize::try_from(not_sent).unwrap_or(usize::MAX));
+                let bytes: usize = messages[..taken].iter().map(|message| message.payload.len()).sum();
+                add(&counters.sent, taken as u64);
                 add(&counters.bytes, bytes as u64);
             }
             if not_sent > 0 {

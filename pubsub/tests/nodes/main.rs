@@ -5,6 +5,8 @@ mod crew;
 mod failure;
 #[allow(dead_code, reason = "the test of forks needs more of it")]
 mod faulty;
+mod logged;
+mod sending;
 mod user_code;
 mod wait;
 
