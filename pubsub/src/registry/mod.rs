@@ -20,7 +20,7 @@ pub(crate) use receive::RegistrationReceiver;
 use crate::layer::{Ended, Inlet, Layer};
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
-use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables};
+use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables, TypeConflict};
 
 /// A new entity is announced twice, as eCAL does: the second registration is what makes the connection.
 const NEW_ENTITY_ANNOUNCEMENTS: usize = 2;
@@ -78,7 +78,8 @@ impl Registry {
 
     /// Adds an entity of this node and announces it.
     pub(crate) fn add(&self, entity: &Arc<Entity>) {
-        lock(&self.tables).add(entity.clone());
+        let conflicts = lock(&self.tables).add(entity.clone());
+        log_conflicts(&conflicts);
         // After it was added: a failure from now on reaches it by itself.
         if self.has_failed.load(Ordering::SeqCst) {
             entity.end();
@@ -118,6 +119,7 @@ impl Registry {
     fn settle(&self, outcome: &Outcome) {
         outcome.changed.iter().for_each(|entity| entity.notify());
         self.forget(&outcome.gone);
+        log_conflicts(&outcome.type_conflicts);
     }
 
     fn forget(&self, gone: &[GonePublisher]) {
@@ -213,19 +215,7 @@ impl Registry {
             tables.seen(now, role, &info, link).map_err(|Full| DropReason::RegistryFull)?
         };
         self.settle(&outcome);
-        let Outcome { changed, type_conflicts, .. } = outcome;
-        for (entity, type_name) in type_conflicts {
-            log::warn!(
-                "topic `{}`: this node's data type is `{}`, that of {} (process {} on {}) is `{type_name}`; they are \
-                 connected all the same, as eCAL goes by the topic's name alone",
-                entity.topic,
-                entity.data_type().name,
-                info.unit_name,
-                info.process_id,
-                info.host_name,
-            );
-        }
-        Ok(changed)
+        Ok(outcome.changed)
     }
 
     /// The way to a peer, if there is one. A publisher chooses the first of its layers that both sides have enabled.
@@ -249,5 +239,16 @@ impl Registry {
             Mode::Network => true,
         };
         reachable && (self.loopback || !own)
+    }
+}
+
+fn log_conflicts(conflicts: &[TypeConflict]) {
+    for TypeConflict { entity, type_name, host_name, process_id } in conflicts {
+        log::warn!(
+            "topic `{}`: this node's data type is `{}`, that of process {process_id} on {host_name} is `{type_name}`; \
+             they are connected all the same, as eCAL goes by the topic's name alone",
+            entity.topic,
+            entity.data_type().name,
+        );
     }
 }

@@ -5,7 +5,9 @@ mod crew;
 mod failure;
 #[allow(dead_code, reason = "the test of forks needs more of it")]
 mod faulty;
+mod forge;
 mod logged;
+mod registration;
 mod sending;
 mod user_code;
 mod wait;
