@@ -6,7 +6,9 @@ mod failure;
 #[allow(dead_code, reason = "the test of forks needs more of it")]
 mod faulty;
 mod forge;
+mod handles;
 mod logged;
+mod receiving;
 mod registration;
 mod sending;
 mod user_code;
