@@ -151,7 +151,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
     pub fn send_async(
         &self,
         message: &T::Value,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static + use<T> {
         let submitted = self.submit(message);
         async move {
             match submitted? {
@@ -302,7 +302,6 @@ impl Line {
         }
         let messages = &messages[..fitting];
         if let Some(last) = messages.last() {
-            let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
             let (mut sent, mut not_sent) = (false, 0);
             let mut result = Ok(());
             for (writer, _) in writers.writers.iter_mut().filter(|(_, is_connected)| *is_connected) {
@@ -316,7 +315,10 @@ impl Line {
             }
             counters.add(messages.len() as u64, 0, last.payload.len());
             if sent {
-                add(&counters.sent, (messages.len() as u64).saturating_sub(not_sent));
+                // Once the network cannot take one, it hardly ever takes one behind it.
+                let taken = messages.len().saturating_sub(usize::try_from(not_sent).unwrap_or(usize::MAX));
+                let bytes: usize = messages[..taken].iter().map(|message| message.payload.len()).sum();
+                add(&counters.sent, taken as u64);
                 add(&counters.bytes, bytes as u64);
             }
             if not_sent > 0 {

@@ -100,7 +100,10 @@ impl<T: Payload + ?Sized> Subscriber<T> {
 
     /// Ends the subscription, from any thread. Waiting calls return, and what waits in the queue is dropped.
     pub fn close(&self) {
-        self.queue.close();
+        // In a forked child, a thread that does not exist there may hold the queue's lock.
+        if !self.membership.is_forked() {
+            self.queue.close();
+        }
         self.membership.close();
     }
 

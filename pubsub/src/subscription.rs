@@ -60,8 +60,8 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
 }
 
 impl<T: Payload + ?Sized> Subscription<T> {
-    /// Ends the subscription. The function is not called any more when this returns, unless it is the function that
-    /// calls this.
+    /// Ends the subscription. The function is not called any more and is dropped when this returns, unless it is the
+    /// function that calls this.
     pub fn close(&self) {
         self.membership.close();
         if self.membership.is_forked() {

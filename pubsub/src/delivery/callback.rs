@@ -40,6 +40,7 @@ struct State {
     /// Taken while it runs, and for good at the end.
     handler: Option<Handler>,
     on_panic: Option<OnPanic>,
+    has_panicked: bool,
     /// Threads that wait for the end of a run.
     closers: usize,
 }
@@ -81,6 +82,7 @@ impl Callback {
                 run: Run::Idle,
                 handler: Some(handler),
                 on_panic: None,
+                has_panicked: false,
                 closers: 0,
             }),
             idle: Condvar::new(),
@@ -90,9 +92,15 @@ impl Callback {
         })
     }
 
-    /// Has `on_panic` called if the handler panics.
+    /// Has `on_panic` called if the handler panics, or at once if it has panicked already.
     pub(crate) fn set_on_panic(&self, on_panic: OnPanic) {
-        lock(&self.state).on_panic = Some(on_panic);
+        let mut state = lock(&self.state);
+        if !state.has_panicked {
+            state.on_panic = Some(on_panic);
+            return;
+        }
+        drop(state);
+        on_panic();
     }
 
     pub(crate) fn discarded(&self) -> Discarded {
@@ -106,7 +114,8 @@ impl Callback {
         state.waiting.ended.is_some() && state.run == Run::Idle
     }
 
-    /// Drops what waits. The handler is not called any more when this returns, unless it is the handler that calls.
+    /// Drops what waits. The handler is not called any more and is dropped when this returns, unless it is the handler
+    /// that calls.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         let mut state = lock(&self.state);
@@ -143,37 +152,44 @@ impl Callback {
     }
 
     /// Ends a run.
-    fn rest(&self, mut state: MutexGuard<'_, State>, handler: Handler) {
-        state.run = Run::Idle;
-        let unused = if self.is_closed.load(Ordering::SeqCst) {
-            Some(handler)
+    fn rest<'a>(&'a self, mut state: MutexGuard<'a, State>, handler: Handler) {
+        if self.is_closed.load(Ordering::SeqCst) {
+            drop(state);
+            // Before the run ends: what the program captured is gone when closing returns.
+            drop_quietly(handler);
+            state = lock(&self.state);
         } else {
             state.handler = Some(handler);
-            None
-        };
-        if state.closers > 0 {
-            self.idle.notify_all();
         }
-        drop(state);
-        drop(unused);
+        self.end_run(state);
     }
 
     fn panicked(&self, handler: Handler) {
         self.is_closed.store(true, Ordering::SeqCst);
         let mut state = lock(&self.state);
+        state.has_panicked = true;
         state.waiting.end(Ended::Closed);
         let (dropped, on_panic) = (state.waiting.take_all(VecDeque::new()), state.on_panic.take());
         drop(state);
-        drop((handler, dropped));
+        drop(dropped);
+        drop_quietly(handler);
         if let Some(on_panic) = on_panic {
             on_panic();
         }
-        let mut state = lock(&self.state);
+        self.end_run(lock(&self.state));
+    }
+
+    fn end_run(&self, mut state: MutexGuard<'_, State>) {
         state.run = Run::Idle;
         if state.closers > 0 {
             self.idle.notify_all();
         }
     }
+}
+
+/// Drops what belongs to the program, on a thread that is needed after that. The panic hook has reported a panic.
+fn drop_quietly(handler: Handler) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
 }
 
 impl Task for Callback {
@@ -318,6 +334,7 @@ mod tests {
             scope.spawn(|| {
                 callback.close();
                 assert!(done.load(Ordering::SeqCst));
+                assert_eq!(Arc::strong_count(&done), 1, "the function is dropped");
             });
             while !callback.is_closed.load(Ordering::SeqCst) {
                 thread::yield_now();
@@ -368,6 +385,15 @@ mod tests {
             assert_eq!(Arc::strong_count(&count), 1, "the function is dropped");
             assert!(reported.load(Ordering::SeqCst) && callback.is_finished());
         }
+    }
+
+    #[test]
+    fn a_panic_before_anybody_asked_for_it_is_reported() {
+        let callback = callback(SubscriberConfig::default(), |_| panic!("on purpose"));
+        push(&callback, [1]);
+        let (report, reported) = mpsc::channel();
+        callback.set_on_panic(Box::new(move || report.send(()).unwrap()));
+        assert!(reported.try_recv().is_ok());
     }
 
     #[test]

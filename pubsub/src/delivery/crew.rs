@@ -174,18 +174,20 @@ impl Shared {
     /// Receives until the lead is lost, and works for the pool then.
     fn lead(self: &Arc<Self>, turn: u64) {
         apply_here(self.settings);
-        match catch_unwind(AssertUnwindSafe(|| self.receive(turn))) {
+        let mut ready = Ready::new();
+        match catch_unwind(AssertUnwindSafe(|| self.receive(turn, &mut ready))) {
             Ok(Lead::Lost) => self.work(),
             Ok(Lead::Over) => {}
             Err(_) => {
                 log::error!("the thread that receives has failed; its subscribers get no more messages");
+                // What came before is passed on.
+                ready.iter().for_each(|task| task.run());
                 (self.on_failure)();
             }
         }
     }
 
-    fn receive(self: &Arc<Self>, mut turn: u64) -> Lead {
-        let mut ready = Ready::new();
+    fn receive(self: &Arc<Self>, mut turn: u64, ready: &mut Ready) -> Lead {
         loop {
             // What a leader before had no time for.
             while let Some(task) = lock(&self.pending).pop_front() {
@@ -199,7 +201,7 @@ impl Shared {
                     return Lead::Over;
                 }
                 match &mut *source {
-                    Some(source) => source.receive(&mut ready),
+                    Some(source) => source.receive(ready),
                     None => return Lead::Over,
                 }
             };

@@ -136,15 +136,14 @@ impl Entity {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Stores the connections, after a peer has changed. Returns whether that changed what others are to hear.
+    /// Stores the connections, after a peer has changed. Returns whether that changed what others are to hear: then the
+    /// caller [notifies](Self::notify), once it holds no lock.
     pub(super) fn set_connections(&self, new: Connections) -> bool {
         let mut matched = lock(&self.matched);
         let changed = matched.connections != new;
         matched.connections = new;
         self.connected.store(new.local + new.external, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
-        drop(matched);
-        self.notify();
         changed
     }
 
@@ -154,7 +153,8 @@ impl Entity {
         self.notify();
     }
 
-    fn notify(&self) {
+    /// Wakes those who wait for connections. That runs code of the program.
+    pub(super) fn notify(&self) {
         self.changed.notify_all();
         #[cfg(feature = "tokio")]
         self.changed_async.notify_waiters();

@@ -20,7 +20,7 @@ pub(crate) use receive::RegistrationReceiver;
 use crate::layer::{Destination, Ended, Inlet, Layer};
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
-use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables};
+use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables, TypeConflict};
 
 /// A new entity is announced twice, as eCAL does: the second registration is what makes the connection.
 const NEW_ENTITY_ANNOUNCEMENTS: usize = 2;
@@ -43,6 +43,8 @@ pub(crate) struct Registry {
     /// Counts the registrations of the process.
     clock: AtomicI32,
     is_send_failing: AtomicBool,
+    /// Whether nobody will be connected any more.
+    has_failed: AtomicBool,
     report: Mutex<Report>,
     inlets: Mutex<Vec<Arc<dyn Inlet>>>,
 }
@@ -68,6 +70,7 @@ impl Registry {
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
             is_send_failing: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             report: Mutex::default(),
             inlets: Mutex::default(),
         }
@@ -75,7 +78,12 @@ impl Registry {
 
     /// Adds an entity of this node and announces it.
     pub(crate) fn add(&self, entity: &Arc<Entity>) {
-        lock(&self.tables).add(entity.clone());
+        let conflicts = lock(&self.tables).add(entity.clone());
+        log_conflicts(&conflicts);
+        // After it was added: a failure from now on reaches it by itself.
+        if self.has_failed.load(Ordering::SeqCst) {
+            entity.end();
+        }
         for _ in 0..NEW_ENTITY_ANNOUNCEMENTS {
             self.announce(std::slice::from_ref(entity));
         }
@@ -100,10 +108,18 @@ impl Registry {
 
     /// Reports to everybody who waits that a thread of the node has failed.
     pub(crate) fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
         let entities = lock(&self.tables).entities();
         entities.iter().for_each(|entity| entity.end());
         let inlets = lock(&self.inlets).clone();
         inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
+    }
+
+    /// Has everybody hear of what a step changed. No lock is held: wakers are code of the program.
+    fn settle(&self, outcome: &Outcome) {
+        outcome.changed.iter().for_each(|entity| entity.notify());
+        self.forget(&outcome.gone);
+        log_conflicts(&outcome.type_conflicts);
     }
 
     fn forget(&self, gone: &[GonePublisher]) {
@@ -147,7 +163,7 @@ impl Registry {
             let mut tables = lock(&self.tables);
             (tables.expire(now, self.timeout), tables.entities())
         };
-        self.forget(&outcome.gone);
+        self.settle(&outcome);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
     }
@@ -195,7 +211,7 @@ impl Registry {
         }
         if action == Action::Unregister {
             let outcome = lock(&self.tables).gone(role, &info);
-            self.forget(&outcome.gone);
+            self.settle(&outcome);
             return Ok(outcome.changed);
         }
         let outcome = {
@@ -203,19 +219,8 @@ impl Registry {
             let link = self.link(role, &info, tables.joins_segments(&info));
             tables.seen(now, role, &info, link).map_err(|Full| DropReason::RegistryFull)?
         };
-        let Outcome { changed, type_conflicts, .. } = outcome;
-        for (entity, type_name) in type_conflicts {
-            log::warn!(
-                "topic `{}`: this node's data type is `{}`, that of {} (process {} on {}) is `{type_name}`; they are \
-                 connected all the same, as eCAL goes by the topic's name alone",
-                entity.topic,
-                entity.data_type().name,
-                info.unit_name,
-                info.process_id,
-                info.host_name,
-            );
-        }
-        Ok(changed)
+        self.settle(&outcome);
+        Ok(outcome.changed)
     }
 
     /// The way to a peer, if there is one. A publisher chooses the first of its layers that both sides have enabled.
@@ -239,5 +244,16 @@ impl Registry {
             Mode::Network => true,
         };
         reachable && (self.loopback || !own)
+    }
+}
+
+fn log_conflicts(conflicts: &[TypeConflict]) {
+    for TypeConflict { entity, type_name, host_name, process_id } in conflicts {
+        log::warn!(
+            "topic `{}`: this node's data type is `{}`, that of process {process_id} on {host_name} is `{type_name}`; \
+             they are connected all the same, as eCAL goes by the topic's name alone",
+            entity.topic,
+            entity.data_type().name,
+        );
     }
 }

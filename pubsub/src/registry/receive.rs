@@ -11,6 +11,9 @@ use super::tables::Changed;
 use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
 
+/// So many bytes may wait at a receiver that has no buffer in the kernel, or a small one.
+const MIN_WAITING: usize = 1 << 20;
+
 /// Reads the port of registrations, one batch a call.
 pub(crate) struct RegistrationReceiver {
     registry: Arc<Registry>,
@@ -80,7 +83,7 @@ impl Source for RegistrationReceiver {
         }
         // A peer must not expire while its registration waits in the socket. No more than the socket holds can be
         // waiting; what comes meanwhile does not keep this from ending.
-        let waiting = self.receiver.granted().receive_buffer_len.max(1);
+        let waiting = self.receiver.granted().receive_buffer_len.max(MIN_WAITING);
         let mut read = 0;
         while !self.has_ended && read < waiting {
             match self.read(Duration::ZERO) {

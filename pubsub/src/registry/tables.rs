@@ -79,10 +79,19 @@ pub(super) type Changed = Vec<Arc<Entity>>;
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) changed: Changed,
-    /// Entities of this node that were matched with a peer of another data type, and the name of that.
-    pub(super) type_conflicts: Vec<(Arc<Entity>, Box<str>)>,
+    pub(super) type_conflicts: Vec<TypeConflict>,
     /// Publishers that are not there any more.
     pub(super) gone: Vec<GonePublisher>,
+}
+
+/// An entity of this node that was matched with a peer of another data type.
+#[derive(Debug)]
+pub(super) struct TypeConflict {
+    pub(super) entity: Arc<Entity>,
+    /// The peer's data type and process.
+    pub(super) type_name: Box<str>,
+    pub(super) host_name: Box<str>,
+    pub(super) process_id: i32,
 }
 
 /// A publisher that unregistered or fell silent.
@@ -120,14 +129,25 @@ impl Tables {
         }
     }
 
-    /// Adds an entity of this node. It is matched at once with the peers that are known well enough.
-    pub(super) fn add(&mut self, entity: Arc<Entity>) {
+    /// Adds an entity of this node. It is matched at once with the peers that are known well enough. Returns those of
+    /// them that have another data type.
+    pub(super) fn add(&mut self, entity: Arc<Entity>) -> Vec<TypeConflict> {
+        let is_matched = |key: &PeerKey, peer: &Peer| {
+            key.role == entity.role.other() && peer.topic == entity.topic && peer.link.is_some()
+        };
+        let conflicts = self
+            .peers
+            .iter()
+            .filter(|(key, peer)| is_matched(key, peer))
+            .filter_map(|(key, peer)| TypeConflict::between(&entity, &key.process, &peer.type_name))
+            .collect();
         let topic = self.topics.entry(entity.topic.clone()).or_default();
         entity.set_connections(match entity.role {
             Role::Publisher => topic.peer_subscribers,
             Role::Subscriber => topic.peer_publishers,
         });
         topic.entities(entity.role).push(entity);
+        conflicts
     }
 
     pub(super) fn remove(&mut self, entity: &Entity) {
@@ -250,7 +270,7 @@ impl Tables {
         let after = (peer.topic.clone(), peer.link);
         let is_new = after.1.is_some() && before.1.is_none();
         let mut outcome = Outcome { changed: self.relink(role, before, after), ..Outcome::default() };
-        if is_new && !info.data_type.name.is_empty() {
+        if is_new {
             outcome.type_conflicts = self.type_conflicts(role, info);
         }
         Ok(outcome)
@@ -338,21 +358,31 @@ impl Tables {
         changed
     }
 
-    fn type_conflicts(&mut self, role: Role, info: &TopicInfo) -> Vec<(Arc<Entity>, Box<str>)> {
-        let name = &info.data_type.name;
-        let differs = |entity: &&Arc<Entity>| {
-            let own = &entity.data_type().name;
-            !own.is_empty() && own != name
-        };
+    fn type_conflicts(&mut self, role: Role, info: &TopicInfo) -> Vec<TypeConflict> {
+        let process = ProcessKey::new(info);
         let Some(topic) = self.topics.get_mut(&*info.topic_name) else { return Vec::new() };
         let entities = topic.entities(role.other()).iter();
-        entities.filter(differs).map(|entity| (entity.clone(), name.as_str().into())).collect()
+        entities.filter_map(|entity| TypeConflict::between(entity, &process, &info.data_type.name)).collect()
     }
 
     fn forget_unused(&mut self, topic: &str) {
         if self.topics.get(topic).is_some_and(Topic::is_unused) {
             self.topics.remove(topic);
         }
+    }
+}
+
+impl TypeConflict {
+    /// `None` if the types are the same, or one of them is not known.
+    fn between(entity: &Arc<Entity>, process: &ProcessKey, type_name: &str) -> Option<Self> {
+        let own = &entity.data_type().name;
+        let differs = !own.is_empty() && !type_name.is_empty() && own != type_name;
+        differs.then(|| Self {
+            entity: entity.clone(),
+            type_name: type_name.into(),
+            host_name: process.host_name.clone(),
+            process_id: process.process_id,
+        })
     }
 }
 

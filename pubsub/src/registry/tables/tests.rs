@@ -224,4 +224,7 @@ fn other_data_types_are_reported_once() {
     assert_eq!(conflicts("Pose", 1), 0);
     assert_eq!(conflicts("", 2), 0, "it has none");
     assert_eq!(conflicts("Person", 3), 1);
+    assert_eq!(tables.add(entity(Role::Publisher, "a", "Pose")).len(), 1, "who comes later has it, too");
+    assert!(tables.add(entity(Role::Publisher, "a", "")).is_empty(), "it has none");
+    assert!(tables.add(entity(Role::Subscriber, "a", "Person")).is_empty(), "it is on the same side");
 }
