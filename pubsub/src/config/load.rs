@@ -215,12 +215,12 @@ mod tests {
             let (config, warnings) = transport(&[(variable, "auto")]).unwrap();
             assert_eq!((config.transport, warnings), (Selection::Auto, vec![]));
             assert_eq!(transport(&[(variable, "")]).unwrap().0.transport, Selection::Socket);
-            match transport(&[(variable, "npcap")]) {
-                Ok((config, _)) => assert_eq!(config.transport, Selection::Npcap),
-                Err(error) => {
-                    assert!(cfg!(not(feature = "raw")), "{error}");
-                    assert!(error.to_string().contains("cargo feature"), "{error}");
-                }
+            let chosen = transport(&[(variable, "npcap")]);
+            if cfg!(feature = "raw") {
+                assert_eq!(chosen.unwrap().0.transport, Selection::Npcap);
+            } else {
+                let error = chosen.unwrap_err().to_string();
+                assert!(error.contains("cargo feature"), "{error}");
             }
         }
     }
