@@ -11,7 +11,6 @@ _events = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 _lock = threading.Lock()
 
-# The receive buffer holds the largest test message with the kernel's overhead.
 # The priorities have to be named: a `publisher:` section without them leaves the publisher no layer at all.
 _ECAL_YAML = """\
 communication_mode: {mode}
@@ -19,7 +18,7 @@ registration:
   registration_timeout: {registration_timeout}
 transport_layer:
   udp:
-    receive_buffer: 16777216
+    receive_buffer: {receive_buffer}
 publisher:
   layer:
     shm: {{enable: false}}
@@ -49,6 +48,8 @@ def add_system(parser, unit_name):
     """Adds the options that `initialize` reads."""
     parser.add_argument("--mode", choices=["local", "network"], required=True)
     parser.add_argument("--unit-name", default=unit_name)
+    # Holds the largest test message with the kernel's overhead.
+    parser.add_argument("--receive-buffer", type=int, default=16777216, help="in bytes")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
 
 

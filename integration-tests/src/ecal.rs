@@ -208,6 +208,17 @@ impl Subscriber {
         Self { process: start(host, mode, "sub.py", &arguments) }
     }
 
+    /// As [`start`](Self::start) with one topic and eCAL's own receive buffer, of 5 MiB, in place of the larger one of
+    /// these tests.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with_default_buffer(host: Host, mode: Mode, topic: &str, count: u64) -> Self {
+        let arguments = ["--receive-buffer=5242880".to_owned(), format!("--count={count}"), topic.to_owned()];
+        Self { process: start(host, mode, "sub.py", &arguments) }
+    }
+
     /// Waits until `wanted` accepts what it received so far, a row per topic and publisher.
     ///
     /// # Panics

@@ -389,7 +389,7 @@ fn bad_configuration() {
         ("ferrocal.limits.reassembly.max_bytes_per_sender", |config| {
             config.limits.reassembly.max_bytes_per_sender = 0
         }),
-        ("ferrocal.limits.reassembly.timeout", |config| config.limits.reassembly.timeout = Duration::ZERO),
+        ("ferrocal.limits.reassembly.timeout_ms", |config| config.limits.reassembly.timeout = Duration::ZERO),
     ];
     let mut accepted = Vec::new();
     for (field, change) in changes {

@@ -42,6 +42,10 @@ fn main() -> ExitCode {
         }),
         socket("socket_network_one_host", Mode::Network, |_| Pair::on_one_host(socket_on)),
         socket("socket_network_two_hosts", Mode::Network, |_| Pair::on_two_hosts(socket_on)),
+        Subject {
+            on_interface: None,
+            ..socket("socket_network_by_route", Mode::Network, |_| Pair::on_two_hosts(socket_by_route))
+        },
         raw("npcap_local", Mode::Local, |_| Pair::on_loopback(npcap(Config::default())), npcap_on),
         raw("npcap_network_one_host", Mode::Network, |_| Pair::on_one_host(npcap_on), npcap_on),
         raw("npcap_network_two_hosts", Mode::Network, |_| Pair::on_two_hosts(npcap_on), npcap_on),
@@ -67,6 +71,11 @@ fn on(interface: Ipv4Addr) -> Config {
 
 fn socket_on(interface: Ipv4Addr) -> Arc<dyn Transport> {
     Arc::new(SocketTransport::new(on(interface)))
+}
+
+/// Leaves the interface to the host's routes.
+fn socket_by_route(_: Ipv4Addr) -> Arc<dyn Transport> {
+    Arc::new(SocketTransport::new(Config { interfaces: Vec::new(), ..on(Ipv4Addr::UNSPECIFIED) }))
 }
 
 fn npcap(config: Config) -> Arc<dyn Transport> {

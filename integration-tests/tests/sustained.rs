@@ -1,7 +1,9 @@
-//! Large messages at a rate for some time: 1 MB at 100 Hz for 10 s, either way, over loopback and between two hosts.
+//! Large messages at a rate for some time: 1 MB at 100 Hz for 10 s, either way, over loopback and between two hosts;
+//! and longer ones than the buffer of a real reader holds.
 
 use std::process::ExitCode;
 
+use ferrocal::{Config, Node};
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::suite::{self, Need, Test};
@@ -21,6 +23,10 @@ fn main() -> ExitCode {
         test("real_to_ours", real_to_ours);
         test("ours_to_real", ours_to_real);
     }
+    // On one host, a publisher sees how full its readers' buffers are.
+    tests.push(Test::new("ours_to_real_with_default_buffers".to_owned(), &[Need::Ecal], || {
+        ours_to_real_with_default_buffers(Mode::Local);
+    }));
     suite::main(tests)
 }
 
@@ -47,6 +53,23 @@ fn ours_to_real(mode: Mode) {
     subscriber.expect_matched(TOPIC, 1);
     publisher.expect_matched(1);
     publisher.send(COUNT, RATE);
+    subscriber.await_complete();
+    let [row] = &subscriber.finish()[..] else { panic!("one topic, one publisher") };
+    row.assert_all(COUNT, LEN);
+}
+
+fn ours_to_real_with_default_buffers(mode: Mode) {
+    const LEN: usize = 20_000_000;
+    const COUNT: u64 = 10;
+    let world = World::new(mode);
+    let mut config = ours::config(&world, world.here());
+    config.udp.receive_buffer_len = Config::default().udp.receive_buffer_len;
+    let node = Node::with_config("ours", config).expect("a node");
+    let mut publisher = ours::Publisher::new(&node, &[(TOPIC, LEN)]);
+    let mut subscriber = ecal::Subscriber::start_with_default_buffer(world.there(), mode, TOPIC, COUNT);
+    subscriber.expect_matched(TOPIC, 1);
+    publisher.expect_matched(1);
+    publisher.send(COUNT, 5.0);
     subscriber.await_complete();
     let [row] = &subscriber.finish()[..] else { panic!("one topic, one publisher") };
     row.assert_all(COUNT, LEN);

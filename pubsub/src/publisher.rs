@@ -35,10 +35,19 @@ struct Line {
     core: Arc<Core>,
     entity: Arc<Entity>,
     /// Locked while messages are sent, so that they go in the order of their clocks. No code of the program's runs then.
-    writers: Mutex<Vec<Box<dyn Writer>>>,
+    writers: Mutex<Writers>,
     /// A buffer to encode into. Whoever finds none makes one.
     scratch: Mutex<Option<Scratch>>,
 }
+
+/// A writer for each layer, by the layer's index.
+struct Writers {
+    writers: Vec<(Box<dyn Writer>, IsConnected)>,
+    /// The connections that they know, by the entity's version of them.
+    version: u64,
+}
+
+type IsConnected = bool;
 
 #[derive(Default)]
 struct Scratch {
@@ -55,7 +64,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 impl<T: Payload + ?Sized> Publisher<T> {
     pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>, config: &PublisherConfig) -> Self {
-        let writers = Mutex::new(core.writers(&entity, config));
+        let writers = core.writers(&entity, config).into_iter().map(|writer| (writer, false)).collect();
+        let writers = Mutex::new(Writers { writers, version: 0 });
         let line = Arc::new(Line { core, entity, writers, scratch: Mutex::new(None) });
         Self { line, payload: PhantomData }
     }
@@ -264,17 +274,28 @@ impl Line {
         self.write_messages(&mut writers, &messages[..payloads.len()])
     }
 
-    fn write_messages(
-        &self,
-        writers: &mut [Box<dyn Writer>],
-        messages: &[Outgoing<'_>],
-    ) -> Result<(), PublishError> {
+    /// Has the writers know the present subscribers.
+    fn connect(&self, writers: &mut [(Box<dyn Writer>, IsConnected)]) {
+        for (layer, (writer, is_connected)) in writers.iter_mut().enumerate() {
+            let destinations = self.core.registry.destinations(&self.entity.topic, layer);
+            *is_connected = !destinations.is_empty();
+            writer.connect(&destinations);
+        }
+    }
+
+    fn write_messages(&self, writers: &mut Writers, messages: &[Outgoing<'_>]) -> Result<(), PublishError> {
         let counters = &self.entity.counters;
+        let version = self.entity.connections_version();
+        if version != writers.version {
+            self.connect(&mut writers.writers);
+            writers.version = version;
+        }
         // Those before one that is too long are sent.
         let mut too_long = None;
         let mut fitting = messages.len();
         for (index, message) in messages.iter().enumerate() {
-            if let Some(error) = writers.iter_mut().find_map(|writer| writer.check(message).err()) {
+            let mut all = writers.writers.iter_mut();
+            if let Some(error) = all.find_map(|(writer, _)| writer.check(message).err()) {
                 (too_long, fitting) = (Some(error), index);
                 break;
             }
@@ -283,17 +304,14 @@ impl Line {
         if let Some(last) = messages.last() {
             let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
             let (mut sent, mut not_sent) = (false, 0);
-            let audiences = self.entity.audiences();
             let mut result = Ok(());
-            for (writer, audience) in writers.iter_mut().zip(audiences) {
-                if audience.peers > 0 {
-                    match writer.write(messages, audience) {
-                        Ok(written) => {
-                            sent = true;
-                            not_sent += written.not_sent;
-                        }
-                        Err(error) => result = Err(error),
+            for (writer, _) in writers.writers.iter_mut().filter(|(_, is_connected)| *is_connected) {
+                match writer.write(messages) {
+                    Ok(written) => {
+                        sent = true;
+                        not_sent += written.not_sent;
                     }
+                    Err(error) => result = Err(error),
                 }
             }
             counters.add(messages.len() as u64, 0, last.payload.len());

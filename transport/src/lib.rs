@@ -54,4 +54,4 @@ pub use seam::{
 pub use select::{
     Fallback, FallbackReason, ParseSelectionError, SelectError, Selected, Selection, SelectionReason, select,
 };
-pub use socket::SocketTransport;
+pub use socket::{ReceiveQueue, ReceiveQueues, SocketTransport, sockets_of};

@@ -23,6 +23,7 @@ fn transports() -> Vec<Arc<dyn Transport>> {
         join_all_interfaces: true,
         ..Config::default()
     };
+    #[cfg_attr(not(feature = "raw"), expect(unused_mut, reason = "nothing is added"))]
     let mut all: Vec<Arc<dyn Transport>> = vec![
         Arc::new(SocketTransport::new(Config::default())),
         Arc::new(SocketTransport::new(network())),

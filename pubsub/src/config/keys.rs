@@ -11,6 +11,9 @@ use super::{Config, ConfigError, FilePosition, value};
 use crate::Mode;
 
 pub(super) const TRANSPORT: &str = "one of auto, socket, npcap, file:PATH";
+/// For a backend that the program was built without.
+pub(super) const BUILT_TRANSPORT: &str =
+    "a backend of this program; it was built without the cargo feature `raw` or `replay`";
 const ADDRESS: &str = "an IPv4 address";
 const BOOL: &str = "true or false";
 const MILLISECONDS: &str = "a time in whole milliseconds, 1 or more";

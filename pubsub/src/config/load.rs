@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, TRANSPORT};
+use ferrocal_transport::ParseSelectionError;
+
+use super::keys::{self, BUILT_TRANSPORT, TRANSPORT};
 use super::yaml::{self, Node};
 use super::{Config, ConfigError};
 use crate::Selection;
@@ -118,24 +120,24 @@ impl Machine<'_> {
     }
 
     fn transport(&self, warnings: &mut Vec<String>) -> Result<Option<Selection>, ConfigError> {
-        if let Some(value) = self.variable("FERROCAL_TRANSPORT") {
-            let value = value.to_string_lossy();
-            return value.parse().map(Some).map_err(|_| ConfigError::Value {
-                key: "FERROCAL_TRANSPORT",
-                position: None,
-                value: value.into_owned(),
-                expected: TRANSPORT,
-            });
+        for key in ["FERROCAL_TRANSPORT", "TRANSPORT"] {
+            let Some(value) = self.variable(key) else { continue };
+            let value = value.to_string_lossy().into_owned();
+            let expected = match value.parse() {
+                Ok(transport) => return Ok(Some(transport)),
+                Err(ParseSelectionError::NotBuilt { .. }) => BUILT_TRANSPORT,
+                Err(_) if key == "TRANSPORT" => {
+                    warnings.push(format!(
+                        "{key}: `{value}` is not {TRANSPORT} and is ignored; FERROCAL_TRANSPORT is never another \
+                         program's"
+                    ));
+                    continue;
+                }
+                Err(_) => TRANSPORT,
+            };
+            return Err(ConfigError::Value { key, position: None, value, expected });
         }
-        let Some(value) = self.variable("TRANSPORT") else { return Ok(None) };
-        let transport = value.to_string_lossy().parse().ok();
-        if transport.is_none() {
-            warnings.push(format!(
-                "TRANSPORT: `{}` is not {TRANSPORT} and is ignored; FERROCAL_TRANSPORT is never another program's",
-                value.display()
-            ));
-        }
-        Ok(transport)
+        Ok(None)
     }
 
     /// An environment variable that is not empty.
@@ -207,12 +209,19 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let transport = |variables: &[_]| load(variables, &[("ecal.yaml", SOCKET)]).unwrap();
-        assert_eq!(transport(&[]).0.transport, Selection::Socket);
+        let transport = |variables: &[_]| load(variables, &[("ecal.yaml", SOCKET)]);
+        assert_eq!(transport(&[]).unwrap().0.transport, Selection::Socket);
         for variable in ["TRANSPORT", "FERROCAL_TRANSPORT"] {
-            let (config, warnings) = transport(&[(variable, "npcap")]);
-            assert_eq!((config.transport, warnings), (Selection::Npcap, vec![]));
-            assert_eq!(transport(&[(variable, "")]).0.transport, Selection::Socket);
+            let (config, warnings) = transport(&[(variable, "auto")]).unwrap();
+            assert_eq!((config.transport, warnings), (Selection::Auto, vec![]));
+            assert_eq!(transport(&[(variable, "")]).unwrap().0.transport, Selection::Socket);
+            match transport(&[(variable, "npcap")]) {
+                Ok((config, _)) => assert_eq!(config.transport, Selection::Npcap),
+                Err(error) => {
+                    assert!(cfg!(not(feature = "raw")), "{error}");
+                    assert!(error.to_string().contains("cargo feature"), "{error}");
+                }
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use ferrocal_proto::{EntityId, LayerKind};
 use ferrocal_transport::{Interrupt, SendError};
 
 use super::{
-    Audience, Ended, Incoming, Inlet, Layer, Opened, Origin, Outgoing, Outlet, Reader, Sink, TooLong, Writer,
-    Written,
+    Destination, Ended, Incoming, Inlet, Layer, Opened, Origin, Outgoing, Outlet, Reader, Sink, TooLong,
+    Writer, Written,
 };
 use crate::source::{Flow, Ready, Source};
 use crate::{NodeError, lock};
@@ -61,7 +61,9 @@ struct QueueWriter {
 }
 
 impl Writer for QueueWriter {
-    fn write(&mut self, messages: &[Outgoing<'_>], _: Audience) -> Result<Written, SendError> {
+    fn connect(&mut self, _: &[Destination]) {}
+
+    fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError> {
         let incoming = messages.iter().map(|message| Incoming {
             payload: Bytes::copy_from_slice(message.payload),
             clock: message.clock,

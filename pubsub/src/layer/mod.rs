@@ -78,22 +78,27 @@ pub(crate) struct Outlet<'a> {
     pub(crate) config: &'a crate::PublisherConfig,
 }
 
-/// The subscribers that a message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Audience {
-    pub(crate) peers: u32,
-    /// How many of them join consecutive datagrams before they read them.
-    pub(crate) joins_segments: u32,
+/// A matched subscriber that a layer carries payload to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub(crate) process_id: i32,
+    /// Whether it is on this host.
+    pub(crate) local: bool,
+    /// Whether its system joins consecutive datagrams before it reads them.
+    pub(crate) joins_segments: bool,
 }
 
 /// Sends a publisher's messages.
 pub(crate) trait Writer: Send {
+    /// Sets the subscribers that messages are for from now on.
+    fn connect(&mut self, destinations: &[Destination]);
+
     /// Sends messages, in order, in as few system calls as the layer can. They are those of one call of the user's, or
     /// a part of them.
     ///
     /// # Errors
     /// When the system refuses a message; none after it is sent.
-    fn write(&mut self, messages: &[Outgoing<'_>], audience: Audience) -> Result<Written, SendError>;
+    fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError>;
 
     /// Whether a message can be sent at all.
     ///

@@ -1,6 +1,6 @@
 //! A publisher or subscriber of this node: its name on the wire, its connections and its registration.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use ferrocal_proto::{Action, Announcement, DataType, EntityId, Layer, LayerKind,
 
 use super::identity::Identity;
 use super::tables::Link;
-use crate::layer::{Audience, MAX_LAYERS};
+use crate::layer::MAX_LAYERS;
 use crate::lock;
 use crate::stats::{Counters, get};
 
@@ -36,7 +36,7 @@ pub(super) struct Connections {
     /// On other hosts.
     external: u32,
     /// Those that each layer carries payload to.
-    audiences: [Audience; MAX_LAYERS],
+    by_layer: [u32; MAX_LAYERS],
 }
 
 impl Connections {
@@ -51,11 +51,7 @@ impl Connections {
     fn change(&mut self, link: Link, change: impl Fn(&mut u32)) {
         change(if link.local { &mut self.local } else { &mut self.external });
         if let Some(layer) = link.layer {
-            let audience = &mut self.audiences[layer];
-            change(&mut audience.peers);
-            if link.joins_segments {
-                change(&mut audience.joins_segments);
-            }
+            change(&mut self.by_layer[layer]);
         }
     }
 
@@ -78,6 +74,7 @@ pub(crate) struct Entity {
     changed_async: tokio::sync::Notify,
     /// The total of the connections, to be read without their lock.
     connected: AtomicU32,
+    version: AtomicU64,
     announcing: Mutex<Announcing>,
 }
 
@@ -115,6 +112,7 @@ impl Entity {
             #[cfg(feature = "tokio")]
             changed_async: tokio::sync::Notify::new(),
             connected: AtomicU32::new(0),
+            version: AtomicU64::new(0),
             announcing: Mutex::new(Announcing {
                 closed: false,
                 clock: 0,
@@ -133,17 +131,18 @@ impl Entity {
         self.connected.load(Ordering::Relaxed) as usize
     }
 
-    /// The matched subscribers that each layer carries payload to.
-    pub(crate) fn audiences(&self) -> [Audience; MAX_LAYERS] {
-        lock(&self.matched).connections.audiences
+    /// Changes when any of the matched peers does.
+    pub(crate) fn connections_version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
-    /// Stores the connections. Returns whether that changed anything.
+    /// Stores the connections, after a peer has changed. Returns whether that changed what others are to hear.
     pub(super) fn set_connections(&self, new: Connections) -> bool {
         let mut matched = lock(&self.matched);
         let changed = matched.connections != new;
         matched.connections = new;
         self.connected.store(new.local + new.external, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
         drop(matched);
         self.notify();
         changed
@@ -226,8 +225,7 @@ impl Entity {
         let connections = lock(&self.matched).connections;
         let messages = get(&self.counters.messages);
         // A publisher names a layer once a subscriber has asked for it, a subscriber what it can read.
-        let is_offered =
-            |index: usize| self.role == Role::Subscriber || connections.audiences[index].peers > 0;
+        let is_offered = |index: usize| self.role == Role::Subscriber || connections.by_layer[index] > 0;
         let offered = layers.iter().enumerate().filter(|(index, _)| is_offered(*index));
         let layer = |kind| Layer { kind, version: LAYER_VERSION, enabled: true, active: messages > 0 };
         let info = TopicInfo {

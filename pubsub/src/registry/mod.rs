@@ -17,7 +17,7 @@ pub(crate) use entity::{Entity, Role};
 pub(crate) use identity::Identity;
 pub(crate) use receive::RegistrationReceiver;
 
-use crate::layer::{Ended, Inlet, Layer};
+use crate::layer::{Destination, Ended, Inlet, Layer};
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
 use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables};
@@ -124,6 +124,11 @@ impl Registry {
     /// The memory that peers are charged, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         lock(&self.tables).bytes()
+    }
+
+    /// The matched subscribers of a topic that a layer carries payload to.
+    pub(crate) fn destinations(&self, topic: &str, layer: usize) -> Vec<Destination> {
+        lock(&self.tables).destinations(topic, layer)
     }
 
     /// The process of a publisher, if it registered.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ferrocal_proto::{EntityId, TopicInfo};
 
 use super::entity::{Connections, Entity, Role};
+use crate::layer::Destination;
 
 /// Identity of a publisher or subscriber of any node, this one's included.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -153,6 +154,21 @@ impl Tables {
     /// What the peers are charged, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The matched subscribers of a topic that a layer carries payload to.
+    pub(super) fn destinations(&self, topic: &str, layer: usize) -> Vec<Destination> {
+        let on_topic =
+            self.peers.iter().filter(|(key, peer)| key.role == Role::Subscriber && *peer.topic == *topic);
+        let links = on_topic.filter_map(|(key, peer)| Some((key, peer.link?)));
+        links
+            .filter(|(_, link)| link.layer == Some(layer))
+            .map(|(key, link)| Destination {
+                process_id: key.process.process_id,
+                local: link.local,
+                joins_segments: link.joins_segments,
+            })
+            .collect()
     }
 
     /// The process of a publisher.

@@ -13,7 +13,7 @@ pub struct IpReassemblyLimits {
     pub max_packets: usize,
     /// How long a packet is kept while nothing more of it comes. Default: 500 ms.
     ///
-    /// It must be short because the fragments of different packets are told apart by no more than 16 bits: a sender
+    /// It must be short because the fragments of different packets are distinguished by no more than 16 bits: a sender
     /// that fills a 1 Gbit/s link with the shortest packets that need two fragments comes round in 0.8 s. The
     /// fragments of one packet follow each other without a pause, on slow links too.
     pub timeout: Duration,

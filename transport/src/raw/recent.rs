@@ -10,7 +10,7 @@ use crate::frame::Udp;
 const SLOTS: usize = 1024;
 /// A frame reaches all captures of a machine within milliseconds; IPv4 identifications come again after seconds.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Every eCAL header, and the start of what tells messages apart.
+/// Enough for the header of a datagram and the start of its payload, which distinguishes messages.
 const HASHED_LEN: usize = 128;
 
 /// The datagrams seen lately, on captures that may see the same frame: a bridge and its ports, a VLAN and its card.

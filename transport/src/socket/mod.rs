@@ -1,5 +1,6 @@
 //! UDP sockets: multicast in network mode, broadcast on loopback in local mode.
 
+mod queues;
 mod receive;
 mod send;
 mod slots;
@@ -18,7 +19,9 @@ use crate::error::OpenError;
 use crate::membership::{self, Follower};
 use crate::seam::{Granted, Receiver, Sender, Transport};
 
+pub use queues::ReceiveQueue;
 pub(crate) use send::Sender as SocketSender;
+pub use sys::{ReceiveQueues, sockets_of};
 
 /// Sends and receives through the operating system's UDP sockets.
 #[derive(Debug)]
@@ -32,12 +35,12 @@ pub struct SocketTransport {
 impl SocketTransport {
     /// Makes a transport with these settings. Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            follower: Arc::default(),
-            send_buffer_reported: Once::new(),
-            receive_buffer_reported: Once::new(),
-        }
+        Self::with_follower(config, Arc::default())
+    }
+
+    /// Makes a transport that shares the thread of another one.
+    pub(crate) fn with_follower(config: Config, follower: Arc<Follower>) -> Self {
+        Self { config, follower, send_buffer_reported: Once::new(), receive_buffer_reported: Once::new() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One datagram for each system call, on every system that has only the standard socket calls.
 
+use std::collections::HashSet;
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::queues::ReceiveQueue;
 use super::slots::Slots;
 use crate::seam::{Datagram, Transmit, Wait};
 
@@ -15,6 +18,33 @@ use crate::seam::{Datagram, Transmit, Wait};
 const PIECE: Duration = Duration::from_millis(50);
 /// The system's time-outs are at least this long.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Looks at the receive buffers of other processes' sockets: only Linux shows them.
+#[derive(Debug)]
+pub struct ReceiveQueues(Infallible);
+
+impl ReceiveQueues {
+    /// Returns that there is no such look.
+    ///
+    /// # Errors
+    /// Always, on this system.
+    pub fn new() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Calls `each` for every socket that is bound to `port`.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn of_port(&mut self, _port: u16, _each: impl FnMut(ReceiveQueue)) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+/// The sockets of a process: none, on this system.
+pub fn sockets_of(_process: u32) -> HashSet<u32> {
+    HashSet::new()
+}
 
 /// Returns that consecutive datagrams are not joined.
 pub(super) fn prepare(_: &Socket) -> bool {

@@ -6,6 +6,7 @@ mod pacing;
 mod readers;
 mod send;
 mod source;
+mod window;
 mod writer;
 
 use std::net::SocketAddrV4;

@@ -1,14 +1,15 @@
 //! Sends datagrams at the rate that receivers and limits allow.
 
 use std::net::SocketAddrV4;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{io, iter};
+use std::sync::{Arc, Mutex};
+use std::{io, iter, thread};
 
 use ferrocal_proto::{Fragments, MAX_DATAGRAM_LEN};
-use ferrocal_transport::{SendError, SendLimits, Sender, Transmit};
+use ferrocal_transport::{ReceiveQueues, SendError, SendLimits, Sender, Transmit};
 
-use super::pacing::{Bursts, Pacer, Receivers, Spread};
+use super::pacing::Pacer;
+use super::window::Window;
 use crate::Config;
 use crate::wire::{SEND_BATCH, cut, send_batches};
 
@@ -22,7 +23,8 @@ const PACED_BYTES: usize = 64 * 1024;
 /// What all writers of a node send through.
 pub(super) struct Outbound {
     sender: Arc<dyn Sender>,
-    bursts: Option<Bursts>,
+    /// How full the receive buffers of this host are, if the system shows that.
+    queues: Option<Mutex<ReceiveQueues>>,
     /// The node's limit.
     pacer: Option<Pacer>,
     /// Whether sending failed most recently, and that was logged.
@@ -35,8 +37,6 @@ pub(super) struct Plan<'a> {
     pub(super) destination: SocketAddrV4,
     /// In datagrams so short that the system cuts them from one long buffer, if it can.
     pub(super) segments: bool,
-    /// To receivers of which some take datagrams one by one.
-    pub(super) one_by_one: bool,
     /// The publisher's limit.
     pub(super) pacer: Option<&'a Pacer>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Plan<'a> {
 impl Outbound {
     pub(super) fn new(sender: Arc<dyn Sender>, config: &Config) -> Self {
         Self {
-            bursts: sender.limits().receive_buffer_len.map(Bursts::new),
+            queues: ReceiveQueues::new().ok().map(Mutex::new),
             sender,
             pacer: config.max_bytes_per_second.map(Pacer::new),
             is_failing: AtomicBool::new(false),
@@ -61,31 +61,32 @@ impl Outbound {
         segment_len.filter(|_| plan.segments).unwrap_or(max_datagram_len)
     }
 
+    /// The receive buffer in bytes that this system grants; `None` if nothing can overflow.
+    pub(super) fn receive_buffer_len(&self) -> Option<usize> {
+        self.sender.limits().receive_buffer_len
+    }
+
     /// Sends a batch of short datagrams.
     pub(super) fn send_short(&self, batch: &[Transmit<'_>], plan: Plan<'_>) -> Result<(), SendError> {
         self.send_paced(batch, plan, None)
     }
 
-    /// Sends a message that is not short.
+    /// Sends a message of `len` bytes that is not short. `window` keeps it from overrunning its receivers, unless there
+    /// is a limit that does.
     pub(super) fn send_long(
         &self,
         mut datagrams: Fragments<'_>,
         len: usize,
         plan: Plan<'_>,
+        window: Option<&mut Window>,
     ) -> Result<(), SendError> {
         let is_unlimited = self.pacer.is_none() && plan.pacer.is_none();
         // Whole segmented buffers: the end of a batch cuts one off.
         let segments = (MAX_DATAGRAM_LEN / self.max_datagram_len(plan)).clamp(1, SEND_BATCH);
         let batch_len = SEND_BATCH / segments * segments;
-        let receivers = match (plan.one_by_one, segments) {
-            (true, _) => Receivers::OneByOne,
-            (false, 1) => Receivers::Many,
-            (false, _) => Receivers::Runs,
-        };
-        let bursts = self.bursts.as_ref().filter(|_| is_unlimited);
-        let spread = bursts.and_then(|bursts| bursts.begin(len, receivers));
+        let mut window = window.filter(|_| is_unlimited);
         send_batches(&mut datagrams, plan.destination, batch_len, |batch| {
-            self.send_paced(batch, plan, spread.as_ref())
+            self.send_paced(batch, plan, window.as_deref_mut().map(|window| (window, len)))
         })
     }
 
@@ -93,10 +94,10 @@ impl Outbound {
         &self,
         mut batch: &[Transmit<'_>],
         plan: Plan<'_>,
-        spread: Option<&Spread<'_>>,
+        mut window: Option<(&mut Window, usize)>,
     ) -> Result<(), SendError> {
         let pacers = [self.pacer.as_ref(), plan.pacer];
-        if pacers.iter().all(Option::is_none) && spread.is_none() {
+        if pacers.iter().all(Option::is_none) && window.is_none() {
             return self.sender.send(batch);
         }
         while !batch.is_empty() {
@@ -111,8 +112,14 @@ impl Outbound {
             for pacer in pacers.into_iter().flatten() {
                 pacer.wait(len);
             }
-            let send = || self.sender.send(now);
-            spread.map_or_else(send, |spread| spread.send(len, send))?;
+            if let Some((window, message_len)) = &mut window {
+                window.wait(len, *message_len, self.queues.as_ref());
+            }
+            self.sender.send(now)?;
+            if window.is_some() {
+                // A receiver that waits for this processor runs now.
+                thread::yield_now();
+            }
         }
         Ok(())
     }

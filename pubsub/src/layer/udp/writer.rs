@@ -2,14 +2,16 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ferrocal_proto::{EntityId, PayloadSample};
 use ferrocal_transport::{SendError, Transmit};
 
 use super::pacing::Pacer;
 use super::send::{Outbound, Plan, ShortBatch, is_short};
+use super::window::{Receivers, Window};
 use crate::Fragmentation;
-use crate::layer::{Audience, Outgoing, Outlet, TooLong, Writer, Written};
+use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
 
 pub(super) struct UdpWriter {
     outbound: Arc<Outbound>,
@@ -17,6 +19,10 @@ pub(super) struct UdpWriter {
     destination: SocketAddrV4,
     fragmentation: Fragmentation,
     pacer: Option<Pacer>,
+    /// How much may be sent at present; `None` if nothing can overflow.
+    window: Option<Window>,
+    /// Whether all subscribers join consecutive datagrams before they read them.
+    all_join: bool,
     /// A message up to its payload. The first bytes are the same in all of them.
     head: Vec<u8>,
     same_len: usize,
@@ -42,31 +48,61 @@ impl UdpWriter {
         }
         .encode_topic(&mut head);
         Self {
-            outbound,
             id: outlet.id,
             destination,
             fragmentation: outlet.config.fragmentation,
             pacer: outlet.config.max_bytes_per_second.map(Pacer::new),
+            window: outbound
+                .receive_buffer_len()
+                .map(|len| Window::new(len, destination.port(), Instant::now())),
+            all_join: false,
             same_len: head.len(),
             head,
             max_len,
             batch: ShortBatch::default(),
+            outbound,
         }
     }
 }
 
 impl Writer for UdpWriter {
-    fn write(&mut self, messages: &[Outgoing<'_>], audience: Audience) -> Result<Written, SendError> {
-        let Self { outbound, id, destination, fragmentation, pacer, head, same_len, batch, .. } = self;
-        let all_join = audience.joins_segments == audience.peers;
+    fn connect(&mut self, destinations: &[Destination]) {
+        self.all_join = destinations.iter().all(|destination| destination.joins_segments);
+        if let Some(window) = &mut self.window {
+            let mut receivers = Receivers { ferrocal: self.all_join, ..Receivers::default() };
+            for destination in destinations {
+                match u32::try_from(destination.process_id) {
+                    Ok(process) if destination.local => receivers.processes.push(process),
+                    _ => receivers.remote = true,
+                }
+            }
+            receivers.processes.sort_unstable();
+            receivers.processes.dedup();
+            window.set_receivers(receivers);
+        }
+    }
+
+    fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError> {
+        let Self {
+            outbound,
+            id,
+            destination,
+            fragmentation,
+            pacer,
+            window,
+            all_join,
+            head,
+            same_len,
+            batch,
+            ..
+        } = self;
         let plan = Plan {
             destination: *destination,
             segments: match fragmentation {
-                Fragmentation::Auto => all_join,
+                Fragmentation::Auto => *all_join,
                 Fragmentation::Large => false,
                 Fragmentation::Mtu => true,
             },
-            one_by_one: !all_join,
             pacer: pacer.as_ref(),
         };
         let mut not_sent = 0;
@@ -78,7 +114,8 @@ impl Writer for UdpWriter {
             let mut datagrams = outbound.cut(parts, plan);
             if !is_short(&datagrams, len) {
                 not_sent += batch.flush(outbound, plan)?;
-                not_sent += outbound.tolerate(outbound.send_long(datagrams, len, plan), 1)?;
+                let result = outbound.send_long(datagrams, len, plan, window.as_mut());
+                not_sent += outbound.tolerate(result, 1)?;
             } else if let Some(datagram) = datagrams.next() {
                 let parts = [&datagram.header[..], datagram.parts[0], datagram.parts[1]];
                 if messages.len() == 1 {

@@ -38,7 +38,7 @@ pub(crate) struct Emit {
 impl Emit {
     /// Calls `each` with every frame of the datagram that consists of `parts` behind each other.
     ///
-    /// `buffer` is scratch space; handing in the same one again saves allocations. A datagram of more than
+    /// `buffer` is scratch space; passing the same one again saves allocations. A datagram of more than
     /// [`MAX_DATAGRAM_LEN`](crate::MAX_DATAGRAM_LEN) bytes does not exist in IPv4: there is no frame for it.
     pub(crate) fn frames(&self, parts: [&[u8]; 3], buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
         let datagram_len = UDP_HEADER_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
@@ -64,7 +64,7 @@ impl Emit {
         for offset in (0..datagram_len).step_by(fragment_len) {
             let len = fragment_len.min(datagram_len - offset);
             let header = self.ip_header(offset, len, offset + len < datagram_len);
-            // The headers go right in front of what they carry, over bytes of the frame that has just been handed out.
+            // The headers go right in front of what they carry, over bytes of the frame that was passed on before.
             buffer.copy_within(..link_len, offset);
             buffer[offset + link_len..][..IPV4_HEADER_LEN].copy_from_slice(&header);
             each(&buffer[offset..offset + headers_len + len]);

@@ -199,7 +199,7 @@ mod tests {
     fn raw() {
         assert_eq!(parsed(LinkType::Raw, &[]), Ok(Some(0)));
         assert_eq!(parsed(LinkType::Raw, &[0x60]), Ok(None));
-        // Neither IPv4 nor IPv6, which is for the IPv4 parser to tell.
+        // Neither IPv4 nor IPv6, which the IPv4 parser finds out.
         assert_eq!(parsed(LinkType::Raw, &[0x10]), Ok(Some(0)));
     }
 

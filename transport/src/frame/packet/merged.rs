@@ -4,8 +4,8 @@ use ferrocal_proto::Header;
 
 /// Takes a UDP payload apart in which segmentation offload put several eCAL datagrams behind each other.
 ///
-/// Each is as long as its header says. What does not parse is handed on as it is, with all that follows, so that
-/// whoever parses it counts it; so an ordinary datagram, good or bad, is handed on once and whole.
+/// Each is as long as its header states. What does not parse is passed on as it is, with everything behind it, so that
+/// the caller's parser counts it. An ordinary datagram, good or bad, is therefore passed on once and whole.
 pub(crate) fn each_datagram<'a>(payload: &'a [u8], mut each: impl FnMut(&'a [u8])) {
     let mut rest = payload;
     while let Some((datagram, behind)) = Header::datagram_len(rest)
@@ -66,7 +66,7 @@ mod tests {
             assert_eq!(split(&bad), [&bad[..]]);
             let run = [&good[..], &good, &bad].concat();
             assert_eq!(split(&run), [&good[..], &good, &bad]);
-            // Nothing tells where the next begins.
+            // Nothing states where the next begins.
             let run = [&bad[..], &good].concat();
             assert_eq!(split(&run), [&run[..]]);
         }

@@ -99,7 +99,7 @@ impl Savefile {
             }
             let available = self.reader.data().len();
             self.reader.refill().map_err(|_| SavefileError::Read { path: path() })?;
-            // The buffer is full and still the block has no end. pcap-parser tells that itself if it knows how much
+            // The buffer is full and still the block has no end. pcap-parser reports that itself if it knows how much
             // is missing; this way reading ends in any case.
             if self.reader.data().len() == available && !self.reader.reader_exhausted() {
                 return Err(SavefileError::Damaged { path: path() });
@@ -139,7 +139,7 @@ enum Entry {
 impl Section {
     /// Tells a pcapng block that claims to be shorter than any is.
     ///
-    /// pcap-parser (0.17) subtracts from that length before it looks at it, in blocks that tell of a process.
+    /// pcap-parser (0.17) subtracts from that length before it looks at it, in blocks that describe a process.
     fn is_too_short(&self, block: &[u8]) -> bool {
         let [kind, len, ..] = block.as_chunks().0 else { return false };
         let len = if self.is_big_endian { u32::from_be_bytes(*len) } else { u32::from_le_bytes(*len) };
@@ -198,7 +198,7 @@ impl Section {
 impl Interface {
     fn of_pcap(header: &PcapHeader) -> Self {
         Self {
-            // What is above 16 bits tells of check sequences behind the frames.
+            // The bits above these describe check sequences behind the frames.
             dlt: header.network.0 & 0xffff,
             snap_len: usize::MAX,
             units_per_second: if header.is_nanosecond_precision() { NANOS_PER_SECOND } else { 1_000_000 },
@@ -219,7 +219,7 @@ impl Interface {
                 0 => usize::MAX,
                 len => len as usize,
             },
-            // Nothing can be told of so fine a resolution in 64 bits anyway.
+            // So fine a resolution leaves nothing in 64 bits anyway.
             units_per_second: base.checked_pow(exponent).unwrap_or(u128::MAX),
             offset: if is_big_endian { i64::from_be_bytes(offset) } else { i64::from_le_bytes(offset) },
         }

@@ -125,12 +125,12 @@ mod tests {
         for bit in 0..right.len() * 8 {
             let mut wrong = right.clone();
             wrong[bit / 8] ^= 1 << (bit % 8);
-            let told = match bit / 8 {
+            let matters = match bit / 8 {
                 // A shorter length leaves another sum; a longer one is beyond the end.
                 4 | 5 => payload(&wrong).is_err(),
                 _ => payload(&wrong) == Err(FrameDrop::BadUdpChecksum),
             };
-            assert!(told, "{bit}");
+            assert!(matters, "{bit}");
         }
     }
 

@@ -42,8 +42,9 @@ impl NpcapTransport {
                 Err(Unavailable::NoLoopback)
             }
             Detection::Present(found) => {
-                let socket = SocketTransport::new(config.clone());
-                Ok(Self { socket, config, found, follower: Arc::default() })
+                let follower = Arc::<Follower>::default();
+                let socket = SocketTransport::with_follower(config.clone(), follower.clone());
+                Ok(Self { socket, config, found, follower })
             }
             Detection::Absent(why) | Detection::Unusable(why) => Err(why),
         }
@@ -68,7 +69,9 @@ impl Transport for NpcapTransport {
         match (self.config.send, self.config.mode) {
             // No system delivers to its sockets what is injected into the loopback interface.
             (SendPath::Socket, _) | (_, Mode::Local) => self.socket.sender(),
-            (SendPath::Raw, Mode::Network) => Ok(Arc::new(send::Sender::open(&self.config, &self.socket)?)),
+            (SendPath::Raw, Mode::Network) => {
+                Ok(send::Sender::open(&self.config, &self.socket, &self.follower)?)
+            }
         }
     }
 }

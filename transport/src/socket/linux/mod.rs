@@ -1,6 +1,7 @@
 //! Many datagrams a system call: recvmmsg(2) with `UDP_GRO`, sendmsg(2) with `UDP_SEGMENT` and sendmmsg(2).
 #![allow(unsafe_code)]
 
+mod queues;
 mod receive;
 mod route;
 mod send;
@@ -12,6 +13,7 @@ use std::os::fd::AsRawFd;
 
 use socket2::{SockRef, Socket};
 
+pub use queues::{ReceiveQueues, sockets_of};
 pub(super) use receive::{Buffers, recv};
 pub(super) use route::Route;
 pub(super) use send::send;

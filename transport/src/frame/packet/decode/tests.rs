@@ -138,7 +138,7 @@ fn packets_without_a_length_reach_to_the_end() {
     assert_eq!(decoded(&frame), Ok(Some(b"abc".to_vec())));
     let cut = decoder().decode(NOW, LinkType::Ethernet, &frame, frame.len() + 1).map(|_| ());
     assert_eq!(cut, Err(FrameDrop::Truncated));
-    // Padding could not be told from payload.
+    // Padding could not be distinguished from payload.
     frame[IP_AT + 6] = 0x20;
     assert_eq!(decoded(&frame), Err(FrameDrop::BadIpHeader));
 }

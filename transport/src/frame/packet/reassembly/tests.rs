@@ -82,7 +82,7 @@ fn a_contradiction_ends_the_packet_until_it_expires() {
     let later = 2 * MS + reassembler.limits.timeout;
     assert_eq!(reassembler.push(later, fragment(1, 0, true, &[2; 8])), Ok(None));
     assert!(reassembler.push(later, fragment(1, 8, false, &[2; 8])).is_ok_and(|packet| packet.is_some()));
-    assert_eq!(reassembler.drops().total(), 0, "the caller was told");
+    assert_eq!(reassembler.drops().total(), 0, "the error was returned");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_contradiction_is_counted_once() {
     assert_eq!(reassembler.push(MS, fragment(1, 0, true, &[1; 8])), Ok(None));
     assert_eq!(reassembler.push(MS, fragment(1, 0, true, &[2; 8])), Err(FrameDrop::FragmentOverlap));
     assert_eq!(reassembler.push(MS, fragment(2, 0, true, &[1; 8])), Ok(None));
-    // Room is made by giving up both, of which the first has been told.
+    // Room is made by giving up both, of which the first has been reported.
     assert_eq!(reassembler.push(MS, fragment(3, 0, true, &[1; 1024])), Ok(None));
     assert_eq!(reassembler.waiting.len(), 1);
     assert_eq!(reassembler.drops().total(), 1);
@@ -208,7 +208,7 @@ fn in_order_fragments_of_later_packets_allocate_nothing() {
         }
         sizes.push(reassembler.buffered_bytes());
     }
-    // One buffer is handed out while the next packet fills another.
+    // One buffer is returned while the next packet fills another.
     assert!((2 * 65_515..140_000).contains(&sizes[1]), "{}", sizes[1]);
     assert_eq!(sizes[1..], [sizes[1]; 7]);
 }
