@@ -256,8 +256,9 @@
 //! # }
 //! ```
 //!
-//! A node starts without a network, too. It reports that in the log, and communicates as soon as there is one. Warnings go to
-//! the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger`, to see them.
+//! An open node survives trouble with the network. It follows interfaces that come and go, and reports in the log what it
+//! cannot do meanwhile. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger`, to see
+//! them.
 //!
 //! # Settings
 //!
