@@ -191,7 +191,10 @@ snippet() {
     done
     cargo build --release --example sub
     program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples/sub
-    ln -s "$(realpath "$(dirname "${FERROCAL_ECAL_PYTHON:-.venv/bin/python}")/..")" "$crate/empty/.venv"
+    mkdir -p "$crate/empty/.venv/bin"
+    printf '#!/bin/sh\nexec "%s" "$@"\n' \
+        "$(realpath -s "$(command -v "${FERROCAL_ECAL_PYTHON:-.venv/bin/python}")")" >"$crate/empty/.venv/bin/python"
+    chmod +x "$crate/empty/.venv/bin/python"
     for script in "$crate"/scripts/*.sh; do
         # shellcheck disable=SC2016
         (cd "$crate/empty" && isolated env -i "HOME=$crate/empty" "PATH=$PATH" timeout 120 \

@@ -8,18 +8,36 @@
 //! }
 //! ```
 //!
-//! In the program, if `pose.proto` says `package robots;` and defines `Pose`:
+//! In the program, if `pose.proto` has `package robots;` and defines `Pose`:
 //!
-//! ```text
-//! mod robots {
-//!     include!(concat!(env!("OUT_DIR"), "/robots.rs"));
-//! }
+//! ```
+//! use ferrocal::{Node, Protobuf};
 //!
+//! // mod robots { include!(concat!(env!("OUT_DIR"), "/robots.rs")); }
+//! # mod robots {
+//! #     #[derive(Clone, PartialEq, ferrocal::prost::Message)]
+//! #     #[prost(prost_path = "ferrocal::prost")]
+//! #     pub struct Pose {
+//! #         #[prost(double, tag = "1")]
+//! #         pub x: f64,
+//! #         #[prost(double, tag = "2")]
+//! #         pub y: f64,
+//! #     }
+//! #     impl ferrocal::ProtobufMessage for Pose {
+//! #         const FULL_NAME: &'static str = "robots.Pose";
+//! #         const FILE_DESCRIPTOR_SET: &'static [u8] = b"";
+//! #     }
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::new("my_robot")?;
 //! let publisher = node.publisher::<Protobuf<robots::Pose>>("pose")?;
+//! publisher.send(&robots::Pose { x: 1.0, y: 2.0 })?;
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! The program depends on `ferrocal`; the generated code finds prost there. With types of `google.protobuf`, such as
-//! `Timestamp`, it also depends on `prost-types`.
+//! The program depends on `ferrocal`, and the generated code uses the prost of `ferrocal`. If the messages use types of
+//! `google.protobuf`, such as `Timestamp`, the program also depends on `prost-types`.
 
 mod error;
 mod names;

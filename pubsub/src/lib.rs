@@ -1,17 +1,337 @@
-//! eCAL-compatible publish/subscribe in pure Rust.
+//! Publish/subscribe for robots and test vehicles. Speaks the wire protocol of
+//! [Eclipse eCAL](https://github.com/eclipse-ecal/ecal) 6, in pure Rust.
+//!
+//! A program opens a [`Node`]. From it come publishers and subscribers of topics. They find those of other programs by the
+//! topic's name, in this process, on this computer and on the network.
 //!
 //! ```
+//! use std::time::Duration;
+//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = ferrocal::Node::new("my_robot")?;
 //! let subscriber = node.subscriber::<str>("hello")?;
 //! let publisher = node.publisher::<str>("hello")?;
 //!
-//! publisher.wait_for_subscriber(std::time::Duration::from_secs(5));
+//! publisher.wait_for_subscriber(Duration::from_secs(5));
 //! publisher.send("hello world")?;
-//! println!("{}", subscriber.recv()?.payload);
+//!
+//! let message = subscriber.recv_timeout(Duration::from_secs(5))?;
+//! println!("{} says: {}", message.publisher.host_name, message.payload);
+//! # assert_eq!(message.payload, "hello world");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! - [Discovery: why a first message can be lost](#discovery-why-a-first-message-can-be-lost)
+//! - [Payload](#payload): [bytes and text](#bytes-and-text), [protobuf](#protobuf), [JSON](#json),
+//!   [your own type](#a-type-of-your-own), [types chosen at run time](#data-types)
+//! - [Receiving](#receiving): [blocking](#blocking), [async](#async), [callbacks](#callbacks)
+//! - [Sending](#sending), and what it waits for
+//! - [Errors and losses](#errors-and-losses)
+//! - [Settings](#settings), [limits](#limits), [fork](#fork), [tests](#tests-without-a-network),
+//!   [cargo features](#cargo-features)
+//!
+//! # Discovery: why a first message can be lost
+//!
+//! Each node announces its publishers and subscribers when they are created, and then once a second
+//! ([`RegistrationConfig::refresh`]). A publisher sends only while it is connected to a subscriber. It keeps no message for
+//! subscribers that come later. So a message is lost if it is sent before the two sides know each other. With programs of
+//! eCAL this can take two seconds.
+//!
+//! Wait before the first message, if it matters: [`Publisher::wait_for_subscriber`] or [`Subscriber::wait_for_publisher`].
+//! Both return whether there is one. A publisher that sends all the time need not wait.
+//!
+//! A program that ends is forgotten at once. One that crashes is forgotten after ten seconds
+//! ([`RegistrationConfig::timeout`]).
+//!
+//! # Payload
+//!
+//! The type parameter of a publisher or subscriber says what travels. It implements [`Payload`].
+//!
+//! ## Bytes and text
+//!
+//! `[u8]` and `str`. They are received as [`Bytes`], which is not copied, and as [`String`].
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let node = ferrocal::Node::new("my_robot")?;
+//! let subscriber = node.subscriber::<[u8]>("image")?;
+//! let publisher = node.publisher::<[u8]>("image")?;
+//! publisher.wait_for_subscriber(Duration::from_secs(5));
+//! publisher.send(&[0; 2_000_000])?; // long messages are cut, and put together again
+//! assert_eq!(subscriber.recv_timeout(Duration::from_secs(5))?.payload.len(), 2_000_000);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## Protobuf
+//!
+//! `Protobuf<M>`, for messages of [prost](https://docs.rs/prost). The crate `ferrocal-build` compiles `.proto` files. Call it
+//! in `build.rs`: `ferrocal_build::compile(&["proto/pose.proto"], &["proto"])`. eCAL's tools can then show the fields.
+//!
+#![cfg_attr(feature = "protobuf", doc = "```")]
+#![cfg_attr(not(feature = "protobuf"), doc = "```text")]
+//! use ferrocal::{Node, Protobuf};
+//!
+//! // mod robots { include!(concat!(env!("OUT_DIR"), "/robots.rs")); }
+//! # mod robots {
+//! #     #[derive(Clone, PartialEq, prost::Message)]
+//! #     pub struct Pose {
+//! #         #[prost(double, tag = "1")]
+//! #         pub x: f64,
+//! #         #[prost(double, tag = "2")]
+//! #         pub y: f64,
+//! #     }
+//! #     impl ferrocal::ProtobufMessage for Pose {
+//! #         const FULL_NAME: &'static str = "robots.Pose";
+//! #         const FILE_DESCRIPTOR_SET: &'static [u8] = b"";
+//! #     }
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let node = Node::new("my_robot")?;
+//! let publisher = node.publisher::<Protobuf<robots::Pose>>("pose")?;
+//! publisher.send(&robots::Pose { x: 1.0, y: 2.0 })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A message of another crate, which `ferrocal-build` did not generate, is `Protobuf<M, FromSettings>`, or
+//! `Protobuf<M, Reflected>` with prost-reflect.
+//!
+//! ## JSON
+//!
+//! `Json<T>`, for any type that [serde](https://docs.rs/serde) can read and write.
+//!
+#![cfg_attr(feature = "json", doc = "```")]
+#![cfg_attr(not(feature = "json"), doc = "```text")]
+//! use ferrocal::{Json, Node};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct State {
+//!     battery: f32,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let node = Node::new("my_robot")?;
+//! let publisher = node.publisher::<Json<State>>("state")?;
+//! publisher.send(&State { battery: 0.8 })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## A type of your own
+//!
+//! Implement [`Payload`] for it. The trait's documentation has an example.
+//!
+//! ## Data types
+//!
+//! A topic is registered with a [`DataType`]: a name, an encoding and a description of the fields. The [`Payload`] provides
+//! it. eCAL's tools use it to show messages. eCAL connects by the topic's name alone, and so does ferrocal: if the types of
+//! the two sides differ, they are connected all the same, and the log has a warning with both names.
+//!
+//! A program that knows its types only at run time sends `[u8]`, and sets the type:
+//!
+//! ```
+//! use ferrocal::{DataType, Node, PublisherConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let node = Node::new("my_robot")?;
+//! let lidar = DataType { name: "Lidar".into(), encoding: "capnp".into(), ..DataType::default() };
+//! let publisher = node.publisher_with::<[u8]>("lidar", PublisherConfig::default().data_type(lidar))?;
+//! publisher.send(&[1, 2, 3])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Receiving
+//!
+//! ## Blocking
+//!
+//! A [`Subscriber`] has a queue, and [`recv`](Subscriber::recv), [`recv_timeout`](Subscriber::recv_timeout) and
+//! [`try_recv`](Subscriber::try_recv) take messages from it. [`close`](Subscriber::close) ends the waiting from another thread.
+//!
+//! The queue is bounded ([`SubscriberConfig::queue_len`] and [`queue_bytes`](SubscriberConfig::queue_bytes)). If the program is
+//! too slow, the oldest messages are dropped and counted. `SubscriberConfig::default().queue_len(1)` keeps only the newest one.
+//!
+//! ## Async
+//!
+//! [`recv_async`](Subscriber::recv_async) waits without blocking, and a subscriber is a [`Stream`](futures_core::Stream). They
+//! need no particular runtime.
+//!
+#![cfg_attr(feature = "tokio", doc = "```")]
+#![cfg_attr(not(feature = "tokio"), doc = "```text")]
+//! use ferrocal::Node;
+//! use futures_util::StreamExt;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let node = Node::new("my_robot")?;
+//!     let mut subscriber = node.subscriber::<str>("hello")?;
+//!     let publisher = node.publisher::<str>("hello")?;
+//!
+//!     publisher.wait_for_subscribers_async(1).await;
+//!     publisher.send_async("first").await?;
+//!     publisher.send_async("second").await?;
+//!
+//!     println!("{}", subscriber.recv_async().await?.payload);
+//!     if let Some(message) = subscriber.next().await {
+//!         println!("{}", message.payload);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! ## Callbacks
+//!
+//! [`Node::subscribe`] calls a function with each message, until the returned [`Subscription`] is dropped. For one
+//! subscription, the function is never called twice at the same time. It is not called any more after the drop returned. A slow
+//! function delays no other topic: then other threads of the node go on receiving.
+//!
+//! With [`SubscriberConfig::inline`], the function runs on the thread that receives. This has the shortest delay. While the
+//! function runs, the node receives nothing, so it must not wait for anything.
+//!
+//! ```
+//! use std::sync::mpsc;
+//!
+//! use ferrocal::{Node, SubscriberConfig};
+//! # use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let node = Node::new("my_robot")?;
+//! let (sender, lengths) = mpsc::channel();
+//! let inline = SubscriberConfig::default().inline(true);
+//! let _subscription = node.subscribe_with::<[u8]>("scan", inline, move |message| {
+//!     let _ = sender.send(message.payload.len());
+//! })?;
+//!
+//! let publisher = node.publisher::<[u8]>("scan")?;
+//! publisher.wait_for_subscriber(Duration::from_secs(5));
+//! publisher.send(&[1, 2, 3])?;
+//! assert_eq!(lengths.recv()?, 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! If the function panics, its subscription ends. The log reports it, and [`Subscription::is_finished`] returns `true`.
+//!
+//! # Sending
+//!
+//! [`Publisher::send`] sends on the calling thread. It never waits for a subscriber to answer. But it waits
+//! - for other threads that send on the same publisher,
+//! - while the system's send buffer is full,
+//! - and, with long messages, until receivers had time to read what was sent before, or as long as a rate limit requires
+//!   ([`PublisherConfig::max_bytes_per_second`], [`Config::max_bytes_per_second`]).
+//!
+//! `send_async` does all this on a thread of the node (feature `tokio`). [`Publisher::send_batch`] sends many short messages
+//! with few system calls.
+//!
+//! A message that nobody listens to is neither encoded nor sent, which is no error.
+//!
+//! # Errors and losses
+//!
+//! Each operation has an error type: [`NodeError`], [`CreateError`], [`PublishError`], [`RecvError`], [`RecvTimeoutError`],
+//! [`ConfigError`]. Their `source()` holds the cause.
+//!
+//! Messages travel by UDP, and may be lost on the way. That is no error either. Counters show it:
+//! - [`Publisher::stats`]: how many messages were published, how many were sent, and how many the system refused to send
+//!   because the network was not reachable;
+//! - [`Subscriber::stats`]: received, lost, dropped from a full queue, repeated, out of order, not decodable;
+//! - [`Node::status`]: datagrams that could not be used, with reasons, and which backend is in use, and why.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let node = ferrocal::Node::new("my_robot")?;
+//! use ferrocal::RecvTimeoutError;
+//!
+//! let subscriber = node.subscriber::<str>("nobody publishes this")?;
+//! match subscriber.recv_timeout(Duration::from_millis(10)) {
+//!     Ok(message) => println!("{}", message.payload),
+//!     Err(RecvTimeoutError::Timeout) => println!("nothing yet, {} lost", subscriber.stats().lost),
+//!     Err(ended) => return Err(ended.into()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An open node survives trouble with the network. It follows interfaces that come and go, and reports in the log what it
+//! cannot do meanwhile. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger`, to see
+//! them.
+//!
+//! # Settings
+//!
+//! [`Node::new`] uses the settings of this machine: eCAL's `ecal.yaml`, and the environment variable `FERROCAL_TRANSPORT` (or
+//! `TRANSPORT`). [`Config::load`] lists all keys. [`Node::with_config`] uses what the program sets:
+//!
+//! ```
+//! use ferrocal::{Config, Node, Selection};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::load()?.transport(Selection::Socket);
+//! let node = Node::with_config("my_robot", config)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In local mode, the default, messages stay on this computer. In [`Mode::Network`], they go to multicast groups.
+//!
+//! # Limits
+//!
+//! What the network sends can neither make a node panic nor fill the memory. [`LimitsConfig`] bounds what is stored:
+//! - a message has 256 MiB at most by default; a longer one is [`PublishError::TooLong`];
+//! - a topic's name has 65534 bytes at most;
+//! - 65536 publishers and subscribers of other nodes are stored at most, in 64 MiB;
+//! - a queue holds 16384 messages or 64 MiB at most.
+//!
+//! What exceeds a limit is dropped and counted.
+//!
+//! # Fork
+//!
+//! A node has threads, which a forked child does not get. A node of the parent neither sends nor receives in the child. To
+//! drop it there is safe. Open nodes after the fork.
+//!
+//! # Tests without a network
+//!
+//! [`transport::memory`] is a network in memory, with hosts, losses and reordering. A node uses it, or a transport of your own,
+//! with [`Node::with_transport`]:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use ferrocal::transport::memory::Network;
+//! use ferrocal::{Config, Mode, Node};
+//! # use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let network = Network::new(42); // the seed
+//! let config = Config::default().mode(Mode::Network);
+//! let robot = Node::with_transport("robot", config.clone(), Arc::new(network.host()))?;
+//! let display = Node::with_transport("display", config, Arc::new(network.host()))?;
+//!
+//! let subscriber = display.subscriber::<str>("hello")?;
+//! let publisher = robot.publisher::<str>("hello")?;
+//! assert!(publisher.wait_for_subscriber(Duration::from_secs(5)));
+//! publisher.send("from host to host")?;
+//! assert_eq!(subscriber.recv_timeout(Duration::from_secs(5))?.payload, "from host to host");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Cargo features
+//!
+//! All but the last one are on by default. Without any, the crate publishes and subscribes bytes, text and your own types
+//! through sockets, and `recv_async` and the stream are there.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `protobuf` | `Protobuf<M>` |
+//! | `json` | `Json<T>` |
+//! | `tokio` | `send_async` and `wait_for_*_async`; they need no runtime of tokio |
+//! | `raw` | raw frames through Npcap (Windows) or libpcap |
+//! | `replay` | replay of capture files |
+//! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
 
 mod config;
 mod core;
