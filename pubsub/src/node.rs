@@ -27,8 +27,8 @@ use crate::{
 /// ```
 ///
 /// # Threads
-/// One thread receives registrations. With the first subscriber comes one that receives payload, with the first callback
-/// one more. Each callback that takes long needs a thread while it runs. [`Publisher::send_async`] uses one thread.
+/// One thread receives registrations, and one receives payload once there is a subscriber. The first callback brings one
+/// more. Each callback that takes long needs a thread while it runs. `Publisher::send_async` uses one thread.
 ///
 /// # Fork
 /// A child that `fork` made has none of these threads: a node of its parent neither sends nor receives there. Dropping it
@@ -159,6 +159,12 @@ impl Node {
         callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Subscription<T>, CreateError> {
         Subscription::open(&self.core, topic, &config, callback)
+    }
+
+    /// The settings that the node was opened with: what to start from for [`publisher_with`](Self::publisher_with) and
+    /// its kin.
+    pub fn config(&self) -> &Config {
+        &self.core.config
     }
 
     /// What the node is doing.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ferrocal_proto::EntityId;
 
 use crate::core::Core;
-use crate::layer::{Outgoing, TooLong, Writer};
+use crate::layer::{News, Outgoing, TooLong, Writer};
 use crate::registry::Entity;
 use crate::stats::{add, get};
 use crate::{Payload, PublishError, PublisherConfig, PublisherStats, lock};
@@ -23,7 +23,7 @@ use crate::{Payload, PublishError, PublisherConfig, PublisherStats, lock};
 /// - and, with long messages, until receivers had time to take what was sent before, or as long as
 ///   [`max_bytes_per_second`](PublisherConfig::max_bytes_per_second) requires.
 ///
-/// They never wait for a subscriber to answer. [`send_async`](Self::send_async) waits for none of this on the calling
+/// They never wait for a subscriber to answer. `send_async` (feature `tokio`) waits for none of this on the calling
 /// thread.
 pub struct Publisher<T: Payload + ?Sized> {
     line: Arc<Line>,
@@ -217,6 +217,12 @@ impl<T: Payload + ?Sized> Publisher<T> {
         self.line.entity.wait_for_connections(count, timeout)
     }
 
+    /// Waits until a subscriber is matched, as [`wait_for_subscribers_async`](Self::wait_for_subscribers_async).
+    #[cfg(feature = "tokio")]
+    pub async fn wait_for_subscriber_async(&self) -> bool {
+        self.wait_for_subscribers_async(1).await
+    }
+
     /// Waits until `count` subscribers are matched, without blocking and without a limit in time. Returns `false` only
     /// if they never will be, because a thread of the node has failed.
     #[cfg(feature = "tokio")]
@@ -260,18 +266,35 @@ impl Line {
     fn write(&self, payloads: &[&[u8]]) -> Result<(), PublishError> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time_us = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let mut news = None;
         let mut writers = lock(&self.writers);
         let before = get(&self.entity.counters.messages);
         let nothing = Outgoing { clock: 0, time_us, payload: &[] };
-        if let [payload] = payloads {
+        let result = if let [payload] = payloads {
             let message = Outgoing { clock: clock(before, 1), payload, ..nothing };
-            return self.write_messages(&mut writers, &[message]);
+            self.write_messages(&mut writers, &[message], &mut news)
+        } else {
+            let mut messages = [nothing; BATCH_LEN];
+            for ((message, payload), number) in messages.iter_mut().zip(payloads).zip(1..) {
+                *message = Outgoing { clock: clock(before, number), payload, ..nothing };
+            }
+            self.write_messages(&mut writers, &messages[..payloads.len()], &mut news)
+        };
+        drop(writers);
+        match news {
+            None => {}
+            Some(News::Unreachable(error)) => {
+                let topic = &self.entity.topic;
+                log::warn!(
+                    "topic `{topic}`: {error}: {}; such messages are counted as not sent",
+                    error.source
+                );
+            }
+            Some(News::ReachableAgain) => {
+                log::info!("topic `{}`: messages are sent again", self.entity.topic)
+            }
         }
-        let mut messages = [nothing; BATCH_LEN];
-        for ((message, payload), number) in messages.iter_mut().zip(payloads).zip(1..) {
-            *message = Outgoing { clock: clock(before, number), payload, ..nothing };
-        }
-        self.write_messages(&mut writers, &messages[..payloads.len()])
+        result
     }
 
     /// Has the writers know the present subscribers.
@@ -283,7 +306,12 @@ impl Line {
         }
     }
 
-    fn write_messages(&self, writers: &mut Writers, messages: &[Outgoing<'_>]) -> Result<(), PublishError> {
+    fn write_messages(
+        &self,
+        writers: &mut Writers,
+        messages: &[Outgoing<'_>],
+        news: &mut Option<News>,
+    ) -> Result<(), PublishError> {
         let counters = &self.entity.counters;
         let version = self.entity.connections_version();
         if version != writers.version {
@@ -309,6 +337,7 @@ impl Line {
                     Ok(written) => {
                         sent = true;
                         not_sent += written.not_sent;
+                        *news = written.news.or(news.take());
                     }
                     Err(error) => result = Err(error),
                 }

@@ -107,6 +107,11 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         self.membership.close();
     }
 
+    /// Whether no message will come any more, for one of the reasons that [`recv`](Self::recv) names.
+    pub fn is_finished(&self) -> bool {
+        self.queue.is_finished()
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.membership.entity.topic
@@ -130,6 +135,12 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// Waits until `count` publishers are matched. Returns whether they are.
     pub fn wait_for_publishers(&self, count: usize, timeout: Duration) -> bool {
         self.membership.entity.wait_for_connections(count, timeout)
+    }
+
+    /// Waits until a publisher is matched, as [`wait_for_publishers_async`](Self::wait_for_publishers_async).
+    #[cfg(feature = "tokio")]
+    pub async fn wait_for_publisher_async(&self) -> bool {
+        self.wait_for_publishers_async(1).await
     }
 
     /// Waits until `count` publishers are matched, without blocking and without a limit in time. Returns `false` only

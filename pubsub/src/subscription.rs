@@ -102,6 +102,12 @@ impl<T: Payload + ?Sized> Subscription<T> {
         self.membership.entity.wait_for_connections(count, timeout)
     }
 
+    /// Waits until a publisher is matched, as [`wait_for_publishers_async`](Self::wait_for_publishers_async).
+    #[cfg(feature = "tokio")]
+    pub async fn wait_for_publisher_async(&self) -> bool {
+        self.wait_for_publishers_async(1).await
+    }
+
     /// Waits until `count` publishers are matched, without blocking and without a limit in time. Returns `false` only
     /// if they never will be, because a thread of the node has failed.
     #[cfg(feature = "tokio")]

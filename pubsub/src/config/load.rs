@@ -128,8 +128,8 @@ impl Machine<'_> {
                 Err(ParseSelectionError::NotBuilt { .. }) => BUILT_TRANSPORT,
                 Err(_) if key == "TRANSPORT" => {
                     warnings.push(format!(
-                        "{key}: `{value}` is not {TRANSPORT} and is ignored; FERROCAL_TRANSPORT is never another \
-                         program's"
+                        "{key}: `{value}` is not {TRANSPORT} and is ignored, as it may be meant for another \
+                         program; FERROCAL_TRANSPORT is meant for this one"
                     ));
                     continue;
                 }

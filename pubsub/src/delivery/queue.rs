@@ -82,6 +82,11 @@ impl Queue {
         }
     }
 
+    pub(crate) fn is_finished(&self) -> bool {
+        let state = lock(&self.state);
+        state.waiting.ended.is_some() && state.waiting.is_empty()
+    }
+
     pub(crate) fn discarded(&self) -> Discarded {
         lock(&self.state).waiting.discarded
     }
@@ -187,8 +192,10 @@ mod tests {
         let queue = queue();
         push(&queue, 1);
         queue.end(Ended::Replayed);
+        assert!(!queue.is_finished());
         assert!(matches!(queue.pop(None), Ok(Some(message)) if message.clock == 1));
         assert!(matches!(queue.pop(None), Err(Ended::Replayed)));
+        assert!(queue.is_finished());
     }
 
     #[test]

@@ -116,10 +116,19 @@ pub(crate) struct TooLong {
 }
 
 /// What became of messages that were written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Written {
     /// Messages that the network could not take at present.
     pub(crate) not_sent: u64,
+    /// What the log is to say of that. The program's logger must not run under the writer's lock.
+    pub(crate) news: Option<News>,
+}
+
+/// That the network could take messages until now, or not.
+#[derive(Debug)]
+pub(crate) enum News {
+    Unreachable(SendError),
+    ReachableAgain,
 }
 
 /// A message to send.

@@ -115,7 +115,7 @@ fn a_network_that_cannot_be_reached_is_no_error_and_counted() {
             left.store(2, Ordering::SeqCst);
             publisher.send_batch([&[0; 1][..], &[0; 2], &[0; 3], &[0; 4]]).unwrap();
             assert_eq!(counts(publisher.stats()), (7, 3, 13, 4));
-            assert_eq!(logged::count(&["WARN", "cannot be sent", &format!(":{port}")]), 1, "once");
+            assert_eq!(logged::count(&["WARN", "counted as not sent", &format!(":{port}")]), 1, "once");
 
             is_down.store(false, Ordering::SeqCst);
             publisher.send(&[0; 30]).unwrap();

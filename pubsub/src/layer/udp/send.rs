@@ -11,6 +11,7 @@ use ferrocal_transport::{ReceiveQueues, SendError, SendLimits, Sender, Transmit}
 use super::pacing::Pacer;
 use super::window::Window;
 use crate::Config;
+use crate::layer::{News, Written};
 use crate::wire::{SEND_BATCH, cut, send_batches};
 
 /// A single datagram up to this length is short, and not paced: the shorter it is, the more of sending it is the system
@@ -27,7 +28,7 @@ pub(super) struct Outbound {
     queues: Option<Mutex<ReceiveQueues>>,
     /// The node's limit.
     pacer: Option<Pacer>,
-    /// Whether sending failed most recently, and that was logged.
+    /// Whether the network could not be reached most recently, which is no news any more.
     is_failing: AtomicBool,
 }
 
@@ -124,26 +125,31 @@ impl Outbound {
         Ok(())
     }
 
-    /// Takes an error for what it means: `Ok` with the messages that were not sent if the network cannot be reached at
-    /// present, which is logged once.
+    /// Takes the result of sending messages for what it means: that the network cannot be reached at present is no error.
+    /// It is counted, and is news the first time.
     ///
     /// # Errors
     /// Any other error.
-    pub(super) fn tolerate(&self, result: Result<(), SendError>, messages: u64) -> Result<u64, SendError> {
+    pub(super) fn tolerate(
+        &self,
+        result: Result<(), SendError>,
+        messages: u64,
+        written: &mut Written,
+    ) -> Result<(), SendError> {
         match result {
             Ok(()) => {
-                if self.is_failing.load(Ordering::Relaxed) {
-                    self.is_failing.store(false, Ordering::Relaxed);
-                    log::info!("payload can be sent again");
+                if self.is_failing.load(Ordering::Relaxed) && self.is_failing.swap(false, Ordering::Relaxed) {
+                    written.news = Some(News::ReachableAgain);
                 }
-                Ok(0)
+                Ok(())
             }
             Err(error) if is_network_trouble(&error.source) => {
-                if !self.is_failing.swap(true, Ordering::Relaxed) {
-                    log::warn!("payload cannot be sent at present: {error}: {}; going on", error.source);
-                }
                 let sent = if messages > 1 { error.sent as u64 } else { 0 };
-                Ok(messages.saturating_sub(sent))
+                written.not_sent += messages.saturating_sub(sent);
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    written.news = Some(News::Unreachable(error));
+                }
+                Ok(())
             }
             Err(error) => Err(error),
         }
@@ -190,16 +196,21 @@ impl ShortBatch {
         self.ends.push(self.bytes.len());
     }
 
-    /// Sends what is in it and empties it. Returns how many messages were not sent, as [`Outbound::tolerate`].
-    pub(super) fn flush(&mut self, outbound: &Outbound, plan: Plan<'_>) -> Result<u64, SendError> {
+    /// Sends what is in it and empties it.
+    pub(super) fn flush(
+        &mut self,
+        outbound: &Outbound,
+        plan: Plan<'_>,
+        written: &mut Written,
+    ) -> Result<(), SendError> {
         if self.ends.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let messages = self.ends.len() as u64;
         let result = self.send(outbound, plan);
         self.bytes.clear();
         self.ends.clear();
-        outbound.tolerate(result, messages)
+        outbound.tolerate(result, messages, written)
     }
 
     // Not inlined: there, every single message would pay for the stack that this takes.

@@ -105,7 +105,7 @@ impl Writer for UdpWriter {
             },
             pacer: pacer.as_ref(),
         };
-        let mut not_sent = 0;
+        let mut written = Written::default();
         for message in messages {
             head.truncate(*same_len);
             content(*id, message).encode_content(head);
@@ -113,23 +113,24 @@ impl Writer for UdpWriter {
             let len = head.len() + message.payload.len();
             let mut datagrams = outbound.cut(parts, plan);
             if !is_short(&datagrams, len) {
-                not_sent += batch.flush(outbound, plan)?;
+                batch.flush(outbound, plan, &mut written)?;
                 let result = outbound.send_long(datagrams, len, plan, window.as_mut());
-                not_sent += outbound.tolerate(result, 1)?;
+                outbound.tolerate(result, 1, &mut written)?;
             } else if let Some(datagram) = datagrams.next() {
                 let parts = [&datagram.header[..], datagram.parts[0], datagram.parts[1]];
                 if messages.len() == 1 {
                     let result = outbound.send_short(&[Transmit { destination: *destination, parts }], plan);
-                    return Ok(Written { not_sent: outbound.tolerate(result, 1)? });
+                    outbound.tolerate(result, 1, &mut written)?;
+                    return Ok(written);
                 }
                 if batch.is_full() {
-                    not_sent += batch.flush(outbound, plan)?;
+                    batch.flush(outbound, plan, &mut written)?;
                 }
                 batch.push(parts);
             }
         }
-        not_sent += batch.flush(outbound, plan)?;
-        Ok(Written { not_sent })
+        batch.flush(outbound, plan, &mut written)?;
+        Ok(written)
     }
 
     fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong> {
