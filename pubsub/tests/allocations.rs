@@ -3,9 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use ferrocal::{Config, Node, Publisher, Subscriber};
+use ferrocal::{Config, Node, Publisher, Subscriber, SubscriberConfig};
 
 thread_local! {
     static HERE: Cell<usize> = const { Cell::new(0) };
@@ -99,6 +100,35 @@ fn few_allocations() {
         // That of the payload, that of sharing it, and now and then one more when a message is still held.
         let most = if subscriber_count == 1 { MESSAGES } else { 2 * MESSAGES } + MESSAGES / 20;
         assert!(receiving <= most, "{topic}: {receiving} allocations for {MESSAGES} messages");
+    }
+
+    for inline in [false, true] {
+        let topic = format!("callback, inline: {inline}");
+        let called = Arc::new((Mutex::new(0), Condvar::new()));
+        let config = SubscriberConfig::default().inline(inline);
+        let _subscription = node.subscribe_with::<[u8]>(&topic, config, {
+            let called = called.clone();
+            move |_| {
+                *called.0.lock().unwrap() += 1;
+                called.1.notify_one();
+            }
+        });
+        let publisher = node.publisher::<[u8]>(&topic).unwrap();
+        assert!(publisher.wait_for_subscriber(PATIENCE));
+        let mut before = 0;
+        for round in 0..WARM_UP + MESSAGES {
+            if round == WARM_UP {
+                before = EVERYWHERE.load(Ordering::Relaxed);
+            }
+            publisher.send(&[7; 64]).unwrap();
+            let count = called.0.lock().unwrap();
+            let (_count, timeout) =
+                called.1.wait_timeout_while(count, PATIENCE, |count| *count <= round).unwrap();
+            assert!(!timeout.timed_out(), "{topic}");
+        }
+        let receiving = EVERYWHERE.load(Ordering::Relaxed) - before;
+        // A callback that took long once is run by another thread, which may be a new one.
+        assert!(receiving <= MESSAGES + MESSAGES / 20, "{topic}: {receiving} allocations");
     }
 
     let subscriber = node.subscriber::<[u8]>("batch").unwrap();

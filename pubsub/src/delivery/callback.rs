@@ -39,6 +39,8 @@ struct State {
     run: Run,
     /// Taken while it runs, and for good at the end.
     handler: Option<Handler>,
+    /// Room for the messages of a run, kept from one to the next.
+    room: VecDeque<Incoming>,
     on_panic: Option<OnPanic>,
     has_panicked: bool,
     /// Threads that wait for the end of a run.
@@ -81,6 +83,7 @@ impl Callback {
                 waiting: Waiting::new(&config, max_publishers, counters),
                 run: Run::Idle,
                 handler: Some(handler),
+                room: VecDeque::new(),
                 on_panic: None,
                 has_panicked: false,
                 closers: 0,
@@ -152,14 +155,15 @@ impl Callback {
     }
 
     /// Ends a run.
-    fn rest<'a>(&'a self, mut state: MutexGuard<'a, State>, handler: Handler) {
+    fn rest<'a>(&'a self, mut state: MutexGuard<'a, State>, handler: Handler, room: VecDeque<Incoming>) {
         if self.is_closed.load(Ordering::SeqCst) {
             drop(state);
+            drop(room);
             // Before the run ends: what the program captured is gone when closing returns.
             drop_quietly(handler);
             state = lock(&self.state);
         } else {
-            state.handler = Some(handler);
+            (state.handler, state.room) = (Some(handler), room);
         }
         self.end_run(state);
     }
@@ -200,10 +204,10 @@ impl Task for Callback {
             state.run = Run::Idle;
             return;
         };
-        let mut messages = VecDeque::new();
+        let mut messages = std::mem::take(&mut state.room);
         loop {
             if self.is_closed.load(Ordering::SeqCst) || state.waiting.is_empty() {
-                return self.rest(state, handler);
+                return self.rest(state, handler, messages);
             }
             Self::take_some(&mut state.waiting, &mut messages);
             drop(state);
