@@ -199,9 +199,10 @@ impl Drop for Core {
         crews.for_each(|crew| if is_forked { crew.abandon() } else { drop(crew) });
         if !is_forked {
             self.registry.unregister();
-            return;
         }
         #[cfg(feature = "tokio")]
-        std::mem::forget(std::mem::take(&mut self.sending));
+        if is_forked {
+            std::mem::forget(std::mem::take(&mut self.sending));
+        }
     }
 }
