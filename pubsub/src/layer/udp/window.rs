@@ -4,8 +4,9 @@
 //! those on the same host are; of the others it assumes that they empty half a buffer in 0.6 ms, the real
 //! eCAL and long messages at no more than 0.8 GB/s.
 //!
-//! After each piece of a message it yields the processor, for a receiver that is queued behind it on the same one:
-//! without that, the scheduler lets the publisher go on for some milliseconds, in which the buffer overflows.
+//! If it cannot look, it yields the processor after each piece of a message, for a receiver that is queued behind it on
+//! the same one: without that, the scheduler lets the publisher go on for some milliseconds, in which the buffer
+//! overflows.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -82,6 +83,11 @@ impl Window {
             unseen: true,
             emptied: now,
         }
+    }
+
+    /// Whether there are receivers that nobody can look at. One of them may wait for the processor of the sender.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.unseen
     }
 
     /// Sets who receives from now on.

@@ -20,6 +20,8 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// A receiver that gets short datagrams at intervals up to this does not wait in the socket for the next one. The sender
 /// would have to wake it for each, which takes longer than to send a short datagram.
 const SHORT_GAP: Duration = Duration::from_micros(10);
+/// So many batches have to come like that before: an answer and what it answers, or a burst of a few topics, do not wait.
+const GATHER_AFTER: u32 = 16;
 /// It sleeps for so long after a batch, and reads what has gathered then. Reading the socket sooner would slow down the
 /// sender, whose processor changes the same memory. The system adds some 50 us.
 const PAUSE: Duration = Duration::from_micros(50);
@@ -38,8 +40,8 @@ pub(in crate::socket) struct Buffers {
     /// When the latest batch came, and how long after the one before it, for each datagram.
     latest: Option<Instant>,
     gap: Duration,
-    /// Whether its datagrams were short.
-    are_short: bool,
+    /// How many batches in a row had short datagrams at short intervals.
+    fast_batches: u32,
     /// Whether it had all that was asked for.
     is_full: bool,
     /// How long a call waits, once that is set.
@@ -57,7 +59,7 @@ impl Buffers {
             batch: MIN_BATCH,
             latest: None,
             gap: Duration::MAX,
-            are_short: false,
+            fast_batches: 0,
             is_full: false,
             timeout: None,
         }
@@ -75,7 +77,7 @@ impl Buffers {
 
     /// Until when to let datagrams gather, if they come fast and the caller does not want to poll.
     fn pause(&self, busy_poll: Duration) -> Option<Instant> {
-        let gathers = self.gap <= SHORT_GAP && self.are_short && !self.is_full && busy_poll.is_zero();
+        let gathers = self.fast_batches >= GATHER_AFTER && !self.is_full && busy_poll.is_zero();
         self.latest.filter(|_| gathers).map(|latest| latest + PAUSE)
     }
 
@@ -84,7 +86,8 @@ impl Buffers {
             .latest
             .map_or(Duration::MAX, |latest| received.saturating_duration_since(latest) / count as u32);
         self.latest = Some(received);
-        self.are_short = bytes <= count * SHORT_LEN;
+        let is_fast = self.gap <= SHORT_GAP && bytes <= count * SHORT_LEN;
+        self.fast_batches = if is_fast { self.fast_batches.saturating_add(1) } else { 0 };
         self.is_full = count == self.batch;
         if self.is_full && bytes <= BATCH_BYTES / 2 {
             self.batch = (2 * self.batch).min(MAX_BATCH);
@@ -276,12 +279,15 @@ mod tests {
             buffers.pause(micros(busy_poll)).map(|end| end.duration_since(start))
         };
         assert_eq!(after(0, 3, 64, 0), None, "nothing came before");
-        assert_eq!(after(30, 3, 64, 0), Some(micros(80)));
-        assert_eq!(after(63, 3, 64, 0), None, "too slow");
-        assert_eq!(after(66, 8, 64, 0), None, "there may be more already");
-        assert_eq!(after(69, 5, 64, 0), Some(micros(119)));
-        assert_eq!(after(72, 5, 64, 1), None, "the caller polls");
-        assert_eq!(after(75, 2, 65_507, 0), None, "long ones are parts of messages");
+        for batch in 1..16 {
+            assert_eq!(after(30 * batch, 3, 64, 0), None, "it may be the last");
+        }
+        assert_eq!(after(480, 3, 64, 0), Some(micros(530)));
+        assert_eq!(after(490, 8, 64, 0), None, "there may be more already");
+        assert_eq!(after(500, 5, 64, 0), Some(micros(550)));
+        assert_eq!(after(510, 5, 64, 1), None, "the caller polls");
+        assert_eq!(after(520, 2, 65_507, 0), None, "long ones are parts of messages");
+        assert_eq!(after(530, 3, 64, 0), None, "they are not in a row");
     }
 
     #[test]
