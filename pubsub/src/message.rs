@@ -36,7 +36,8 @@ pub struct PublisherIdentity {
     pub id: EntityId,
     /// The name of its host.
     pub host_name: String,
-    /// The id of its process on that host. `None` if the publisher was not registered when the message came.
+    /// The id of its process on that host. `None` if the publisher was not registered when the message came, or is one of
+    /// eCAL 5, whose messages do not say it.
     pub process_id: Option<i32>,
 }
 
@@ -75,8 +76,8 @@ pub(crate) struct Decoder {
     undecodable: AtomicU64,
     /// From sending to receiving the newest message, in nanoseconds; `u64::MAX` if unknown.
     latency: AtomicU64,
-    /// The newest publisher. Consecutive messages often have the same.
-    newest: Mutex<Option<Known>>,
+    /// The publishers of the newest messages.
+    known: Mutex<Vec<Known>>,
 }
 
 struct Known {
@@ -85,6 +86,8 @@ struct Known {
     since: Instant,
 }
 
+/// Publishers that are remembered. They are collected anew when there are more.
+const MAX_KNOWN: usize = 16;
 /// How long a publisher that did not register is taken for such.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -95,7 +98,7 @@ impl Decoder {
             entity,
             undecodable: AtomicU64::new(0),
             latency: AtomicU64::new(u64::MAX),
-            newest: Mutex::new(None),
+            known: Mutex::new(Vec::new()),
         }
     }
 
@@ -142,9 +145,9 @@ impl Decoder {
     }
 
     fn publisher(&self, origin: Arc<Origin>, now: Instant) -> Arc<PublisherIdentity> {
-        let mut newest = lock(&self.newest);
-        if let Some(known) = &*newest
-            && Arc::ptr_eq(&known.origin, &origin)
+        let mut all = lock(&self.known);
+        let index = all.iter().position(|known| Arc::ptr_eq(&known.origin, &origin));
+        if let Some(known) = index.map(|index| &all[index])
             && (known.publisher.process_id.is_some()
                 || now.saturating_duration_since(known.since) < LOOK_AGAIN)
         {
@@ -155,7 +158,16 @@ impl Decoder {
             host_name: origin.host_name.to_string(),
             process_id: self.core.registry.process_of(&origin.host_name, origin.id),
         });
-        *newest = Some(Known { origin, publisher: publisher.clone(), since: now });
+        let known = Known { origin, publisher: publisher.clone(), since: now };
+        match index {
+            Some(index) => all[index] = known,
+            None => {
+                if all.len() >= MAX_KNOWN {
+                    all.clear();
+                }
+                all.push(known);
+            }
+        }
         publisher
     }
 }

@@ -191,12 +191,13 @@ impl Tables {
             .collect()
     }
 
-    /// The process of a publisher.
+    /// The process of a publisher, if it registered and its id names the process, as those of eCAL 6 do
+    /// (wire-format.md, section 5). The network says which publishers are asked for, so this is no search.
     pub(super) fn process_of(&self, host_name: &str, publisher: EntityId) -> Option<i32> {
-        let is_it = |key: &&PeerKey| {
-            key.role == Role::Publisher && key.id == publisher && *key.process.host_name == *host_name
-        };
-        self.peers.keys().find(is_it).map(|key| key.process.process_id)
+        let process_id = i32::try_from(publisher.get() >> 40).ok()?;
+        let process = ProcessKey { host_name: host_name.into(), process_id };
+        let key = PeerKey { role: Role::Publisher, process, id: publisher };
+        self.peers.contains_key(&key).then_some(process_id)
     }
 
     /// Stores a process's registration: whether its nodes join segments.

@@ -228,3 +228,15 @@ fn other_data_types_are_reported_once() {
     assert!(tables.add(entity(Role::Publisher, "a", "")).is_empty(), "it has none");
     assert!(tables.add(entity(Role::Subscriber, "a", "Person")).is_empty(), "it is on the same side");
 }
+
+#[test]
+fn the_process_of_a_publisher_is_that_of_its_id_if_it_registered() {
+    let mut tables = tables();
+    let mut info = info("a", 0);
+    info.topic_id = EntityId::new(7, 1, 2);
+    assert_eq!(tables.process_of("host", info.topic_id), None);
+    see(&mut tables, Instant::now(), Role::Publisher, &info);
+    assert_eq!(tables.process_of("host", info.topic_id), Some(7));
+    assert_eq!(tables.process_of("other", info.topic_id), None, "ids repeat between hosts");
+    assert_eq!(tables.process_of("host", EntityId::new(8, 1, 2)), None);
+}
