@@ -79,9 +79,27 @@ pub struct Topic {
     pub data_frequency: i32,
     #[prost(string, tag = "28")]
     pub shm_transport_domain: ::prost::alloc::string::String,
-    /// 31: data_latency_us
     #[prost(message, optional, tag = "30")]
     pub datatype_information: ::core::option::Option<DataTypeInformation>,
+    /// From publishers to this subscriber; since 6.1.
+    #[prost(message, optional, tag = "31")]
+    pub data_latency_us: ::core::option::Option<Statistics>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Statistics {
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    #[prost(double, tag = "2")]
+    pub latest: f64,
+    #[prost(double, tag = "3")]
+    pub min: f64,
+    #[prost(double, tag = "4")]
+    pub max: f64,
+    #[prost(double, tag = "5")]
+    pub mean: f64,
+    /// The sum of the squared deviations from the mean: not divided by the count.
+    #[prost(double, tag = "6")]
+    pub variance: f64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProcessState {

@@ -36,7 +36,7 @@ pub const MAX_LAYERS: usize = 16;
 pub const MAX_REGISTRATION_LEN: usize = 8 * 1024 * 1024;
 
 /// One registration message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
     /// Whether it comes or goes.
     pub action: Action,
@@ -54,7 +54,7 @@ pub enum Action {
 }
 
 /// What a registration is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Announcement {
     /// A process.
@@ -81,7 +81,7 @@ pub struct DataType {
 /// A publisher or a subscriber of a topic.
 ///
 /// The default is empty, with zeros everywhere, as protobuf has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     /// The name of its host.
     pub host_name: String,
@@ -117,6 +117,27 @@ pub struct TopicInfo {
     pub data_clock: i64,
     /// The rate of messages in millihertz.
     pub data_frequency_mhz: i32,
+    /// From publishers to this subscriber, if it says so; eCAL does since 6.1.
+    pub latency: Option<LatencyInfo>,
+}
+
+/// From the send time of a subscriber's messages to their receive time, in microseconds, since it was created.
+///
+/// All numbers are finite. They are negative if the publisher's clock is ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LatencyInfo {
+    /// How many messages were measured, 1 at least.
+    pub count: u64,
+    /// Of the latest message.
+    pub latest_us: f64,
+    /// The shortest.
+    pub min_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// The mean.
+    pub mean_us: f64,
+    /// The sum of the squared deviations from the mean, in square microseconds.
+    pub sum_of_squares_us2: f64,
 }
 
 /// A way for payload, as one publisher or subscriber has it.

@@ -20,7 +20,7 @@ pub(crate) struct Core {
     pub(crate) transport: Arc<Selected>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) udp: Arc<UdpCounters>,
-    pub(crate) wall_clock: WallClock,
+    pub(crate) wall_clock: Arc<WallClock>,
     layers: Vec<LayerSlot>,
     registration: Option<Crew>,
     /// Whether a thread of the node has failed.
@@ -83,7 +83,7 @@ impl Core {
             transport,
             registry,
             udp,
-            wall_clock: WallClock::new(),
+            wall_clock: Arc::default(),
             registration: Some(registration),
             has_failed,
             process: std::process::id(),

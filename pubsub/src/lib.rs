@@ -395,7 +395,7 @@ pub use payload::{
 #[cfg(feature = "json")]
 pub use payload::{Json, JsonError};
 pub use publisher::Publisher;
-pub use stats::{PublisherStats, SubscriberStats};
+pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::Status;
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;

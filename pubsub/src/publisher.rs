@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ferrocal_proto::EntityId;
 
@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::layer::{News, Outgoing, TooLong, Writer};
 use crate::registry::Entity;
 use crate::stats::{add, get};
+use crate::wall_clock::now_us;
 use crate::{Payload, PublishError, PublisherConfig, PublisherStats, lock};
 
 /// Sends messages on a topic. Made by [`Node::publisher`](crate::Node::publisher).
@@ -81,7 +82,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
     pub fn send(&self, message: &T::Value) -> Result<(), PublishError> {
         let line = &*self.line;
         if line.entity.connected() == 0 {
-            add(&line.entity.counters.messages, 1);
+            line.count_for_nobody();
             return Ok(());
         }
         let mut scratch = line.take_scratch();
@@ -121,7 +122,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
             if line.entity.connected() == 0 {
                 // In the order in which they came.
                 line.write_all(scratch)?;
-                add(&line.entity.counters.messages, 1);
+                line.count_for_nobody();
                 continue;
             }
             let payload = match self.encode(message, &mut scratch.one) {
@@ -168,7 +169,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         message: &T::Value,
     ) -> Result<Option<tokio::sync::oneshot::Receiver<Result<(), PublishError>>>, PublishError> {
         if self.line.entity.connected() == 0 {
-            add(&self.line.entity.counters.messages, 1);
+            self.line.count_for_nobody();
             return Ok(None);
         }
         let mut scratch = Vec::new();
@@ -245,6 +246,13 @@ impl Line {
         *lock(&self.scratch) = Some(scratch);
     }
 
+    /// Counts a message without a subscriber.
+    fn count_for_nobody(&self) {
+        let (counters, now_us) = (&self.entity.counters, now_us());
+        counters.ticks.add(now_us, now_us);
+        add(&counters.messages, 1);
+    }
+
     /// Sends what a batch has collected.
     fn write_all(&self, scratch: &mut Scratch) -> Result<(), PublishError> {
         if scratch.ends.is_empty() {
@@ -264,8 +272,7 @@ impl Line {
 
     /// Sends encoded messages, [`BATCH_LEN`] at most.
     fn write(&self, payloads: &[&[u8]]) -> Result<(), PublishError> {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time_us = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let time_us = now_us();
         let mut news = None;
         let mut writers = lock(&self.writers);
         let before = get(&self.entity.counters.messages);
@@ -342,6 +349,7 @@ impl Line {
                     Err(error) => result = Err(error),
                 }
             }
+            counters.ticks.add(last.time_us, last.time_us);
             counters.add(messages.len() as u64, 0, last.payload.len());
             if sent {
                 // Once the network cannot take one, it hardly ever takes one behind it.

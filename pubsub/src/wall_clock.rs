@@ -3,6 +3,12 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Now, in microseconds since the Unix epoch.
+pub(crate) fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// The system's time at an [`Instant`], without reading a clock each time.
 #[derive(Debug)]
 pub(crate) struct WallClock {
@@ -11,6 +17,12 @@ pub(crate) struct WallClock {
     start_ns: AtomicI64,
     /// The second after `start` in which that was last looked at.
     checked: AtomicU64,
+}
+
+impl Default for WallClock {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl WallClock {
@@ -29,6 +41,11 @@ impl WallClock {
         }
         let start = Duration::from_nanos(u64::try_from(self.start_ns.load(Ordering::Relaxed)).unwrap_or(0));
         UNIX_EPOCH + start + since
+    }
+
+    /// As [`at`](Self::at), in microseconds since the Unix epoch.
+    pub(crate) fn at_us(&self, instant: Instant) -> f64 {
+        self.at(instant).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e6
     }
 
     fn check(&self) {

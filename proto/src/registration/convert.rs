@@ -5,8 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    Action, Announcement, DataType, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_NAME_LEN, MAX_TEXT_LEN,
-    MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState, TopicInfo, capped,
+    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_NAME_LEN,
+    MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
+    TopicInfo, capped,
 };
 use crate::pb::{ECmdType, EProcessSeverity, ETimeSyncState, ETransportLayerType};
 use crate::{DropReason, EntityId, pb};
@@ -82,6 +83,7 @@ fn topic_from_wire(topic: pb::Topic) -> Result<TopicInfo, DropReason> {
         data_id: topic.data_id,
         data_clock: topic.data_clock,
         data_frequency_mhz: topic.data_frequency,
+        latency: topic.data_latency_us.and_then(latency_from_wire),
     })
 }
 
@@ -102,6 +104,7 @@ fn topic_to_wire(topic: &TopicInfo) -> pb::Topic {
         data_id: topic.data_id,
         data_clock: topic.data_clock,
         data_frequency: topic.data_frequency_mhz,
+        data_latency_us: topic.latency.map(latency_to_wire),
         shm_transport_domain: topic.shm_transport_domain.clone(),
         datatype_information: Some(pb::DataTypeInformation {
             name: topic.data_type.name.clone(),
@@ -109,6 +112,31 @@ fn topic_to_wire(topic: &TopicInfo) -> pb::Topic {
             descriptor_information: topic.data_type.descriptor.clone(),
         }),
         ..pb::Topic::default()
+    }
+}
+
+/// Before the first message, eCAL sends infinity.
+fn latency_from_wire(latency: pb::Statistics) -> Option<LatencyInfo> {
+    let pb::Statistics { count, latest, min, max, mean, variance } = latency;
+    let is_known = count > 0 && [latest, min, max, mean, variance].into_iter().all(f64::is_finite);
+    is_known.then_some(LatencyInfo {
+        count,
+        latest_us: latest,
+        min_us: min,
+        max_us: max,
+        mean_us: mean,
+        sum_of_squares_us2: variance,
+    })
+}
+
+fn latency_to_wire(latency: LatencyInfo) -> pb::Statistics {
+    pb::Statistics {
+        count: latency.count,
+        latest: latency.latest_us,
+        min: latency.min_us,
+        max: latency.max_us,
+        mean: latency.mean_us,
+        variance: latency.sum_of_squares_us2,
     }
 }
 

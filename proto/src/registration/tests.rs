@@ -27,6 +27,14 @@ fn topic() -> TopicInfo {
         data_id: -10,
         data_clock: 11,
         data_frequency_mhz: 12,
+        latency: Some(LatencyInfo {
+            count: 13,
+            latest_us: -14.0,
+            min_us: -15.5,
+            max_us: 16.0,
+            mean_us: 17.0,
+            sum_of_squares_us2: 18.0,
+        }),
     }
 }
 
@@ -63,6 +71,17 @@ fn publisher(topic: pb::Topic) -> pb::Sample {
 fn decode(message: &[u8]) -> (Action, Announcement) {
     let Registration { action, announcement } = Registration::decode(message).unwrap();
     (action, announcement)
+}
+
+#[test]
+fn latencies_that_are_not_finite_are_none() {
+    for (count, min) in [(0, 1.0), (1, f64::INFINITY), (1, f64::NAN)] {
+        let statistics = pb::Statistics { count, min, ..pb::Statistics::default() };
+        let topic = pb::Topic { data_latency_us: Some(statistics), ..pb::Topic::default() };
+        let registration = Registration::decode(&message(&publisher(topic))).unwrap();
+        let Announcement::Publisher(info) = registration.announcement else { panic!("a publisher") };
+        assert_eq!(info.latency, None);
+    }
 }
 
 #[test]
