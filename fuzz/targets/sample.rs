@@ -106,7 +106,7 @@ fn registration(message: &[u8]) {
     let (decoded, peak) = with_peak(|| Registration::decode(message));
     assert!(peak <= 4 * message.len() + 1024, "{peak} bytes for {}", message.len());
     match decoded {
-        Ok(Registration { announcement: Announcement::Other, .. }) | Err(_) => {}
+        Err(_) => {}
         Ok(registration) => assert_eq!(Registration::decode(&registration.encode()), Ok(registration)),
     }
 }

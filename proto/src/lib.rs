@@ -44,7 +44,7 @@ pub use multicast::{HashVersion, topic_group};
 pub use reassemble::{GivenUp, Limits, Message, Reassembler};
 pub use registration::{
     Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_LAYERS,
-    MAX_NAME_LEN, MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState,
-    Registration, Severity, TimeSyncState, TopicInfo,
+    MAX_METHODS, MAX_NAME_LEN, MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, MethodInfo,
+    ProcessInfo, ProcessState, Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
 pub use sample::{PayloadSample, SampleHead, split_name};

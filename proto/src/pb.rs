@@ -8,11 +8,15 @@ pub struct Sample {
     /// 2: host
     #[prost(message, optional, tag = "3")]
     pub process: ::core::option::Option<Process>,
-    /// 4: service
-    ///
-    /// 6: content, 7: client, 8: padding
+    #[prost(message, optional, tag = "4")]
+    pub service: ::core::option::Option<Service>,
     #[prost(message, optional, tag = "5")]
     pub topic: ::core::option::Option<Topic>,
+    /// 6: content
+    ///
+    /// 8: padding
+    #[prost(message, optional, tag = "7")]
+    pub client: ::core::option::Option<Client>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataTypeInformation {
@@ -141,6 +145,72 @@ pub struct Process {
     pub shm_transport_domain: ::prost::alloc::string::String,
     #[prost(string, tag = "19")]
     pub config_file_path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Method {
+    #[prost(string, tag = "1")]
+    pub method_name: ::prost::alloc::string::String,
+    /// The types' names and descriptors in 5.x.
+    #[prost(string, tag = "2")]
+    pub req_type: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub resp_type: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub call_count: i64,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub req_desc: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub resp_desc: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "7")]
+    pub request_datatype_information: ::core::option::Option<DataTypeInformation>,
+    #[prost(message, optional, tag = "8")]
+    pub response_datatype_information: ::core::option::Option<DataTypeInformation>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Service {
+    #[prost(int32, tag = "1")]
+    pub registration_clock: i32,
+    #[prost(string, tag = "2")]
+    pub host_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub process_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub unit_name: ::prost::alloc::string::String,
+    #[prost(int32, tag = "5")]
+    pub process_id: i32,
+    #[prost(string, tag = "6")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub tcp_port_v0: u32,
+    #[prost(message, repeated, tag = "8")]
+    pub methods: ::prost::alloc::vec::Vec<Method>,
+    #[prost(string, tag = "9")]
+    pub service_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "10")]
+    pub version: u32,
+    #[prost(uint32, tag = "11")]
+    pub tcp_port_v1: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Client {
+    #[prost(int32, tag = "1")]
+    pub registration_clock: i32,
+    #[prost(string, tag = "2")]
+    pub host_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub process_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub unit_name: ::prost::alloc::string::String,
+    #[prost(int32, tag = "5")]
+    pub process_id: i32,
+    #[prost(string, tag = "6")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub service_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "8")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "9")]
+    pub methods: ::prost::alloc::vec::Vec<Method>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
