@@ -36,7 +36,7 @@ pub const MAX_DESCRIPTOR_LEN: usize = 4 * 1024 * 1024;
 pub const MAX_LAYERS: usize = 16;
 
 /// The largest number of methods taken from the registration of a service.
-pub const MAX_METHODS: usize = 1024;
+pub const MAX_METHODS: usize = 256;
 
 /// The longest registration message that is decoded in bytes.
 pub const MAX_REGISTRATION_LEN: usize = 8 * 1024 * 1024;
