@@ -66,7 +66,6 @@ def service(row):
         "unit": row.unit_name,
         "service": row.service_name,
         "service_id": str(row.service_id),
-        "version": row.version,
         "methods": [
             {
                 "name": method.method_name,
