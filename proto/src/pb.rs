@@ -386,3 +386,45 @@ pub struct LogMessage {
     #[prost(string, tag = "7")]
     pub content: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SimTime {
+    #[prost(enumeration = "sim_time::ESimulationState", tag = "1")]
+    pub simulation_state: i32,
+    #[prost(sint64, tag = "2")]
+    pub simulation_time_nsecs: i64,
+    /// 4: local_time_nsecs, by the monotonic clock of the sender; 5: host_name; 6: process_id
+    #[prost(double, tag = "3")]
+    pub real_time_factor: f64,
+}
+/// Nested message and enum types in `SimTime`.
+pub mod sim_time {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum ESimulationState {
+        Playing = 0,
+        Paused = 1,
+        Stopped = 2,
+    }
+    impl ESimulationState {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Playing => "playing",
+                Self::Paused => "paused",
+                Self::Stopped => "stopped",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "playing" => Some(Self::Playing),
+                "paused" => Some(Self::Paused),
+                "stopped" => Some(Self::Stopped),
+                _ => None,
+            }
+        }
+    }
+}

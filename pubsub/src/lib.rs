@@ -384,8 +384,8 @@ pub mod transport {
 pub use prost;
 
 pub use config::{
-    Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig, PublisherConfig,
-    ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
+    Clock, ClockFunction, Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig,
+    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use feed::Feed;

@@ -12,7 +12,7 @@ const HEADER: &str = "// Generated from proto/schema by `./ci.sh generate`. Do n
 fn main() -> Result<(), Box<dyn Error>> {
     let [schema, output] =
         env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "usage: SCHEMA_FOLDER OUTPUT_FILE")?;
-    let descriptors = protox::compile(["registration.proto", "log.proto"], [schema])?;
+    let descriptors = protox::compile(["registration.proto", "log.proto", "sim_time.proto"], [schema])?;
     let requests = descriptors
         .file
         .into_iter()

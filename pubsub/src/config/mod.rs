@@ -28,6 +28,7 @@ macro_rules! setters {
 }
 
 mod check;
+mod clock;
 mod error;
 mod keys;
 mod limits;
@@ -46,6 +47,7 @@ use std::num::NonZeroU64;
 
 use crate::{Mode, Selection};
 
+pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
 pub use publisher::{Fragmentation, PublisherConfig};
@@ -86,6 +88,8 @@ pub struct Config {
     pub subscriber: SubscriberConfig,
     /// The thread that receives payload. Not in eCAL; `ferrocal.receive_thread`.
     pub receive_thread: ReceiveThreadConfig,
+    /// Where the node has its time from. Default: [`Clock::System`]. Not in the file.
+    pub clock: Clock,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
 }
@@ -98,6 +102,7 @@ setters!(Config {
     publisher: PublisherConfig,
     subscriber: SubscriberConfig,
     receive_thread: ReceiveThreadConfig,
+    clock: Clock,
     limits: LimitsConfig,
 } optional {
     max_bytes_per_second: NonZeroU64,

@@ -13,7 +13,6 @@ use super::tables::Link;
 use crate::layer::MAX_LAYERS;
 use crate::lock;
 use crate::stats::{Counters, Frequency, Latency, get};
-use crate::wall_clock::now_us;
 
 /// Which side of a topic an entity is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,13 +192,14 @@ impl Entity {
         &self,
         identity: &Identity,
         layers: &[LayerKind],
+        now_us: i64,
         send: impl FnOnce(Registration),
     ) {
         let mut announcing = lock(&self.announcing);
         if !announcing.closed {
             announcing.clock = announcing.clock.wrapping_add(1);
             let messages = get(&self.counters.messages);
-            announcing.hertz = announcing.frequency.measure(&self.counters.ticks, messages, now_us());
+            announcing.hertz = announcing.frequency.measure(&self.counters.ticks, messages, now_us);
             send(self.registration(identity, layers, Action::Register, &announcing));
         }
     }

@@ -7,7 +7,7 @@ use ferrocal_proto::{
     Action, Announcement, EntityId, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
 };
 
-use crate::{Config, lock};
+use crate::{Clock, Config, lock};
 
 /// Who a node is, as it registers with the others.
 #[derive(Debug)]
@@ -22,12 +22,13 @@ pub(crate) struct Identity {
     ids: AtomicU16,
     joins_segments: AtomicBool,
     state: Mutex<ProcessState>,
+    time_sync_state: TimeSyncState,
+    /// The name of the module that an eCAL process would have its time from.
+    time_module: &'static str,
 }
 
 /// What a node consists of, as eCAL's monitor shows it: it publishes (1), subscribes (2) and has the time (32).
 const COMPONENTS: (i32, &str) = (1 | 2 | 32, "pub|sub|time");
-/// Where its time comes from: the system's clock. The name is that of eCAL's module for it.
-const TIME_MODULE: &str = "ecaltime-localtime";
 
 /// The first word of our runtime version.
 const RUNTIME: &str = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
@@ -50,7 +51,14 @@ impl Identity {
             Ok(path) => path.to_string_lossy().into_owned(),
             Err(_) => arguments.first().cloned().unwrap_or_default(),
         };
+        let (time_sync_state, time_module) = match config.clock {
+            Clock::System => (TimeSyncState::None, "ecaltime-localtime"),
+            Clock::Program(_) => (TimeSyncState::Realtime, ""),
+            Clock::SimTime => (TimeSyncState::Replay, "ecaltime-simtime"),
+        };
         Self {
+            time_sync_state,
+            time_module,
             host_name,
             domain,
             process_id: std::process::id().cast_signed(),
@@ -101,8 +109,8 @@ impl Identity {
             component_init_state: COMPONENTS.0,
             component_init_info: COMPONENTS.1.into(),
             runtime_version: self.runtime_version(),
-            time_sync_state: TimeSyncState::None,
-            time_sync_module_name: TIME_MODULE.into(),
+            time_sync_state: self.time_sync_state,
+            time_sync_module_name: self.time_module.into(),
             config_file_path: String::new(),
         });
         Registration { action, announcement }

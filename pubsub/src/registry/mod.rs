@@ -22,6 +22,7 @@ pub(crate) use receive::RegistrationReceiver;
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
 use crate::layer::{Destination, Ended, Inlet, Layer};
+use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
 use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables, TypeConflict};
@@ -44,6 +45,7 @@ pub(crate) struct Registry {
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
+    wall_clock: Arc<WallClock>,
     destination: SocketAddrV4,
     /// Counts the registrations of the process.
     clock: AtomicI32,
@@ -61,6 +63,7 @@ impl Registry {
         config: &Config,
         layers: Vec<Arc<dyn Layer>>,
         sender: Arc<dyn Sender>,
+        wall_clock: Arc<WallClock>,
     ) -> Self {
         let limits = &config.limits;
         Self {
@@ -73,6 +76,7 @@ impl Registry {
             layers,
             tables: Mutex::new(Tables::new(limits.max_peers, limits.max_registry_bytes)),
             sender,
+            wall_clock,
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
             is_send_failing: AtomicBool::new(false),
@@ -187,7 +191,9 @@ impl Registry {
         let clock = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.send(&self.identity.registration(Action::Register, clock));
         for entity in entities {
-            entity.announce(&self.identity, &self.kinds, |registration| self.send(&registration));
+            entity.announce(&self.identity, &self.kinds, self.wall_clock.now_us(), |registration| {
+                self.send(&registration)
+            });
         }
     }
 
