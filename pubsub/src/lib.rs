@@ -388,7 +388,7 @@ pub use config::{
     PublisherConfig, ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
-pub use feed::Feed;
+pub use feed::{Feed, FeedCallback};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
 pub use node::Node;
