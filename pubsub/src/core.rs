@@ -237,7 +237,7 @@ impl Sink for SimTimeSink {
 
     fn lost(&self, _: &Arc<Origin>, _: i64) {}
 
-    fn forget(&self, _: &str, _: EntityId) {}
+    fn forget(&self, _: &[u8], _: EntityId) {}
 
     fn end(&self, _: Ended) {}
 }

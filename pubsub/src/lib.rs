@@ -359,7 +359,7 @@ mod wire;
 pub use bytes::Bytes;
 pub use ferrocal_proto::{
     DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits,
-    MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, TimeSyncState, TopicInfo,
+    MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
     Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode,

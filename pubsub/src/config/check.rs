@@ -42,9 +42,9 @@ impl Config {
         )?;
         // With fewer bits kept, the hash of a name could make an address that is not multicast.
         is(
-            udp.hash_version == HashVersion::V1 || udp.mask.octets()[0] & 0xf0 == 0xf0,
+            udp.hash_version == HashVersion::V1 || udp.effective_mask().octets()[0] & 0xf0 == 0xf0,
             "transport_layer.udp.mask",
-            &udp.mask,
+            &udp.effective_mask(),
             "a mask for config_version v2, which keeps at least the first four bits of the group (such as 255.255.255.240)",
         )?;
         for (key, len) in [
@@ -120,7 +120,7 @@ mod tests {
         type Break = fn(&mut Config);
         let broken: [(Break, &str); 8] = [
             (|config| config.udp.port = 0, "transport_layer.udp.port"),
-            (|config| config.udp.mask = Ipv4Addr::new(0, 0, 0, 15), "transport_layer.udp.mask"),
+            (|config| config.udp.mask = Some(Ipv4Addr::new(0, 0, 0, 15)), "transport_layer.udp.mask"),
             (|config| config.udp.local.group = Ipv4Addr::new(10, 0, 0, 1), "transport_layer.udp.local.group"),
             (|config| config.registration.timeout = Duration::ZERO, "registration.registration_timeout"),
             (|config| config.receive_thread.priority = Some(100), "ferrocal.receive_thread.priority"),

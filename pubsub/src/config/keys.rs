@@ -80,7 +80,7 @@ impl File<'_> {
             &mut udp.hash_version,
         )?;
         self.set("transport_layer.udp.port", PORT, value::port, &mut udp.port)?;
-        self.set("transport_layer.udp.mask", ADDRESS, value::parse, &mut udp.mask)?;
+        self.set("transport_layer.udp.mask", ADDRESS, value::optional, &mut udp.mask)?;
         self.set("transport_layer.udp.send_buffer", BUFFER, value::buffer_len, &mut udp.send_buffer_len)?;
         self.set(
             "transport_layer.udp.receive_buffer",

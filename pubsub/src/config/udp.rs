@@ -14,9 +14,9 @@ pub struct UdpConfig {
     pub port: u16,
     /// How a topic's multicast group follows from its name (`config_version`). Default: [`HashVersion::V2`].
     pub hash_version: HashVersion,
-    /// Which bits of the group base all topics share (`mask`). Default: 255.255.255.240; 0.0.0.15 with
-    /// [`HashVersion::V1`] names the bits that differ.
-    pub mask: Ipv4Addr,
+    /// Which bits of the group base all topics share (`mask`); with [`HashVersion::V1`], those that differ. Default:
+    /// `None`, which is 255.255.255.240, and with [`HashVersion::V1`] 0.0.0.15: the default of the eCAL that has it.
+    pub mask: Option<Ipv4Addr>,
     /// Destination in local mode (`local`). Default: 127.255.255.255, TTL 1.
     pub local: Destination,
     /// Group base in network mode (`network`). Default: 239.0.0.1, TTL 3.
@@ -44,7 +44,6 @@ pub struct UdpConfig {
 setters!(UdpConfig {
     port: u16,
     hash_version: HashVersion,
-    mask: Ipv4Addr,
     local: Destination,
     network: Destination,
     interfaces: Vec<Ipv4Addr>,
@@ -54,6 +53,8 @@ setters!(UdpConfig {
     receive_buffer_len: usize,
     npcap_enabled: bool,
     send: SendPath,
+} optional {
+    mask: Ipv4Addr,
 });
 
 impl Default for UdpConfig {
@@ -61,7 +62,7 @@ impl Default for UdpConfig {
         Self {
             port: 14_002,
             hash_version: HashVersion::V2,
-            mask: Ipv4Addr::new(255, 255, 255, 240),
+            mask: None,
             local: Destination::new(Ipv4Addr::new(127, 255, 255, 255), 1),
             network: Destination::new(Ipv4Addr::new(239, 0, 0, 1), 3),
             interfaces: Vec::new(),
@@ -72,6 +73,16 @@ impl Default for UdpConfig {
             npcap_enabled: false,
             send: SendPath::default(),
         }
+    }
+}
+
+impl UdpConfig {
+    /// The mask in force.
+    pub(crate) fn effective_mask(&self) -> Ipv4Addr {
+        self.mask.unwrap_or(match self.hash_version {
+            HashVersion::V1 => Ipv4Addr::new(0, 0, 0, 15),
+            HashVersion::V2 => Ipv4Addr::new(255, 255, 255, 240),
+        })
     }
 }
 

@@ -76,7 +76,7 @@ ferrocal:
     assert_eq!((config.mode, config.transport.clone()), (Mode::Network, Selection::Socket));
     let udp = &config.udp;
     assert_eq!((udp.hash_version, udp.port, udp.send), (HashVersion::V1, 15_002, SendPath::Raw));
-    assert_eq!(udp.mask, Ipv4Addr::new(0, 0, 0, 255));
+    assert_eq!(udp.mask, Some(Ipv4Addr::new(0, 0, 0, 255)));
     assert_eq!((udp.send_buffer_len, udp.receive_buffer_len), (1000, 2000));
     assert!(udp.join_all_interfaces && udp.npcap_enabled && !udp.loopback);
     assert_eq!((udp.local.group, udp.local.ttl), (Ipv4Addr::new(127, 1, 2, 3), 2));

@@ -13,9 +13,18 @@ use super::window::{Receivers, Window};
 use crate::Fragmentation;
 use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
 
+/// Where a topic's payload may go.
+pub(super) struct PayloadGroups {
+    /// The topic's own group.
+    pub(super) topic: SocketAddrV4,
+    /// The one that all receivers of payload join.
+    pub(super) base: SocketAddrV4,
+}
+
 pub(super) struct UdpWriter {
     outbound: Arc<Outbound>,
     id: EntityId,
+    groups: PayloadGroups,
     destination: SocketAddrV4,
     fragmentation: Fragmentation,
     pacer: Option<Pacer>,
@@ -34,32 +43,33 @@ pub(super) struct UdpWriter {
 impl UdpWriter {
     pub(super) fn new(
         outlet: &Outlet<'_>,
-        destination: SocketAddrV4,
+        groups: PayloadGroups,
         max_len: usize,
         outbound: Arc<Outbound>,
     ) -> Self {
         let mut head = Vec::new();
         let topic_id = outlet.id.to_string();
         PayloadSample {
-            topic_name: outlet.topic,
-            topic_id: &topic_id,
+            topic_name: outlet.topic.as_bytes(),
+            topic_id: topic_id.as_bytes(),
             host_name: outlet.host_name,
             ..PayloadSample::default()
         }
         .encode_topic(&mut head);
         Self {
             id: outlet.id,
-            destination,
+            destination: groups.topic,
             fragmentation: outlet.config.fragmentation,
             pacer: outlet.config.max_bytes_per_second.map(Pacer::new),
             window: outbound
                 .receive_buffer_len()
-                .map(|len| Window::new(len, destination.port(), Instant::now())),
+                .map(|len| Window::new(len, groups.topic.port(), Instant::now())),
             all_join: false,
             same_len: head.len(),
             head,
             max_len,
             batch: ShortBatch::default(),
+            groups,
             outbound,
         }
     }
@@ -68,6 +78,10 @@ impl UdpWriter {
 impl Writer for UdpWriter {
     fn connect(&mut self, destinations: &[Destination]) {
         self.all_join = destinations.iter().all(|destination| destination.joins_segments);
+        // Others may use another hash or mask, or have joined as many groups as their system allows: eCAL 6 sends
+        // everything to the base group.
+        let all_ferrocal = destinations.iter().all(|destination| destination.is_ferrocal);
+        self.destination = if all_ferrocal { self.groups.topic } else { self.groups.base };
         if let Some(window) = &mut self.window {
             let mut receivers = Receivers { ferrocal: self.all_join, ..Receivers::default() };
             for destination in destinations {
