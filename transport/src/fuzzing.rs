@@ -76,7 +76,7 @@ pub fn read_savefile(
 ) -> Result<(), SavefileError> {
     let mut file = Savefile::read(Path::new("fuzzed"), Cursor::new(file))?;
     while let Some(SavedFrame { dlt, bytes, original_len, time }) = file.next_frame()? {
-        each(dlt, bytes, original_len, time);
+        each(dlt, bytes, original_len, time.unwrap_or_default());
     }
     Ok(())
 }

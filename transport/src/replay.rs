@@ -81,6 +81,7 @@ impl Replay {
     fn read(&mut self) -> Result<Upcoming, ReceiveError> {
         match self.file.next_frame() {
             Ok(Some(SavedFrame { dlt, bytes, original_len, time })) => {
+                let time = time.unwrap_or_default();
                 self.bytes.clear();
                 self.bytes.extend_from_slice(bytes);
                 let (began, first) = *self.began.get_or_insert((Instant::now(), time));
