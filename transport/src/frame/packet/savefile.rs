@@ -26,8 +26,6 @@ const EMPTY_BLOCK_LEN: u32 = 12;
 const OBSOLETE_PACKET: u32 = 2;
 /// The most interfaces of a section: obsolete packet blocks can name no more.
 const MAX_INTERFACES: usize = 1 << 16;
-/// The path that means standard input.
-const STANDARD_INPUT: &str = "-";
 
 /// A frame of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +38,11 @@ pub(crate) struct SavedFrame<'a> {
     pub(crate) original_len: usize,
     /// When it was captured, since the Unix epoch. `None` if the file does not say so: the frame has no time, or 0.
     pub(crate) time: Option<Duration>,
+}
+
+/// Whether a path means standard input: `-`.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// A capture file: pcap or pcapng, of either byte order, as it is or packed with gzip.
@@ -64,7 +67,7 @@ impl Savefile {
     /// # Errors
     /// When the file cannot be opened or is no capture file.
     pub(crate) fn open(path: &Path) -> Result<Self, SavefileError> {
-        if path == Path::new(STANDARD_INPUT) {
+        if is_standard_input(path) {
             return Self::read(path, io::stdin());
         }
         match File::open(path) {
