@@ -181,7 +181,9 @@ impl Player {
                 Some(packet) => Next::Wait(Some(due(began, packet.at))),
                 None if state.end.is_none() => Next::Wait(None),
                 None => {
-                    if state.mailboxes.iter().all(|mailbox| mailbox.queue.is_empty()) {
+                    // What waits for another receiver may yet be played.
+                    let is_complete = state.unclaimed.is_empty() || state.mailboxes.len() > 1;
+                    if is_complete && state.mailboxes.iter().all(|mailbox| mailbox.queue.is_empty()) {
                         summary = state.sum_up(&self.path);
                     }
                     Next::End(state.end.as_mut().and_then(Option::take))
