@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let Options { common, size, payload, .. } = options;
-    let node = common.open("pub")?;
+    let node = common.open("pub", common.config()?)?;
     // Text is published as such, so that eCAL's tools show it; the ramp has no type.
     match payload {
         Pattern::Text => publish(options, &node, node.publisher::<str>(&common.topic)?, |publisher, n| {

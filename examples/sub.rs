@@ -5,12 +5,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use ferrocal::{Config, Selection, captured_topics};
 
 mod common;
 use common::{Common, Ramp, Tally};
 
 /// Receives a topic's messages, until it is stopped, or --count or --duration is reached.
+///
+/// Without a topic, lists those of a capture file before it is replayed.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
@@ -33,7 +37,10 @@ enum Pattern {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let arguments = Options::command().get_matches();
+    let is_topic_named = arguments.value_source("topic") == Some(ValueSource::CommandLine);
+    let options = Options::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    match run(&options, is_topic_named) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => common::fail(&*error),
@@ -41,8 +48,15 @@ fn main() -> ExitCode {
 }
 
 /// Tells whether all that was asked for came, and nothing was corrupt.
-fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Box<dyn Error>> {
-    let node = common.open("sub")?;
+fn run(
+    Options { common, count, duration, verify }: &Options,
+    is_topic_named: bool,
+) -> Result<bool, Box<dyn Error>> {
+    let config = common.config()?;
+    if !is_topic_named && !common.json && list_topics(&config, &common.topic)? == Some(false) {
+        return Ok(count.is_none());
+    }
+    let node = common.open("sub", config)?;
     let subscriber = node.subscriber::<[u8]>(&common.topic)?;
     let start = Instant::now();
     let mut tally = Tally::default();
@@ -80,6 +94,28 @@ fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Bo
         writeln!(io::stdout(), "{}", tally.json(&node, &common.topic, "received", also))?;
     }
     Ok(corrupt == 0 && count.is_none_or(|count| tally.messages == count))
+}
+
+/// Lists the topics of the capture file that is to be replayed, and returns whether `wanted` is one of them. `None` without
+/// a file that can be read twice.
+fn list_topics(config: &Config, wanted: &str) -> Result<Option<bool>, Box<dyn Error>> {
+    let (Selection::File(path) | Selection::FileFast(path)) = &config.transport else { return Ok(None) };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let topics = captured_topics(path, config)?;
+    let mut out = io::stdout();
+    writeln!(out, "topics in {}: {}", path.display(), topics.len())?;
+    for topic in &topics {
+        let data_type = topic.data_type.as_ref().map(|data_type| data_type.name.as_str());
+        let data_type = data_type.filter(|name| !name.is_empty()).unwrap_or("without a type");
+        writeln!(out, "  {}: {} messages, {data_type}", topic.name, topic.messages)?;
+    }
+    let holds_it = topics.iter().any(|topic| topic.name == wanted);
+    if !holds_it && !topics.is_empty() {
+        writeln!(out, "name one of them to see its messages: sub TOPIC --transport {}", config.transport)?;
+    }
+    Ok(Some(holds_it))
 }
 
 /// Whether a message follows the pattern from its first byte on.

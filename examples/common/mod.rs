@@ -22,7 +22,7 @@ pub(crate) struct Common {
     /// Address of the interface to use in network mode [default: the system's routes choose].
     #[arg(long, value_name = "IP")]
     interface: Option<Ipv4Addr>,
-    /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay [default: auto, or what FERROCAL_TRANSPORT, TRANSPORT or ecal.yaml say].
+    /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay (file-fast:PATH as fast as it goes; - is standard input) [default: auto, or what FERROCAL_TRANSPORT, TRANSPORT or ecal.yaml say].
     #[arg(long)]
     transport: Option<Selection>,
     /// Print nothing but one line of JSON at the end.
@@ -37,7 +37,8 @@ enum ModeOption {
 }
 
 impl Common {
-    pub(crate) fn open(&self, name: &str) -> Result<Node, Box<dyn Error>> {
+    /// Starts logging, and returns the settings.
+    pub(crate) fn config(&self) -> Result<Config, Box<dyn Error>> {
         env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
         let mut config = Config::load()?;
         match self.mode {
@@ -49,6 +50,10 @@ impl Common {
             config.udp.interfaces = vec![interface];
         }
         config.transport = self.transport.clone().unwrap_or(config.transport);
+        Ok(config)
+    }
+
+    pub(crate) fn open(&self, name: &str, config: Config) -> Result<Node, Box<dyn Error>> {
         let node = Node::with_config(name, config)?;
         if !self.json {
             let status = node.status();

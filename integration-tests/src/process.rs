@@ -85,6 +85,18 @@ impl Process {
         }
     }
 
+    /// Writes to its standard input, and closes it.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let mut stdin = self.stdin.take().expect("standard input is open");
+        if let Err(error) = stdin.write_all(bytes) {
+            self.fail(&format!("does not read its input: {error}"));
+        }
+    }
+
     /// Waits for the first event that `wanted` accepts, and takes it out; the others stay for later.
     ///
     /// # Panics

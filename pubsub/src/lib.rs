@@ -330,9 +330,11 @@
 //! | `json` | `Json<T>` |
 //! | `tokio` | `send_async` and `wait_for_*_async`; they need no runtime of tokio |
 //! | `raw` | raw frames through Npcap (Windows) or libpcap |
-//! | `replay` | replay of capture files |
+//! | `replay` | replay of capture files, and `captured_topics` |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
 
+#[cfg(feature = "replay")]
+mod capture;
 mod config;
 mod core;
 mod delivery;
@@ -383,6 +385,8 @@ pub mod transport {
 #[cfg(feature = "protobuf")]
 pub use prost;
 
+#[cfg(feature = "replay")]
+pub use capture::{CapturedTopic, captured_topics};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig,
     PublisherConfig, ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,

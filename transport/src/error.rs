@@ -167,15 +167,27 @@ pub enum SavefileError {
     Read {
         /// The file.
         path: PathBuf,
+        /// The operating system's error, or what is wrong with a gzip file.
+        source: io::Error,
+    },
+    /// The file is empty. A program that captures may not have written anything yet.
+    #[error("the capture file {} is empty", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is of another format.
-    #[error("{} is neither a pcap nor a pcapng file", .path.display())]
+    #[error("{} is neither a pcap nor a pcapng file, nor such a file in gzip", .path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// The file ends within a frame. All frames before were read.
-    #[error("the capture file {} ends within a frame", .path.display())]
+    /// The file ends within a frame. All frames before were read. So it is with a file that is still being written.
+    #[error(
+        "the capture file {} ends within a frame; if it is still being written, this follows it: \
+         tail -c +1 -f FILE | PROGRAM, with the transport file:-",
+        .path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,
