@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 
 mod common;
-use common::{Common, Ramp, Tally};
+use common::{Common, Ramp, Stop, Tally};
+use ferrocal::{Mode, Node, RecvTimeoutError, Subscriber};
 
-/// Receives a topic's messages, until it is stopped, or --count or --duration is reached.
+/// Receives a topic's messages, until --count or --duration is reached, Ctrl-C is pressed or, on Unix, SIGTERM comes.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
@@ -40,8 +41,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long no message may come before `sub` says what it knows. Publishers are found within two seconds.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Tells whether all that was asked for came, and nothing was corrupt.
 fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Box<dyn Error>> {
+    let stop = Stop::on_signals()?;
     let node = common.open("sub")?;
     let subscriber = node.subscriber::<[u8]>(&common.topic)?;
     let start = Instant::now();
@@ -49,12 +54,20 @@ fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Bo
     let mut ramp = (0, Ramp::new(0));
     let mut corrupt = 0;
     let mut peers = 0;
-    while count.is_none_or(|count| tally.messages < count) {
-        let message = match duration {
-            None => subscriber.recv().ok(),
-            Some(duration) => subscriber.recv_timeout(duration.saturating_sub(start.elapsed())).ok(),
+    let mut has_explained = false;
+    while count.is_none_or(|count| tally.messages < count) && !stop.is_requested() {
+        let left = duration.map(|duration| duration.saturating_sub(start.elapsed()));
+        let message = match subscriber.recv_timeout(left.unwrap_or(Duration::MAX).min(Stop::INTERVAL)) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) if left != Some(Duration::ZERO) => {
+                if !has_explained && tally.messages == 0 && start.elapsed() >= SILENCE {
+                    explain_silence(&node, &subscriber);
+                    has_explained = true;
+                }
+                continue;
+            }
+            Err(_) => break,
         };
-        let Some(message) = message else { break };
         tally.count(message.payload.len());
         peers = subscriber.publisher_count().max(peers);
         let intact = match verify {
@@ -74,12 +87,21 @@ fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Bo
         }
     }
     let stats = subscriber.stats();
-    if common.json {
-        let also =
-            [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
-        writeln!(io::stdout(), "{}", tally.json(&node, &common.topic, "received", also))?;
-    }
+    let also = [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
+    tally.print(common, &node, "received", also)?;
     Ok(corrupt == 0 && count.is_none_or(|count| tally.messages == count))
+}
+
+/// Says on standard error why no message may have come.
+fn explain_silence(node: &Node, subscriber: &Subscriber<[u8]>) {
+    let found = match (subscriber.publisher_count(), node.config().mode) {
+        (0, Mode::Local) => {
+            "no publisher of it was found on this computer (--mode network looks further)".to_owned()
+        }
+        (0, Mode::Network) => "no publisher of it was found on this network".to_owned(),
+        (count, _) => format!("publishers found: {count}"),
+    };
+    eprintln!("no message on topic {} yet; {found}", subscriber.topic());
 }
 
 /// Whether a message follows the pattern from its first byte on.

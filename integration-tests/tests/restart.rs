@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         test("our_publisher_leaves", our_publisher_leaves);
         test("our_subscriber_leaves", our_subscriber_leaves);
         test("our_process_ends", our_process_ends);
+        test("our_process_is_asked_to_end", our_process_is_asked_to_end);
         test("real_side_leaves", real_side_leaves);
     }
     suite::main(tests)
@@ -184,6 +185,27 @@ fn our_process_ends(mode: Mode) {
     Ended::of(subscriber).assert_all(TOPIC, "received", 5, LEN as u64);
     let gone = publisher.process.event("unmatched");
     assert_eq!((&gone["pid"], &gone["peers"]), (&pid.into(), &0.into()), "{gone}");
+}
+
+fn our_process_is_asked_to_end(mode: Mode) {
+    let world = World::new(mode);
+    let mut subscriber = ecal::Subscriber::start_patient(world.there(), mode, &[TOPIC]);
+    let arguments = format!("{TOPIC} --mode {} --payload ramp --size {LEN} --rate 20", mode.name());
+    let publisher = example::start(world.here(), "pub", &arguments);
+    subscriber.totals_with("5 messages", |rows| received(rows) >= 5);
+    publisher.terminate();
+    let gone = subscriber.process.event("unmatched");
+    assert_eq!((&gone["pid"], &gone["peers"]), (&publisher.id().into(), &0.into()), "{gone}");
+    subscriber.finish();
+
+    let mut publisher = ecal::Publisher::start_patient(world.there(), mode, TOPIC, LEN);
+    publisher.begin_sending(0, 20.0);
+    let arguments = format!("{TOPIC} --mode {} --verify ramp", mode.name());
+    let subscriber = example::start(world.here(), "sub", &arguments);
+    subscriber.await_text("received message");
+    subscriber.interrupt();
+    let gone = publisher.process.event("unmatched");
+    assert_eq!((&gone["pid"], &gone["peers"]), (&subscriber.id().into(), &0.into()), "{gone}");
 }
 
 fn real_side_leaves(mode: Mode) {
