@@ -1,14 +1,11 @@
 //! Ends a program in good order.
 
-use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-
-/// Whether the program is to end: Ctrl-C was pressed or, on Unix, SIGTERM came.
+/// Whether the program is to end: Ctrl-C was pressed or, on Unix, SIGTERM or SIGHUP came.
 ///
 /// The program then returns from `main`. This drops its publishers, subscribers and nodes, and so announces to others
 /// that they are gone. A program that is killed announces nothing: others notice it only when its registration expires.
@@ -21,15 +18,17 @@ impl Stop {
     /// Watches the signals from now on.
     ///
     /// # Errors
-    /// When the system refuses that.
-    pub(crate) fn on_signals() -> io::Result<Self> {
+    /// When the system refuses that, or the program watches them already.
+    pub(crate) fn on_signals() -> Result<Self, ctrlc::Error> {
         let requested = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // The second signal ends the program at once, in case it hangs. The order of these two calls matters.
-            flag::register_conditional_shutdown(signal, 1, requested.clone())?;
-            flag::register(signal, requested.clone())?;
-        }
-        Ok(Self(requested))
+        let stop = Self(requested.clone());
+        ctrlc::set_handler(move || {
+            if requested.swap(true, Ordering::Relaxed) {
+                // The second signal ends the program at once, in case it hangs.
+                process::exit(1);
+            }
+        })?;
+        Ok(stop)
     }
 
     pub(crate) fn is_requested(&self) -> bool {
