@@ -1,7 +1,9 @@
 //! Either side killed and started again while the other one goes on, and either side leaving in good order.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use ferrocal::Node;
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::example::{self, Ended};
 use ferrocal_integration_tests::suite::{self, Need, Test};
@@ -55,7 +57,10 @@ fn real_publisher_killed(mode: Mode) {
 
 fn real_subscriber_killed(mode: Mode) {
     let world = World::new(mode);
-    let node = ours::node(&world, world.here(), "ours");
+    let mut config = ours::config(&world, world.here());
+    // Long enough for the second one to start and be found meanwhile.
+    config.registration.timeout = Duration::from_secs(20);
+    let node = Node::with_config("ours", config).expect("a node opens");
     let mut publisher = ours::Publisher::new(&node, &[(TOPIC, LEN)]);
     let start = || ecal::Subscriber::start(world.there(), mode, &[TOPIC], 0);
 
@@ -212,8 +217,8 @@ fn real_side_leaves(mode: Mode) {
     let world = World::new(mode);
     let mut config = ours::config(&world, world.here());
     // Long enough that only what the real side says can end the connection.
-    config.registration.timeout = std::time::Duration::from_secs(3600);
-    let node = ferrocal::Node::with_config("ours", config).expect("a node opens");
+    config.registration.timeout = Duration::from_secs(3600);
+    let node = Node::with_config("ours", config).expect("a node opens");
     let publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
     let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
     wait::until_eq("own connections", &(1, 1), || {
