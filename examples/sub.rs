@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
-use ferrocal::{Config, Selection, captured_topics};
+use ferrocal::{Config, Mode, Node, RecvTimeoutError, Selection, Subscriber, captured_topics};
 
 mod common;
-use common::{Common, Ramp, Tally};
+use common::{Common, Ramp, Stop, Tally};
 
-/// Receives a topic's messages, until it is stopped, or --count or --duration is reached.
+/// Receives a topic's messages, until --count or --duration is reached, Ctrl-C is pressed or, on Unix, SIGTERM comes.
 ///
 /// Without a topic, lists those of a capture file before it is replayed.
 #[derive(Parser)]
@@ -47,11 +47,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long no message may come before `sub` says what it knows. Publishers are found within two seconds.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Tells whether all that was asked for came, and nothing was corrupt.
 fn run(
     Options { common, count, duration, verify }: &Options,
     is_topic_named: bool,
 ) -> Result<bool, Box<dyn Error>> {
+    let stop = Stop::on_signals()?;
     let config = common.config()?;
     if !is_topic_named && !common.json && list_topics(&config, &common.topic)? == Some(false) {
         return Ok(count.is_none());
@@ -63,12 +67,20 @@ fn run(
     let mut ramp = (0, Ramp::new(0));
     let mut corrupt = 0;
     let mut peers = 0;
-    while count.is_none_or(|count| tally.messages < count) {
-        let message = match duration {
-            None => subscriber.recv().ok(),
-            Some(duration) => subscriber.recv_timeout(duration.saturating_sub(start.elapsed())).ok(),
+    let mut has_explained = false;
+    while count.is_none_or(|count| tally.messages < count) && !stop.is_requested() {
+        let left = duration.map(|duration| duration.saturating_sub(start.elapsed()));
+        let message = match subscriber.recv_timeout(left.unwrap_or(Duration::MAX).min(Stop::INTERVAL)) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) if left != Some(Duration::ZERO) => {
+                if !has_explained && tally.messages == 0 && start.elapsed() >= SILENCE {
+                    explain_silence(&node, &subscriber);
+                    has_explained = true;
+                }
+                continue;
+            }
+            Err(_) => break,
         };
-        let Some(message) = message else { break };
         tally.count(message.payload.len());
         peers = subscriber.publisher_count().max(peers);
         let intact = match verify {
@@ -88,11 +100,8 @@ fn run(
         }
     }
     let stats = subscriber.stats();
-    if common.json {
-        let also =
-            [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
-        writeln!(io::stdout(), "{}", tally.json(&node, &common.topic, "received", also))?;
-    }
+    let also = [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
+    tally.print(common, &node, "received", also)?;
     Ok(corrupt == 0 && count.is_none_or(|count| tally.messages == count))
 }
 
@@ -116,6 +125,18 @@ fn list_topics(config: &Config, wanted: &str) -> Result<Option<bool>, Box<dyn Er
         writeln!(out, "name one of them to see its messages: sub TOPIC --transport {}", config.transport)?;
     }
     Ok(Some(holds_it))
+}
+
+/// Says on standard error why no message may have come.
+fn explain_silence(node: &Node, subscriber: &Subscriber<[u8]>) {
+    let found = match (subscriber.publisher_count(), node.config().mode) {
+        (0, Mode::Local) => {
+            "no publisher of it was found on this computer (--mode network looks further)".to_owned()
+        }
+        (0, Mode::Network) => "no publisher of it was found on this network".to_owned(),
+        (count, _) => format!("publishers found: {count}"),
+    };
+    eprintln!("no message on topic {} yet; {found}", subscriber.topic());
 }
 
 /// Whether a message follows the pattern from its first byte on.

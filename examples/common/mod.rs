@@ -10,6 +10,9 @@ use clap::{Args, ValueEnum};
 use ferrocal::{Config, Mode, Node, Selection};
 use serde_json::{Value, json};
 
+mod stop;
+pub(crate) use stop::Stop;
+
 /// Options of every program.
 #[derive(Args)]
 pub(crate) struct Common {
@@ -105,10 +108,35 @@ impl Tally {
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
     }
 
-    /// The closing line. `counted` names what was counted: `sent` or `received`.
-    pub(crate) fn json(&self, node: &Node, topic: &str, counted: &str, also: [(&str, u64); 3]) -> String {
+    /// Prints the closing line. `counted` names what was counted: `sent` or `received`.
+    pub(crate) fn print(
+        &self,
+        common: &Common,
+        node: &Node,
+        counted: &str,
+        also: [(&str, u64); 3],
+    ) -> io::Result<()> {
+        let line = if common.json {
+            self.json(&common.topic, node, counted, also)
+        } else {
+            self.text(counted, also)
+        };
+        writeln!(io::stdout(), "{line}")
+    }
+
+    fn seconds(&self) -> f64 {
+        self.span.map_or(Duration::ZERO, |(first, last)| last - first).as_secs_f64()
+    }
+
+    fn text(&self, counted: &str, also: [(&str, u64); 3]) -> String {
+        let also = also.map(|(key, value)| format!("{key}: {value}")).join(", ");
+        let Self { messages, bytes, .. } = self;
+        format!("{counted}: {messages} messages of {bytes} bytes in all, in {:.1} s; {also}", self.seconds())
+    }
+
+    fn json(&self, topic: &str, node: &Node, counted: &str, also: [(&str, u64); 3]) -> String {
         let status = node.status();
-        let seconds = self.span.map_or(Duration::ZERO, |(first, last)| last - first).as_secs_f64();
+        let seconds = self.seconds();
         let rate = |amount: f64| {
             if self.messages < 2 || seconds == 0.0 { Value::Null } else { json!(amount / seconds) }
         };

@@ -232,6 +232,18 @@ impl Subscriber {
         })
     }
 
+    /// Waits until it has `count` messages on each of its `topics`, from all publishers together.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn await_received(&mut self, count: u64, topics: usize) {
+        let all = topics as u64 * count;
+        self.totals_with(&format!("{all} messages at the real subscriber"), |rows| {
+            rows.iter().map(|row| row.received).sum::<u64>() >= all
+        });
+    }
+
     /// Waits until it has its messages on every topic.
     ///
     /// # Panics

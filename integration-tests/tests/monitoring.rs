@@ -168,6 +168,8 @@ fn everything_is_listed(mode: Mode) {
 
 fn traffic_is_told(mode: Mode) {
     const LEN: usize = 1234;
+    // For several seconds.
+    const COUNT: u64 = 200;
     let world = World::new(mode);
     let node = ours::node(&world, world.here(), UNIT);
     let mut publisher = ours::Publisher::new(&node, &[("out", LEN)]);
@@ -183,14 +185,17 @@ fn traffic_is_told(mode: Mode) {
     // Its frequency is told while it goes on.
     real_publisher.begin_sending(0, 50.0);
     subscriber.await_received(10);
-    publisher.send(100, 50.0);
-    let snapshot = monitor.snapshot_with("traffic of ours", |snapshot| {
-        let told = |row: &&Value| {
-            row["data_frequency_mhz"].as_u64().is_some_and(|mhz| mhz > 0) && row["topic_size"] == LEN
-        };
-        let [publisher, subscriber] =
-            ["publishers", "subscribers"].map(|list| of_ours(snapshot, list).into_iter().find(told));
-        publisher.is_some_and(|row| row["data_clock"] == 100) && subscriber.is_some()
+    thread::scope(|scope| {
+        scope.spawn(|| publisher.send(COUNT, 50.0));
+        monitor.snapshot_with("frequencies of ours", |snapshot| {
+            let is_told = |row: &&Value| {
+                row["data_frequency_mhz"].as_u64().is_some_and(|mhz| mhz > 0) && row["topic_size"] == LEN
+            };
+            ["publishers", "subscribers"].iter().all(|list| of_ours(snapshot, list).iter().any(is_told))
+        });
+    });
+    let snapshot = monitor.snapshot_with("clock of ours", |snapshot| {
+        of_ours(snapshot, "publishers").iter().any(|row| row["data_clock"] == COUNT)
     });
     for list in ["publishers", "subscribers"] {
         let row = of_ours(&snapshot, list)[0];
