@@ -379,8 +379,8 @@ pub mod transport {
 pub use prost;
 
 pub use config::{
-    Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig, PublisherConfig,
-    ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
+    Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig, Origin, PublisherConfig,
+    ReceiveThreadConfig, RegistrationConfig, Setting, SubscriberConfig, UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use message::{Message, PublisherIdentity};

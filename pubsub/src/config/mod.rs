@@ -29,16 +29,18 @@ macro_rules! setters {
 
 mod check;
 mod error;
+mod file;
 mod keys;
+mod kind;
 mod limits;
 mod load;
 mod near;
+mod origin;
 mod publisher;
 mod receive_thread;
 mod registration;
 mod subscriber;
 mod udp;
-mod value;
 mod yaml;
 
 use std::net::Ipv4Addr;
@@ -48,6 +50,7 @@ use crate::{Mode, Selection};
 
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
+pub use origin::{Origin, Setting};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
 pub use registration::RegistrationConfig;
@@ -57,7 +60,13 @@ pub use udp::{Destination, UdpConfig};
 /// Settings of a [`Node`](crate::Node): plain data, checked once when the node opens.
 ///
 /// [`Config::default()`] reads nothing; [`Config::load()`] reads the environment and eCAL's `ecal.yaml`. What the
-/// program sets afterwards wins: code, environment, file, default.
+/// program sets afterwards wins: code, environment, file, default. [`Config::settings`] lists every value with where it
+/// comes from.
+///
+/// # Settings
+/// Those with a key in `ecal.yaml`:
+///
+#[doc = include_str!("keys.md")]
 ///
 /// ```
 /// use ferrocal::{Config, Mode, UdpConfig};
@@ -88,6 +97,8 @@ pub struct Config {
     pub receive_thread: ReceiveThreadConfig,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
+    /// What [`Config::load`] found, which [`Config::origin`] compares with.
+    loaded: origin::Loaded,
 }
 
 setters!(Config {
