@@ -13,6 +13,7 @@ use crate::layer::{Ended, Inlet, Layer, Opened, Outlet, Reader, Sink, Writer};
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
 use crate::source::Source;
 use crate::wall_clock::WallClock;
+use crate::wire::open_sender;
 use crate::{Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock};
 
 pub(crate) struct Core {
@@ -55,7 +56,8 @@ impl Core {
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
         let identity = Identity::new(name, &config);
-        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), transport.sender()?));
+        let sender = open_sender(&*transport, &config)?;
+        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
             let (registry, has_failed) = (registry.clone(), has_failed.clone());
