@@ -13,12 +13,12 @@ import tempfile
 # From the top to the bottom. A crate's own items in `lib.rs` are the room `lib`.
 ORDER = {
     "pubsub": [
-        "node publisher subscriber subscription message",
+        "node publisher subscriber subscription message monitor",
         "core",
         "registry delivery",
         "layer",
         "wire",
-        "payload sending source stats status thread wall_clock",
+        "feed payload sending source stats status thread wall_clock",
         "error",
         "config",
         "lib",

@@ -3,7 +3,7 @@
 #![no_main]
 
 use ferrocal_fuzz::{Input, with_peak};
-use ferrocal_proto::{Announcement, LogMessage, PayloadSample, Registration, SampleHead, split_name};
+use ferrocal_proto::{MAX_METHODS, Announcement, LogMessage, PayloadSample, Registration, SampleHead, split_name};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -104,9 +104,10 @@ fn known_head(first: &[u8], sample: &PayloadSample<'_>, rest: &[u8]) {
 
 fn registration(message: &[u8]) {
     let (decoded, peak) = with_peak(|| Registration::decode(message));
-    assert!(peak <= 4 * message.len() + 1024, "{peak} bytes for {}", message.len());
+    // Each method takes memory, however little it has in it.
+    assert!(peak <= 4 * message.len() + 1024 * MAX_METHODS, "{peak} bytes for {}", message.len());
     match decoded {
-        Ok(Registration { announcement: Announcement::Other, .. }) | Err(_) => {}
+        Err(_) => {}
         Ok(registration) => assert_eq!(Registration::decode(&registration.encode()), Ok(registration)),
     }
 }

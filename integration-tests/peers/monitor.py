@@ -16,7 +16,13 @@ def process(row):
         "parameter": row.process_parameter,
         "runtime_version": row.ecal_runtime_version,
         "state": int(row.state_severity),
+        "state_level": int(row.state_severity_level),
         "state_info": row.state_info,
+        "component_state": row.component_init_state,
+        "component_info": row.component_init_info,
+        "time_sync_state": row.time_sync_state.name if hasattr(row.time_sync_state, "name") else row.time_sync_state,
+        "time_sync_module": row.time_sync_module_name,
+        "config_file": row.config_file_path,
         "shm_transport_domain": row.shm_transport_domain,
         "registration_clock": row.registration_clock,
     }
@@ -51,6 +57,27 @@ def topic(row):
     }
 
 
+def service(row):
+    """One server or client of a service as plain values."""
+    return {
+        "host": row.host_name,
+        "pid": row.process_id,
+        "process_name": row.process_name,
+        "unit": row.unit_name,
+        "service": row.service_name,
+        "service_id": str(row.service_id),
+        "methods": [
+            {
+                "name": method.method_name,
+                "request": method.request_datatype_information.name,
+                "response": method.response_datatype_information.name,
+                "calls": method.call_count,
+            }
+            for method in row.methods
+        ],
+    }
+
+
 def main():
     """Runs the monitor."""
     parser = argparse.ArgumentParser()
@@ -66,6 +93,8 @@ def main():
             processes=[process(row) for row in seen.processes],
             publishers=[topic(row) for row in seen.publishers],
             subscribers=[topic(row) for row in seen.subscribers],
+            servers=[service(row) for row in seen.servers],
+            clients=[service(row) for row in seen.clients],
         )
     common.leave()
 

@@ -255,6 +255,24 @@ fn rows(event: &Value) -> Vec<Totals> {
     event["rows"].as_array().into_iter().flatten().map(Totals::from_row).collect()
 }
 
+/// A real server of a service, and a client of it in the same process.
+#[derive(Debug)]
+pub struct Service {
+    /// The script.
+    pub process: Process,
+}
+
+impl Service {
+    /// Starts both on `host`, with one method, `echo`.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[track_caller]
+    pub fn start(host: Host, mode: Mode, name: &str) -> Self {
+        Self { process: start(host, mode, "service.py", &[name.to_owned()]) }
+    }
+}
+
 /// eCAL's monitoring.
 #[derive(Debug)]
 pub struct Monitor {

@@ -179,6 +179,16 @@ impl Subscriber {
         });
     }
 
+    /// What the subscriber of a topic counted.
+    ///
+    /// # Panics
+    /// When it is none of these topics.
+    #[track_caller]
+    pub fn stats(&self, topic: &str) -> ferrocal::SubscriberStats {
+        let subscription = self.subscriptions.iter().find(|subscription| subscription.topic() == topic);
+        subscription.expect("one of its topics").stats()
+    }
+
     /// What came so far, a row per topic and publisher, the shortest messages first.
     ///
     /// # Panics

@@ -2,12 +2,16 @@
 
 use std::convert::Infallible;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use ferrocal::{Bytes, DataType, Payload};
+use ferrocal::{Bytes, DataType, Payload, ProcessState, Severity};
 use ferrocal_integration_tests::ecal::{self, Monitor};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
 use serde_json::{Value, json};
 
@@ -32,6 +36,10 @@ fn main() -> ExitCode {
         };
         test("process_publisher_and_subscriber_are_listed", everything_is_listed);
         test("traffic_is_told", traffic_is_told);
+        test("frequencies_are_those_of_the_messages", frequencies_are_those_of_the_messages);
+        test("latency_of_the_real_subscriber_and_of_ours_is_told", latency_is_told);
+        test("our_monitor_shows_what_the_real_one_does", our_monitor_shows_what_the_real_one_does);
+        test("the_state_of_a_process_is_told", the_state_is_told);
         test("what_is_dropped_disappears", what_is_dropped_disappears);
     }
     suite::main(tests)
@@ -189,6 +197,210 @@ fn traffic_is_told(mode: Mode) {
         assert_fields(row, &json!({"message_drops": 0, "layers": ["UDP_MC"]}));
     }
     real_publisher.process.finish();
+}
+
+/// The row of a topic.
+fn of_topic<'s>(snapshot: &'s Value, list: &str, topic: &str) -> Option<&'s Value> {
+    snapshot[list].as_array().into_iter().flatten().find(|row| row["topic"] == topic)
+}
+
+fn is_frequency(row: Option<&Value>, hertz: f64) -> bool {
+    let told = row.and_then(|row| row["data_frequency_mhz"].as_f64());
+    told.is_some_and(|mhz| (mhz / 1000.0 / hertz - 1.0).abs() < 0.02)
+}
+
+/// Slow topics, too: a count for each second would show 0 and 1 for the first, and 2 and 3 for the second.
+fn frequencies_are_those_of_the_messages(mode: Mode) {
+    const RATES: [f64; 4] = [0.4, 2.5, 10.0, 1000.0];
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), UNIT);
+    let mut real_publisher =
+        ecal::Publisher::start(world.there(), mode, &[("real", 20)], &ecal::DataType::default());
+    let subscriber = ours::Subscriber::new(&node, &["real"]);
+    let mut monitor = Monitor::start(world.there(), mode);
+    real_publisher.expect_matched("real", 1);
+    real_publisher.begin_sending(0, RATES[1]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for rate in RATES {
+            let (node, is_over) = (&node, &is_over);
+            scope.spawn(move || {
+                // Nobody subscribes: whoever watches sees the frequency all the same.
+                let publisher = node.publisher::<[u8]>(&format!("{rate} Hz")).expect("a good topic");
+                let start = Instant::now();
+                for n in 0.. {
+                    let due = start + Duration::from_secs_f64(f64::from(n) / rate);
+                    while Instant::now() < due && !is_over.load(Ordering::Relaxed) {
+                        let left = due.saturating_duration_since(Instant::now());
+                        thread::sleep(left.min(Duration::from_millis(50)));
+                    }
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    publisher.send(b"message").expect("it is sent");
+                }
+            });
+        }
+        monitor.snapshot_with("frequencies within 2 %", |snapshot| {
+            RATES
+                .iter()
+                .all(|&rate| is_frequency(of_topic(snapshot, "publishers", &format!("{rate} Hz")), rate))
+                && is_frequency(of_ours(snapshot, "subscribers").first().copied(), RATES[1])
+                && is_frequency(of_topic(snapshot, "publishers", "real"), RATES[1])
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let frequency = subscriber.stats("real").frequency;
+    assert!(frequency > 0.0, "{frequency}");
+}
+
+fn latency_is_told(mode: Mode) {
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), UNIT);
+    let monitor = node.monitor();
+    let mut publisher = ours::Publisher::new(&node, &[("out", 20)]);
+    let subscriber = ours::Subscriber::new(&node, &["out"]);
+    let mut real = ecal::Subscriber::start(world.there(), mode, &["out"], 10);
+    real.expect_matched("out", 1);
+    publisher.expect_matched(2);
+    publisher.send(10, 1000.0);
+    real.await_complete();
+    subscriber.await_received(10);
+    let latency = wait::until_some("both say how long ten messages took", || {
+        let snapshot = monitor.snapshot();
+        let told: Vec<_> = snapshot.subscribers.iter().filter_map(|seen| seen.info.latency).collect();
+        (told.len() == 2 && told.iter().all(|latency| latency.count == 10)).then_some(told)
+    });
+    // One clock for both hosts.
+    for latency in latency {
+        assert!(0.0 <= latency.min_us && latency.min_us <= latency.mean_us, "{latency:?}");
+        assert!(latency.mean_us <= latency.max_us && latency.latest_us <= latency.max_us, "{latency:?}");
+        assert!(latency.sum_of_squares_us2 >= 0.0, "{latency:?}");
+    }
+    let own = subscriber.stats("out").latency.expect("it received");
+    assert_eq!(own.count, 10);
+}
+
+/// What does not change from registration to registration, in the real monitor's words.
+fn processes_of(snapshot: &ferrocal::Snapshot) -> Vec<Value> {
+    let row = |seen: &ferrocal::Seen<ferrocal::ProcessInfo>| {
+        let info = &seen.info;
+        json!({
+            "host": info.host_name, "pid": info.process_id, "name": info.process_name, "unit": info.unit_name,
+            "parameter": info.process_parameter, "runtime_version": info.runtime_version,
+            "state": info.state.severity as i32, "state_level": info.state.severity_level,
+            "state_info": info.state.info, "component_state": info.component_init_state,
+            "component_info": info.component_init_info, "time_sync_module": info.time_sync_module_name,
+            "config_file": info.config_file_path, "shm_transport_domain": info.shm_transport_domain,
+        })
+    };
+    snapshot.processes.iter().map(row).collect()
+}
+
+fn topics_of(seen: &[ferrocal::Seen<ferrocal::TopicInfo>]) -> Vec<Value> {
+    let row = |seen: &ferrocal::Seen<ferrocal::TopicInfo>| {
+        let info = &seen.info;
+        let descriptor: String = info.data_type.descriptor.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({
+            "host": info.host_name, "pid": info.process_id, "process_name": info.process_name,
+            "unit": info.unit_name, "topic": info.topic_name, "topic_id": info.topic_id.to_string(),
+            "type_name": info.data_type.name, "encoding": info.data_type.encoding, "descriptor": descriptor,
+            "connections_local": info.connections_local, "connections_external": info.connections_external,
+            "data_clock": info.data_clock, "topic_size": info.topic_size, "message_drops": info.message_drops,
+            "shm_transport_domain": info.shm_transport_domain,
+        })
+    };
+    seen.iter().map(row).collect()
+}
+
+fn services_of(seen: &[ferrocal::Seen<ferrocal::ServiceInfo>]) -> Vec<Value> {
+    let row = |seen: &ferrocal::Seen<ferrocal::ServiceInfo>| {
+        let info = &seen.info;
+        let methods: Vec<_> = info
+            .methods
+            .iter()
+            .map(|method| {
+                json!({
+                    "name": method.name, "request": method.request.name, "response": method.response.name,
+                    "calls": method.call_count,
+                })
+            })
+            .collect();
+        json!({
+            "host": info.host_name, "pid": info.process_id, "process_name": info.process_name,
+            "unit": info.unit_name, "service": info.service_name, "service_id": info.service_id.to_string(),
+            "methods": methods,
+        })
+    };
+    seen.iter().map(row).collect()
+}
+
+/// The rows that only one of both monitors has, as far as `ours` has the fields; or that both have none.
+fn differences(real: &Value, ours: Vec<Value>) -> Vec<String> {
+    let Some(Value::Object(keys)) = ours.first().cloned() else { return vec!["we show none".to_owned()] };
+    let cut = |row: &Value| {
+        Value::Object(keys.keys().map(|key| (key.clone(), row[key].clone())).collect()).to_string()
+    };
+    let real: Vec<_> = real.as_array().into_iter().flatten().map(cut).collect();
+    let ours: Vec<_> = ours.iter().map(Value::to_string).collect();
+    let only_real = real.iter().filter(|row| !ours.contains(row)).map(|row| format!("only there: {row}"));
+    let only_ours = ours.iter().filter(|row| !real.contains(row)).map(|row| format!("only here: {row}"));
+    only_real.chain(only_ours).collect()
+}
+
+fn our_monitor_shows_what_the_real_one_does(mode: Mode) {
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), UNIT);
+    let monitor = node.monitor();
+    let mut publisher = ours::Publisher::new(&node, &[("ours", 20)]);
+    let subscriber = ours::Subscriber::new(&node, &["real"]);
+    let _typed = node.publisher::<Typed>(TOPIC).expect("a good topic");
+    let mut real_publisher =
+        ecal::Publisher::start(world.there(), mode, &[("real", 30)], &ecal::DataType::default());
+    let mut real_subscriber = ecal::Subscriber::start(world.there(), mode, &["ours"], 0);
+    let _service = ecal::Service::start(world.there(), mode, "service");
+    let mut real_monitor = Monitor::start(world.there(), mode);
+    real_publisher.expect_matched("real", 1);
+    real_subscriber.expect_matched("ours", 1);
+    publisher.expect_matched(1);
+    publisher.send(3, 1000.0);
+    real_publisher.send(5, 1000.0);
+    subscriber.await_received(5);
+    wait::until_eq("what the monitors differ in", &Vec::<String>::new(), || {
+        let (real, ours) = (real_monitor.snapshot(), monitor.snapshot());
+        [
+            differences(&real["processes"], processes_of(&ours)),
+            differences(&real["publishers"], topics_of(&ours.publishers)),
+            differences(&real["subscribers"], topics_of(&ours.subscribers)),
+            differences(&real["servers"], services_of(&ours.servers)),
+            differences(&real["clients"], services_of(&ours.clients)),
+        ]
+        .concat()
+    });
+    assert_eq!(monitor.refused(), 0);
+}
+
+fn the_state_is_told(mode: Mode) {
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), UNIT);
+    let mut monitor = Monitor::start(world.there(), mode);
+    let rows =
+        monitor.snapshot_with("process of ours", |snapshot| !of_ours(snapshot, "processes").is_empty());
+    assert_fields(
+        of_ours(&rows, "processes")[0],
+        &json!({"state": 1, "state_level": 1, "component_state": 35, "component_info": "pub|sub|time",
+            "time_sync_module": "ecaltime-localtime"}),
+    );
+    node.set_state(ProcessState {
+        severity: Severity::Critical,
+        severity_level: 4,
+        info: "the lidar is dirty".into(),
+    });
+    monitor.snapshot_with("state of ours", |snapshot| {
+        of_ours(snapshot, "processes").iter().any(|row| {
+            row["state"] == 3 && row["state_level"] == 4 && row["state_info"] == "the lidar is dirty"
+        })
+    });
 }
 
 fn what_is_dropped_disappears(mode: Mode) {

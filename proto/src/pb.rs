@@ -8,11 +8,15 @@ pub struct Sample {
     /// 2: host
     #[prost(message, optional, tag = "3")]
     pub process: ::core::option::Option<Process>,
-    /// 4: service
-    ///
-    /// 6: content, 7: client, 8: padding
+    #[prost(message, optional, tag = "4")]
+    pub service: ::core::option::Option<Service>,
     #[prost(message, optional, tag = "5")]
     pub topic: ::core::option::Option<Topic>,
+    /// 6: content
+    ///
+    /// 8: padding
+    #[prost(message, optional, tag = "7")]
+    pub client: ::core::option::Option<Client>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataTypeInformation {
@@ -79,9 +83,27 @@ pub struct Topic {
     pub data_frequency: i32,
     #[prost(string, tag = "28")]
     pub shm_transport_domain: ::prost::alloc::string::String,
-    /// 31: data_latency_us
     #[prost(message, optional, tag = "30")]
     pub datatype_information: ::core::option::Option<DataTypeInformation>,
+    /// From publishers to this subscriber; since 6.1.
+    #[prost(message, optional, tag = "31")]
+    pub data_latency_us: ::core::option::Option<Statistics>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Statistics {
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    #[prost(double, tag = "2")]
+    pub latest: f64,
+    #[prost(double, tag = "3")]
+    pub min: f64,
+    #[prost(double, tag = "4")]
+    pub max: f64,
+    #[prost(double, tag = "5")]
+    pub mean: f64,
+    /// The sum of the squared deviations from the mean: not divided by the count.
+    #[prost(double, tag = "6")]
+    pub variance: f64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProcessState {
@@ -123,6 +145,72 @@ pub struct Process {
     pub shm_transport_domain: ::prost::alloc::string::String,
     #[prost(string, tag = "19")]
     pub config_file_path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Method {
+    #[prost(string, tag = "1")]
+    pub method_name: ::prost::alloc::string::String,
+    /// The types' names and descriptors in 5.x.
+    #[prost(string, tag = "2")]
+    pub req_type: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub resp_type: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub call_count: i64,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub req_desc: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub resp_desc: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "7")]
+    pub request_datatype_information: ::core::option::Option<DataTypeInformation>,
+    #[prost(message, optional, tag = "8")]
+    pub response_datatype_information: ::core::option::Option<DataTypeInformation>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Service {
+    #[prost(int32, tag = "1")]
+    pub registration_clock: i32,
+    #[prost(string, tag = "2")]
+    pub host_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub process_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub unit_name: ::prost::alloc::string::String,
+    #[prost(int32, tag = "5")]
+    pub process_id: i32,
+    #[prost(string, tag = "6")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub tcp_port_v0: u32,
+    #[prost(message, repeated, tag = "8")]
+    pub methods: ::prost::alloc::vec::Vec<Method>,
+    #[prost(string, tag = "9")]
+    pub service_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "10")]
+    pub version: u32,
+    #[prost(uint32, tag = "11")]
+    pub tcp_port_v1: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Client {
+    #[prost(int32, tag = "1")]
+    pub registration_clock: i32,
+    #[prost(string, tag = "2")]
+    pub host_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub process_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub unit_name: ::prost::alloc::string::String,
+    #[prost(int32, tag = "5")]
+    pub process_id: i32,
+    #[prost(string, tag = "6")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub service_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "8")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "9")]
+    pub methods: ::prost::alloc::vec::Vec<Method>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -297,4 +385,46 @@ pub struct LogMessage {
     pub level: i32,
     #[prost(string, tag = "7")]
     pub content: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SimTime {
+    #[prost(enumeration = "sim_time::ESimulationState", tag = "1")]
+    pub simulation_state: i32,
+    #[prost(sint64, tag = "2")]
+    pub simulation_time_nsecs: i64,
+    /// 4: local_time_nsecs, by the monotonic clock of the sender; 5: host_name; 6: process_id
+    #[prost(double, tag = "3")]
+    pub real_time_factor: f64,
+}
+/// Nested message and enum types in `SimTime`.
+pub mod sim_time {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum ESimulationState {
+        Playing = 0,
+        Paused = 1,
+        Stopped = 2,
+    }
+    impl ESimulationState {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Playing => "playing",
+                Self::Paused => "paused",
+                Self::Stopped => "stopped",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "playing" => Some(Self::Playing),
+                "paused" => Some(Self::Paused),
+                "stopped" => Some(Self::Stopped),
+                _ => None,
+            }
+        }
+    }
 }

@@ -11,6 +11,9 @@ use crate::wire::Fields;
 use crate::{DropReason, EntityId, pb, split_name};
 
 mod convert;
+mod service;
+
+pub use service::{MethodInfo, ServiceInfo};
 
 /// The sample name of registrations in the eCAL wire format.
 const REGISTRATION_NAME: &[u8] = b"reg_sample";
@@ -32,11 +35,14 @@ pub const MAX_DESCRIPTOR_LEN: usize = 4 * 1024 * 1024;
 /// The largest number of transport layers taken from a registration; eCAL has three or four.
 pub const MAX_LAYERS: usize = 16;
 
+/// The largest number of methods taken from the registration of a service.
+pub const MAX_METHODS: usize = 256;
+
 /// The longest registration message that is decoded in bytes.
 pub const MAX_REGISTRATION_LEN: usize = 8 * 1024 * 1024;
 
 /// One registration message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
     /// Whether it comes or goes.
     pub action: Action,
@@ -54,7 +60,7 @@ pub enum Action {
 }
 
 /// What a registration is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Announcement {
     /// A process.
@@ -63,8 +69,10 @@ pub enum Announcement {
     Publisher(TopicInfo),
     /// A subscriber.
     Subscriber(TopicInfo),
-    /// A service or a client of one; nothing more is known of it here.
-    Other,
+    /// A server of a service.
+    Server(ServiceInfo),
+    /// A client of a service.
+    Client(ServiceInfo),
 }
 
 /// The type of a topic's payload.
@@ -81,7 +89,7 @@ pub struct DataType {
 /// A publisher or a subscriber of a topic.
 ///
 /// The default is empty, with zeros everywhere, as protobuf has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     /// The name of its host.
     pub host_name: String,
@@ -117,6 +125,27 @@ pub struct TopicInfo {
     pub data_clock: i64,
     /// The rate of messages in millihertz.
     pub data_frequency_mhz: i32,
+    /// From publishers to this subscriber, if it says so; eCAL does since 6.1.
+    pub latency: Option<LatencyInfo>,
+}
+
+/// From the send time of a subscriber's messages to their receive time, in microseconds, since it was created.
+///
+/// All numbers are finite. They are negative if the publisher's clock is ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LatencyInfo {
+    /// How many messages were measured, 1 at least.
+    pub count: u64,
+    /// Of the latest message.
+    pub latest_us: f64,
+    /// The shortest.
+    pub min_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// The mean.
+    pub mean_us: f64,
+    /// The sum of the squared deviations from the mean, in square microseconds.
+    pub sum_of_squares_us2: f64,
 }
 
 /// A way for payload, as one publisher or subscriber has it.
@@ -233,16 +262,12 @@ impl Registration {
             return Err(DropReason::TooLong);
         }
         let (_, sample) = split_name(message)?;
-        if count_layers(sample)? > MAX_LAYERS {
-            return Err(DropReason::TooLong);
-        }
+        check_counts(sample)?;
         let sample = pb::Sample::decode(sample).map_err(|_| DropReason::BadSample)?;
         convert::registration_from_wire(sample)
     }
 
     /// Encodes a whole message, sample name included.
-    ///
-    /// [`Announcement::Other`] becomes a sample without a command, which readers ignore.
     pub fn encode(&self) -> Vec<u8> {
         let sample = convert::registration_to_wire(self);
         let mut message = Vec::new();
@@ -253,24 +278,35 @@ impl Registration {
     }
 }
 
-/// Returns the number of layers in a sample, before anything is allocated for them.
+/// Checks how many layers and methods a sample has, before anything is allocated for them.
 ///
-/// They are the only repeated field. An empty one takes two bytes here, and much more once decoded.
-fn count_layers(sample: &[u8]) -> Result<usize, DropReason> {
-    const SAMPLE_TOPIC: u32 = 5;
-    const TOPIC_LAYER: u32 = 12;
-    let mut count = 0;
+/// They are the only repeated fields. An empty one takes two bytes here, and much more once decoded.
+fn check_counts(sample: &[u8]) -> Result<(), DropReason> {
+    const TOPIC: u32 = 5;
+    const LAYER: u32 = 12;
+    const SERVICE: u32 = 4;
+    const SERVICE_METHOD: u32 = 8;
+    const CLIENT: u32 = 7;
+    const CLIENT_METHOD: u32 = 9;
+    let (mut layers, mut methods) = (0, 0);
     let mut fields = Fields(sample);
     while let Some((number, value)) = fields.next()? {
-        if number == SAMPLE_TOPIC {
-            // Several topics count as one, as protobuf merges them.
-            let mut fields = Fields(value.bytes()?);
-            while let Some((number, _)) = fields.next()? {
-                count += usize::from(number == TOPIC_LAYER);
-            }
+        // Several of one kind count as one, as protobuf merges them.
+        let (repeated, count) = match number {
+            TOPIC => (LAYER, &mut layers),
+            SERVICE => (SERVICE_METHOD, &mut methods),
+            CLIENT => (CLIENT_METHOD, &mut methods),
+            _ => continue,
+        };
+        let mut fields = Fields(value.bytes()?);
+        while let Some((number, _)) = fields.next()? {
+            *count += usize::from(number == repeated);
         }
     }
-    Ok(count)
+    if layers > MAX_LAYERS || methods > MAX_METHODS {
+        return Err(DropReason::TooLong);
+    }
+    Ok(())
 }
 
 /// Passes a text on unless it is longer than the limit.

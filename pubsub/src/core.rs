@@ -4,25 +4,29 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use ferrocal_proto::DataType;
+use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
 use ferrocal_transport::{Selected, Transport};
 
 use crate::delivery::Crew;
 use crate::layer::udp::{Udp, UdpCounters};
-use crate::layer::{Ended, Inlet, Layer, Opened, Outlet, Reader, Sink, Writer};
+use crate::layer::{Ended, Incoming, Inlet, Layer, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
-use crate::source::Source;
+use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
-use crate::{Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock};
+use crate::{
+    Clock, Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
+};
 
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) transport: Arc<Selected>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) udp: Arc<UdpCounters>,
-    pub(crate) wall_clock: WallClock,
+    pub(crate) wall_clock: Arc<WallClock>,
     layers: Vec<LayerSlot>,
+    /// What reads simulated time, if the node follows it.
+    sim_time: Mutex<Vec<Box<dyn Reader>>>,
     registration: Option<Crew>,
     /// Whether a thread of the node has failed.
     has_failed: Arc<AtomicBool>,
@@ -55,9 +59,10 @@ impl Core {
         udp: Arc<UdpCounters>,
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
+        let wall_clock = Arc::new(WallClock::new(&config.clock));
         let identity = Identity::new(name, &config);
         let sender = open_sender(&*transport, &config)?;
-        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender));
+        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, wall_clock.clone()));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
             let (registry, has_failed) = (registry.clone(), has_failed.clone());
@@ -79,19 +84,37 @@ impl Core {
         let slot =
             |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
-        Ok(Arc::new(Self {
+        let core = Arc::new(Self {
             layers,
+            sim_time: Mutex::default(),
             config,
             transport,
             registry,
             udp,
-            wall_clock: WallClock::new(),
+            wall_clock,
             registration: Some(registration),
             has_failed,
             process: std::process::id(),
             #[cfg(feature = "tokio")]
             sending: crate::sending::SendThread::default(),
-        }))
+        });
+        if core.config.clock == Clock::SimTime {
+            core.follow_sim_time()?;
+        }
+        Ok(core)
+    }
+
+    /// Subscribes to the topic of simulated time.
+    fn follow_sim_time(&self) -> Result<(), NodeError> {
+        let data_type =
+            DataType { name: "eCAL.pb.SimTime".into(), encoding: "proto".into(), ..DataType::default() };
+        let id = self.registry.identity.new_entity_id();
+        let entity = Arc::new(Entity::new(id, Role::Subscriber, SIM_TIME_TOPIC, data_type));
+        let sink: Arc<dyn Sink> = Arc::new(SimTimeSink { wall_clock: self.wall_clock.clone() });
+        let readers = self.layers.iter().map(|slot| self.read_from(slot, &entity.topic, sink.clone(), false));
+        *lock(&self.sim_time) = readers.collect::<Result<_, _>>()?;
+        self.registry.add(&entity);
+        Ok(())
     }
 
     /// A new entity, not announced yet.
@@ -192,6 +215,27 @@ impl Core {
     pub(crate) fn send_later(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.sending.submit(job)
     }
+}
+
+/// Sets the clock to what a simulation says.
+struct SimTimeSink {
+    wall_clock: Arc<WallClock>,
+}
+
+impl Sink for SimTimeSink {
+    fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, _: &mut Ready) {
+        for message in messages {
+            if let Some(time) = SimTime::decode(&message.payload) {
+                self.wall_clock.follow(time, message.received);
+            }
+        }
+    }
+
+    fn lost(&self, _: &Arc<Origin>, _: i64) {}
+
+    fn forget(&self, _: &str, _: EntityId) {}
+
+    fn end(&self, _: Ended) {}
 }
 
 impl Drop for Core {

@@ -125,8 +125,8 @@ pub enum PublishError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The subscriber was closed.
-    #[error("the subscriber is closed")]
+    /// What was read from is closed, or what it was about is gone.
+    #[error("it is closed, and nothing more will come")]
     Closed,
     /// The capture file that was replayed is over.
     #[error("the replay is over")]

@@ -337,8 +337,10 @@ mod config;
 mod core;
 mod delivery;
 mod error;
+mod feed;
 mod layer;
 mod message;
+mod monitor;
 mod node;
 mod payload;
 mod publisher;
@@ -355,7 +357,10 @@ mod wall_clock;
 mod wire;
 
 pub use bytes::Bytes;
-pub use ferrocal_proto::{DataType, DropCounts, DropReason, EntityId, HashVersion, Limits};
+pub use ferrocal_proto::{
+    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits,
+    MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, TimeSyncState, TopicInfo,
+};
 pub use ferrocal_transport::{
     Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode,
     OpenError, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason, SendError, SendPath,
@@ -379,11 +384,14 @@ pub mod transport {
 pub use prost;
 
 pub use config::{
-    Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig, Origin, PublisherConfig,
-    ReceiveThreadConfig, RegistrationConfig, Setting, SubscriberConfig, UdpConfig,
+    Clock, ClockFunction, Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig,
+    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, SubscriberConfig,
+    UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
+pub use feed::Feed;
 pub use message::{Message, PublisherIdentity};
+pub use monitor::Monitor;
 pub use node::Node;
 pub use payload::Payload;
 #[cfg(feature = "prost-reflect")]
@@ -395,7 +403,8 @@ pub use payload::{
 #[cfg(feature = "json")]
 pub use payload::{Json, JsonError};
 pub use publisher::Publisher;
-pub use stats::{PublisherStats, SubscriberStats};
+pub use registry::{Change, ChangeKind, Registered, Seen, Snapshot};
+pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::Status;
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;

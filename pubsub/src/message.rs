@@ -74,8 +74,6 @@ pub(crate) struct Decoder {
     core: Arc<Core>,
     entity: Arc<Entity>,
     undecodable: AtomicU64,
-    /// From sending to receiving the newest message, in nanoseconds; `u64::MAX` if unknown.
-    latency: AtomicU64,
     /// The publishers of the newest messages.
     known: Mutex<Vec<Known>>,
 }
@@ -93,22 +91,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Decoder {
     pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>) -> Self {
-        Self {
-            core,
-            entity,
-            undecodable: AtomicU64::new(0),
-            latency: AtomicU64::new(u64::MAX),
-            known: Mutex::new(Vec::new()),
-        }
+        Self { core, entity, undecodable: AtomicU64::new(0), known: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn undecodable(&self) -> u64 {
         self.undecodable.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn latency(&self) -> Option<Duration> {
-        let nanos = self.latency.load(Ordering::Relaxed);
-        (nanos != u64::MAX).then(|| Duration::from_nanos(nanos))
     }
 
     /// Decodes a message. `None` if its payload is not what the type expects; the first time, that is logged.
@@ -118,9 +105,6 @@ impl Decoder {
         let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
         let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
         let receive_time = self.core.wall_clock.at(received);
-        let latency = receive_time.duration_since(send_time).ok();
-        let nanos = latency.and_then(|latency| u64::try_from(latency.as_nanos()).ok()).unwrap_or(u64::MAX);
-        self.latency.store(nanos, Ordering::Relaxed);
         match T::decode(payload) {
             Ok(payload) => Some(Message {
                 payload,

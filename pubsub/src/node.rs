@@ -7,8 +7,8 @@ use ferrocal_transport::{Selected, SelectionReason, Transport};
 use crate::core::Core;
 use crate::registry::Role;
 use crate::{
-    Config, CreateError, Message, NodeError, Payload, Publisher, PublisherConfig, Status, Subscriber,
-    SubscriberConfig, Subscription,
+    Config, CreateError, Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig,
+    Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -159,6 +159,18 @@ impl Node {
         callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Subscription<T>, CreateError> {
         Subscription::open(&self.core, topic, &config, callback)
+    }
+
+    /// Sets how the process is, for those who watch the network. The default is healthy, level 1, without a text.
+    ///
+    /// A text longer than 64 KiB is not read by other nodes.
+    pub fn set_state(&self, state: ProcessState) {
+        self.core.registry.set_state(state);
+    }
+
+    /// Watches everything that is registered on the network.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.core.clone())
     }
 
     /// The settings that the node was opened with: what to start from for [`publisher_with`](Self::publisher_with) and

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use ferrocal_proto::EntityId;
 
@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::layer::{News, Outgoing, TooLong, Writer};
 use crate::registry::Entity;
 use crate::stats::{add, get};
+use crate::wall_clock::us_since_epoch;
 use crate::{Payload, PublishError, PublisherConfig, PublisherStats, lock};
 
 /// Sends messages on a topic. Made by [`Node::publisher`](crate::Node::publisher).
@@ -79,13 +80,26 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// When the message cannot be encoded, is longer than
     /// [`max_message_len`](crate::Limits::max_message_len) (nothing is sent then), or the system refuses to send it.
     pub fn send(&self, message: &T::Value) -> Result<(), PublishError> {
+        self.send_with(message, None)
+    }
+
+    /// Publishes a message with a send time of the program's: of the measurement that it holds, say, or that of a
+    /// recording. Times before 1970 are sent as 1970. As [`send`](Self::send) otherwise.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_at(&self, message: &T::Value, time: SystemTime) -> Result<(), PublishError> {
+        self.send_with(message, Some(time))
+    }
+
+    fn send_with(&self, message: &T::Value, time: Option<SystemTime>) -> Result<(), PublishError> {
         let line = &*self.line;
         if line.entity.connected() == 0 {
-            add(&line.entity.counters.messages, 1);
+            line.count_for_nobody();
             return Ok(());
         }
         let mut scratch = line.take_scratch();
-        let result = self.encode(message, &mut scratch.one).and_then(|payload| line.write(&[payload]));
+        let result = self.encode(message, &mut scratch.one).and_then(|payload| line.write(&[payload], time));
         line.put_scratch(scratch);
         result
     }
@@ -121,7 +135,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
             if line.entity.connected() == 0 {
                 // In the order in which they came.
                 line.write_all(scratch)?;
-                add(&line.entity.counters.messages, 1);
+                line.count_for_nobody();
                 continue;
             }
             let payload = match self.encode(message, &mut scratch.one) {
@@ -168,7 +182,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         message: &T::Value,
     ) -> Result<Option<tokio::sync::oneshot::Receiver<Result<(), PublishError>>>, PublishError> {
         if self.line.entity.connected() == 0 {
-            add(&self.line.entity.counters.messages, 1);
+            self.line.count_for_nobody();
             return Ok(None);
         }
         let mut scratch = Vec::new();
@@ -177,7 +191,7 @@ impl<T: Payload + ?Sized> Publisher<T> {
         let line = self.line.clone();
         let job = Box::new(move || {
             // Nobody may be waiting any more.
-            let _ = done.send(line.write(&[&payload]));
+            let _ = done.send(line.write(&[&payload], None));
         });
         self.line
             .core
@@ -245,6 +259,13 @@ impl Line {
         *lock(&self.scratch) = Some(scratch);
     }
 
+    /// Counts a message without a subscriber.
+    fn count_for_nobody(&self) {
+        let (counters, now_us) = (&self.entity.counters, self.core.wall_clock.now_us());
+        counters.ticks.add(now_us, now_us);
+        add(&counters.messages, 1);
+    }
+
     /// Sends what a batch has collected.
     fn write_all(&self, scratch: &mut Scratch) -> Result<(), PublishError> {
         if scratch.ends.is_empty() {
@@ -256,29 +277,29 @@ impl Line {
             *payload = &scratch.many[start..end];
             start = end;
         }
-        let result = self.write(&payloads[..scratch.ends.len()]);
+        let result = self.write(&payloads[..scratch.ends.len()], None);
         scratch.many.clear();
         scratch.ends.clear();
         result
     }
 
     /// Sends encoded messages, [`BATCH_LEN`] at most.
-    fn write(&self, payloads: &[&[u8]]) -> Result<(), PublishError> {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time_us = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    fn write(&self, payloads: &[&[u8]], time: Option<SystemTime>) -> Result<(), PublishError> {
+        let now_us = self.core.wall_clock.now_us();
+        let time_us = time.map_or(now_us, us_since_epoch);
         let mut news = None;
         let mut writers = lock(&self.writers);
         let before = get(&self.entity.counters.messages);
         let nothing = Outgoing { clock: 0, time_us, payload: &[] };
         let result = if let [payload] = payloads {
             let message = Outgoing { clock: clock(before, 1), payload, ..nothing };
-            self.write_messages(&mut writers, &[message], &mut news)
+            self.write_messages(&mut writers, &[message], now_us, &mut news)
         } else {
             let mut messages = [nothing; BATCH_LEN];
             for ((message, payload), number) in messages.iter_mut().zip(payloads).zip(1..) {
                 *message = Outgoing { clock: clock(before, number), payload, ..nothing };
             }
-            self.write_messages(&mut writers, &messages[..payloads.len()], &mut news)
+            self.write_messages(&mut writers, &messages[..payloads.len()], now_us, &mut news)
         };
         drop(writers);
         match news {
@@ -310,6 +331,7 @@ impl Line {
         &self,
         writers: &mut Writers,
         messages: &[Outgoing<'_>],
+        now_us: i64,
         news: &mut Option<News>,
     ) -> Result<(), PublishError> {
         let counters = &self.entity.counters;
@@ -342,6 +364,7 @@ impl Line {
                     Err(error) => result = Err(error),
                 }
             }
+            counters.ticks.add(now_us, now_us);
             counters.add(messages.len() as u64, 0, last.payload.len());
             if sent {
                 // Once the network cannot take one, it hardly ever takes one behind it.

@@ -38,7 +38,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     ) -> Result<Self, CreateError> {
         let entity = new_entity::<T>(core, topic, config)?;
         let max_publishers = core.config.limits.max_publishers_per_subscriber;
-        let queue = Arc::new(Queue::new(config, max_publishers, entity.counters.clone()));
+        let queue =
+            Arc::new(Queue::new(config, max_publishers, entity.counters.clone(), core.wall_clock.clone()));
         let decoder = Decoder::new(core.clone(), entity.clone());
         let membership = Subscribed::open(core, entity, queue.clone(), false)?;
         Ok(Self { membership, queue, decoder, payload: PhantomData })
@@ -240,7 +241,8 @@ impl Subscribed {
             duplicate,
             out_of_order,
             undecodable: decoder.undecodable(),
-            latency: decoder.latency(),
+            frequency: counters.ticks.frequency(),
+            latency: counters.latency.get(),
         }
     }
 }

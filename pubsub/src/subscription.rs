@@ -43,7 +43,8 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
             })
         };
         let max_publishers = core.config.limits.max_publishers_per_subscriber;
-        let callback = Callback::new(config, max_publishers, entity.counters.clone(), handler);
+        let callback =
+            Callback::new(config, max_publishers, entity.counters.clone(), core.wall_clock.clone(), handler);
         let membership = Arc::new(Subscribed::open(core, entity, callback.clone(), !config.inline)?);
         let weak = Arc::downgrade(&membership);
         callback.set_on_panic(Box::new(move || {

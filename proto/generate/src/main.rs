@@ -12,14 +12,14 @@ const HEADER: &str = "// Generated from proto/schema by `./ci.sh generate`. Do n
 fn main() -> Result<(), Box<dyn Error>> {
     let [schema, output] =
         env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "usage: SCHEMA_FOLDER OUTPUT_FILE")?;
-    let descriptors = protox::compile(["registration.proto", "log.proto"], [schema])?;
+    let descriptors = protox::compile(["registration.proto", "log.proto", "sim_time.proto"], [schema])?;
     let requests = descriptors
         .file
         .into_iter()
         .map(|file| (Module::from_protobuf_package_name(file.package()), file))
         .collect();
     let modules = Config::new()
-        .bytes([".eCAL.pb.DataTypeInformation.descriptor_information", ".eCAL.pb.Topic.tdesc"])
+        .bytes([".eCAL.pb.DataTypeInformation.descriptor_information", ".eCAL.pb.Topic.tdesc", ".eCAL.pb.Method.req_desc", ".eCAL.pb.Method.resp_desc"])
         .generate(requests)?;
     let code: Vec<_> = modules.into_values().collect();
     let [code] = &code[..] else { return Err("the schema has one package".into()) };

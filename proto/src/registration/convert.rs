@@ -4,9 +4,11 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::service::{client_from_wire, client_to_wire, server_from_wire, server_to_wire};
 use super::{
-    Action, Announcement, DataType, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_NAME_LEN, MAX_TEXT_LEN,
-    MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState, TopicInfo, capped,
+    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_NAME_LEN,
+    MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
+    TopicInfo, capped,
 };
 use crate::pb::{ECmdType, EProcessSeverity, ETimeSyncState, ETransportLayerType};
 use crate::{DropReason, EntityId, pb};
@@ -16,6 +18,8 @@ pub(super) fn registration_from_wire(sample: pb::Sample) -> Result<Registration,
     let cmd_type = ECmdType::try_from(sample.cmd_type).map_err(|_| DropReason::UnexpectedSample)?;
     let process = || process_from_wire(sample.process.ok_or(DropReason::BadSample)?);
     let topic = || topic_from_wire(sample.topic.ok_or(DropReason::BadSample)?);
+    let server = || server_from_wire(sample.service.ok_or(DropReason::BadSample)?);
+    let client = || client_from_wire(sample.client.ok_or(DropReason::BadSample)?);
     let (action, announcement) = match cmd_type {
         ECmdType::BctRegProcess => (Register, Announcement::Process(process()?)),
         ECmdType::BctUnregProcess => (Unregister, Announcement::Process(process()?)),
@@ -23,8 +27,10 @@ pub(super) fn registration_from_wire(sample: pb::Sample) -> Result<Registration,
         ECmdType::BctUnregPublisher => (Unregister, Announcement::Publisher(topic()?)),
         ECmdType::BctRegSubscriber => (Register, Announcement::Subscriber(topic()?)),
         ECmdType::BctUnregSubscriber => (Unregister, Announcement::Subscriber(topic()?)),
-        ECmdType::BctRegService | ECmdType::BctRegClient => (Register, Announcement::Other),
-        ECmdType::BctUnregService | ECmdType::BctUnregClient => (Unregister, Announcement::Other),
+        ECmdType::BctRegService => (Register, Announcement::Server(server()?)),
+        ECmdType::BctUnregService => (Unregister, Announcement::Server(server()?)),
+        ECmdType::BctRegClient => (Register, Announcement::Client(client()?)),
+        ECmdType::BctUnregClient => (Unregister, Announcement::Client(client()?)),
         ECmdType::BctNone | ECmdType::BctSetSample => return Err(DropReason::UnexpectedSample),
     };
     Ok(Registration { action, announcement })
@@ -39,23 +45,32 @@ pub(super) fn registration_to_wire(registration: &Registration) -> pb::Sample {
         Announcement::Process(process) => pb::Sample {
             cmd_type: command(ECmdType::BctRegProcess, ECmdType::BctUnregProcess),
             process: Some(process_to_wire(process)),
-            topic: None,
+            ..pb::Sample::default()
         },
         Announcement::Publisher(topic) => pb::Sample {
             cmd_type: command(ECmdType::BctRegPublisher, ECmdType::BctUnregPublisher),
-            process: None,
             topic: Some(topic_to_wire(topic)),
+            ..pb::Sample::default()
         },
         Announcement::Subscriber(topic) => pb::Sample {
             cmd_type: command(ECmdType::BctRegSubscriber, ECmdType::BctUnregSubscriber),
-            process: None,
             topic: Some(topic_to_wire(topic)),
+            ..pb::Sample::default()
         },
-        Announcement::Other => pb::Sample::default(),
+        Announcement::Server(server) => pb::Sample {
+            cmd_type: command(ECmdType::BctRegService, ECmdType::BctUnregService),
+            service: Some(server_to_wire(server)),
+            ..pb::Sample::default()
+        },
+        Announcement::Client(client) => pb::Sample {
+            cmd_type: command(ECmdType::BctRegClient, ECmdType::BctUnregClient),
+            client: Some(client_to_wire(client)),
+            ..pb::Sample::default()
+        },
     }
 }
 
-fn name(text: String) -> Result<String, DropReason> {
+pub(super) fn name(text: String) -> Result<String, DropReason> {
     capped(text, MAX_NAME_LEN)
 }
 
@@ -82,6 +97,7 @@ fn topic_from_wire(topic: pb::Topic) -> Result<TopicInfo, DropReason> {
         data_id: topic.data_id,
         data_clock: topic.data_clock,
         data_frequency_mhz: topic.data_frequency,
+        latency: topic.data_latency_us.and_then(latency_from_wire),
     })
 }
 
@@ -102,13 +118,35 @@ fn topic_to_wire(topic: &TopicInfo) -> pb::Topic {
         data_id: topic.data_id,
         data_clock: topic.data_clock,
         data_frequency: topic.data_frequency_mhz,
+        data_latency_us: topic.latency.map(latency_to_wire),
         shm_transport_domain: topic.shm_transport_domain.clone(),
-        datatype_information: Some(pb::DataTypeInformation {
-            name: topic.data_type.name.clone(),
-            encoding: topic.data_type.encoding.clone(),
-            descriptor_information: topic.data_type.descriptor.clone(),
-        }),
+        datatype_information: Some(data_type_to_wire(&topic.data_type)),
         ..pb::Topic::default()
+    }
+}
+
+/// Before the first message, eCAL sends infinity.
+fn latency_from_wire(latency: pb::Statistics) -> Option<LatencyInfo> {
+    let pb::Statistics { count, latest, min, max, mean, variance } = latency;
+    let is_known = count > 0 && [latest, min, max, mean, variance].into_iter().all(f64::is_finite);
+    is_known.then_some(LatencyInfo {
+        count,
+        latest_us: latest,
+        min_us: min,
+        max_us: max,
+        mean_us: mean,
+        sum_of_squares_us2: variance,
+    })
+}
+
+fn latency_to_wire(latency: LatencyInfo) -> pb::Statistics {
+    pb::Statistics {
+        count: latency.count,
+        latest: latency.latest_us,
+        min: latency.min_us,
+        max: latency.max_us,
+        mean: latency.mean_us,
+        variance: latency.sum_of_squares_us2,
     }
 }
 
@@ -123,10 +161,23 @@ fn data_type_from_wire(
     } else {
         DataType { name: told.name, encoding: told.encoding, descriptor: told.descriptor_information }
     };
+    limited(data_type)
+}
+
+/// Passes a data type on unless a part of it is longer than its limit.
+pub(super) fn limited(data_type: DataType) -> Result<DataType, DropReason> {
     if data_type.descriptor.len() > MAX_DESCRIPTOR_LEN {
         return Err(DropReason::TooLong);
     }
     Ok(DataType { name: name(data_type.name)?, encoding: name(data_type.encoding)?, ..data_type })
+}
+
+pub(super) fn data_type_to_wire(data_type: &DataType) -> pb::DataTypeInformation {
+    pb::DataTypeInformation {
+        name: data_type.name.clone(),
+        encoding: data_type.encoding.clone(),
+        descriptor_information: data_type.descriptor.clone(),
+    }
 }
 
 fn layer_from_wire(layer: &pb::TransportLayer) -> Layer {

@@ -27,6 +27,14 @@ fn topic() -> TopicInfo {
         data_id: -10,
         data_clock: 11,
         data_frequency_mhz: 12,
+        latency: Some(LatencyInfo {
+            count: 13,
+            latest_us: -14.0,
+            min_us: -15.5,
+            max_us: 16.0,
+            mean_us: 17.0,
+            sum_of_squares_us2: 18.0,
+        }),
     }
 }
 
@@ -49,6 +57,28 @@ fn process() -> ProcessInfo {
     }
 }
 
+fn service() -> ServiceInfo {
+    let data_type = |name: &str| DataType { name: name.into(), ..topic().data_type };
+    ServiceInfo {
+        host_name: "host".into(),
+        process_id: 1,
+        process_name: "process".into(),
+        unit_name: "unit".into(),
+        service_id: EntityId::new(2, 3, 4),
+        service_name: "service".into(),
+        methods: vec![MethodInfo {
+            name: "method".into(),
+            request: data_type("Request"),
+            response: data_type("Response"),
+            call_count: 5,
+        }],
+        version: 6,
+        tcp_port_v0: 7,
+        tcp_port_v1: 8,
+        registration_clock: 9,
+    }
+}
+
 /// Encodes a sample of the generated types as a whole message.
 fn message(sample: &pb::Sample) -> Vec<u8> {
     [&[1, 0, 0], &sample.encode_to_vec()[..]].concat()
@@ -56,13 +86,24 @@ fn message(sample: &pb::Sample) -> Vec<u8> {
 
 fn publisher(topic: pb::Topic) -> pb::Sample {
     let cmd_type = pb::ECmdType::BctRegPublisher.into();
-    pb::Sample { cmd_type, process: None, topic: Some(topic) }
+    pb::Sample { cmd_type, topic: Some(topic), ..Default::default() }
 }
 
 /// Decodes a captured message.
 fn decode(message: &[u8]) -> (Action, Announcement) {
     let Registration { action, announcement } = Registration::decode(message).unwrap();
     (action, announcement)
+}
+
+#[test]
+fn latencies_that_are_not_finite_are_none() {
+    for (count, min) in [(0, 1.0), (1, f64::INFINITY), (1, f64::NAN)] {
+        let statistics = pb::Statistics { count, min, ..pb::Statistics::default() };
+        let topic = pb::Topic { data_latency_us: Some(statistics), ..pb::Topic::default() };
+        let registration = Registration::decode(&message(&publisher(topic))).unwrap();
+        let Announcement::Publisher(info) = registration.announcement else { panic!("a publisher") };
+        assert_eq!(info.latency, None);
+    }
 }
 
 #[test]
@@ -73,6 +114,8 @@ fn round_trips() {
             Announcement::Process(ProcessInfo::default()),
             Announcement::Publisher(topic()),
             Announcement::Subscriber(topic()),
+            Announcement::Server(service()),
+            Announcement::Client(ServiceInfo { tcp_port_v0: 0, tcp_port_v1: 0, ..service() }),
         ] {
             let registration = Registration { action, announcement };
             let message = registration.encode();
@@ -85,25 +128,18 @@ fn round_trips() {
 #[test]
 fn commands() {
     for (cmd_type, expected) in [
-        (0, Err(DropReason::UnexpectedSample)),
-        (1, Err(DropReason::UnexpectedSample)),
-        (2, Err(DropReason::BadSample)),
-        (3, Err(DropReason::BadSample)),
-        (4, Err(DropReason::BadSample)),
-        (5, Ok(Action::Register)),
-        (6, Ok(Action::Register)),
-        (12, Err(DropReason::BadSample)),
-        (15, Ok(Action::Unregister)),
-        (16, Ok(Action::Unregister)),
-        (17, Err(DropReason::UnexpectedSample)),
+        (0, DropReason::UnexpectedSample),
+        (1, DropReason::UnexpectedSample),
+        (2, DropReason::BadSample),
+        (6, DropReason::BadSample),
+        (12, DropReason::BadSample),
+        (16, DropReason::BadSample),
+        (17, DropReason::UnexpectedSample),
     ] {
-        let sample = pb::Sample { cmd_type, process: None, topic: None };
+        let sample = pb::Sample { cmd_type, ..Default::default() };
         let decoded = Registration::decode(&message(&sample));
-        let expected = expected.map(|action| Registration { action, announcement: Announcement::Other });
-        assert_eq!(decoded, expected, "command {cmd_type}");
+        assert_eq!(decoded, Err(expected), "command {cmd_type}");
     }
-    let other = Registration { action: Action::Register, announcement: Announcement::Other };
-    assert_eq!(Registration::decode(&other.encode()), Err(DropReason::UnexpectedSample));
 }
 
 #[test]
@@ -131,6 +167,30 @@ fn limits_hold_to_the_byte() {
 }
 
 #[test]
+fn methods_are_counted_before_they_are_decoded() {
+    let with_methods = |count| {
+        let service = pb::Service { methods: vec![pb::Method::default(); count], ..Default::default() };
+        let cmd_type = pb::ECmdType::BctRegService.into();
+        let sample = pb::Sample { cmd_type, service: Some(service), ..Default::default() };
+        Registration::decode(&message(&sample)).map(|_| ())
+    };
+    assert_eq!(with_methods(MAX_METHODS), Ok(()));
+    assert_eq!(with_methods(MAX_METHODS + 1), Err(DropReason::TooLong));
+}
+
+#[test]
+fn the_methods_of_ecal_5_have_their_types_in_fields_of_their_own() {
+    let method =
+        pb::Method { req_type: "Request".into(), resp_desc: Bytes::from_static(b"d"), ..Default::default() };
+    let client = pb::Client { methods: vec![method], ..Default::default() };
+    let cmd_type = pb::ECmdType::BctRegClient.into();
+    let sample = pb::Sample { cmd_type, client: Some(client), ..Default::default() };
+    let (_, Announcement::Client(client)) = decode(&message(&sample)) else { panic!() };
+    assert_eq!(client.methods[0].request.name, "Request");
+    assert_eq!(client.methods[0].response.descriptor, b"d"[..]);
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "takes minutes there")]
 fn a_long_message_is_not_decoded() {
     let mut message = message(&publisher(pb::Topic::default()));
@@ -145,7 +205,7 @@ fn a_long_message_is_not_decoded() {
 
 #[test]
 fn text_that_is_not_utf_8_is_refused() {
-    let mut message = message(&pb::Sample { cmd_type: 2, process: None, topic: None });
+    let mut message = message(&pb::Sample { cmd_type: 2, ..Default::default() });
     message.extend_from_slice(&[0x2a, 3, 0x3a, 1, 0xff]);
     assert_eq!(Registration::decode(&message), Err(DropReason::BadSample));
 }

@@ -3,7 +3,7 @@
 use ferrocal_proto::HashVersion;
 
 use super::keys::KEYS;
-use super::{Config, ConfigError, Origin};
+use super::{Config, ConfigError, SettingOrigin};
 
 impl Config {
     /// Checks that each setting is allowed, and that they make sense together.
@@ -32,7 +32,7 @@ impl Config {
 
     fn refused(&self, key: &'static str, value: &dyn ToString, expected: &'static str) -> ConfigError {
         let position = match self.origin(key) {
-            Some(Origin::File(position)) => Some(position),
+            Some(SettingOrigin::File(position)) => Some(position),
             _ => None,
         };
         ConfigError::Value { key, position, value: value.to_string(), expected }

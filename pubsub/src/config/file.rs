@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::keys::{KEYS, OLD, OTHERS, names};
 use super::near::nearest;
-use super::origin::Origin;
+use super::origin::SettingOrigin;
 use super::yaml::{Entry, Node};
 use super::{Config, ConfigError, FilePosition, kind};
 use crate::Mode;
@@ -25,7 +25,7 @@ impl fmt::Display for Warning {
 }
 
 /// Where the values of keys come from.
-pub(super) type KeyOrigins = BTreeMap<&'static str, Origin>;
+pub(super) type KeyOrigins = BTreeMap<&'static str, SettingOrigin>;
 
 /// Sets what a file says. Returns what it says in vain.
 pub(super) fn apply(
@@ -44,7 +44,7 @@ pub(super) fn apply(
     for key in KEYS {
         let Some(entry) = root.find(key.name) else { continue };
         (key.read)(&entry.value, config).ok_or_else(|| file.refused(key.name, entry, key.expected))?;
-        origins.insert(key.name, Origin::File(file.position(entry.line)));
+        origins.insert(key.name, SettingOrigin::File(file.position(entry.line)));
     }
     for others in &OTHERS {
         for name in others.names {

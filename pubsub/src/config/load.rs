@@ -9,7 +9,7 @@ use ferrocal_transport::ParseSelectionError;
 
 use super::file::{self, KeyOrigins};
 use super::kind::{BUILT_TRANSPORT, TRANSPORT};
-use super::origin::{Loaded, Origin};
+use super::origin::{Loaded, SettingOrigin};
 use super::yaml::{self, Node};
 use super::{Config, ConfigError};
 use crate::Selection;
@@ -87,7 +87,7 @@ impl Machine<'_> {
         }
         if let Some((variable, transport)) = self.transport(&mut warnings)? {
             config.transport = transport;
-            origins.insert("ferrocal.transport", Origin::Environment(variable));
+            origins.insert("ferrocal.transport", SettingOrigin::Environment(variable));
         }
         config.loaded = Loaded::new(config.clone(), origins, loaded);
         Ok((config, warnings))
@@ -262,10 +262,10 @@ mod tests {
         let text = b"transport_layer:\n  udp:\n    port: 14003\n    send_buffer: 7\nferrocal: { transport: socket }\n";
         let files = [("ecal.yaml", Some(&text[..]))];
         let (mut config, _) = load(&[], &files).unwrap();
-        let line = |line| Some(Origin::File(FilePosition { path: "ecal.yaml".into(), line }));
+        let line = |line| Some(SettingOrigin::File(FilePosition { path: "ecal.yaml".into(), line }));
         assert_eq!(config.origin("transport_layer.udp.port"), line(3));
         assert_eq!(config.origin("ferrocal.transport"), line(5));
-        assert_eq!(config.origin("communication_mode"), Some(Origin::Default));
+        assert_eq!(config.origin("communication_mode"), Some(SettingOrigin::Default));
         assert_eq!(config.origin("transport_layer.udp"), None);
         assert_eq!(config.file(), std::path::absolute("ecal.yaml").ok().as_deref());
 
@@ -274,7 +274,7 @@ mod tests {
         config.udp.send_buffer_len = 0;
         let origins: Vec<_> = config
             .settings()
-            .filter(|setting| setting.origin != Origin::Default)
+            .filter(|setting| setting.origin != SettingOrigin::Default)
             .map(|setting| (setting.key, setting.value, setting.origin.to_string()))
             .collect();
         let is = |key, value: &str, origin: &str| (key, value.to_owned(), origin.to_owned());
@@ -289,10 +289,13 @@ mod tests {
         );
 
         let (config, _) = load(&[("FERROCAL_TRANSPORT", "auto")], &files).unwrap();
-        assert_eq!(config.origin("ferrocal.transport"), Some(Origin::Environment("FERROCAL_TRANSPORT")));
+        assert_eq!(
+            config.origin("ferrocal.transport"),
+            Some(SettingOrigin::Environment("FERROCAL_TRANSPORT"))
+        );
         assert_eq!(
             Config::default().udp(config.udp.clone()).origin("transport_layer.udp.port"),
-            Some(Origin::Code)
+            Some(SettingOrigin::Code)
         );
         assert_eq!(load(&[], &[]).unwrap().0.file(), None);
     }

@@ -28,6 +28,7 @@ macro_rules! setters {
 }
 
 mod check;
+mod clock;
 mod error;
 mod file;
 mod keys;
@@ -48,9 +49,10 @@ use std::num::NonZeroU64;
 
 use crate::{Mode, Selection};
 
+pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
-pub use origin::{Origin, Setting};
+pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
 pub use registration::RegistrationConfig;
@@ -95,6 +97,8 @@ pub struct Config {
     pub subscriber: SubscriberConfig,
     /// The thread that receives payload. Not in eCAL; `ferrocal.receive_thread`.
     pub receive_thread: ReceiveThreadConfig,
+    /// Where the node has its time from. Default: [`Clock::System`]. Not in the file.
+    pub clock: Clock,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
     /// What [`Config::load`] found, which [`Config::origin`] compares with.
@@ -109,6 +113,7 @@ setters!(Config {
     publisher: PublisherConfig,
     subscriber: SubscriberConfig,
     receive_thread: ReceiveThreadConfig,
+    clock: Clock,
     limits: LimitsConfig,
 } optional {
     max_bytes_per_second: NonZeroU64,

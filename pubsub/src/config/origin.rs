@@ -11,7 +11,7 @@ use super::{Config, FilePosition};
 /// Where the value of a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Nothing sets it: it is eCAL's default, or ours where eCAL has no such setting.
     Default,
     /// A line of `ecal.yaml`.
@@ -22,13 +22,13 @@ pub enum Origin {
     Code,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File(position) => position.fmt(f),
-            Origin::Environment(variable) => f.write_str(variable),
-            Origin::Code => f.write_str("code"),
+            SettingOrigin::Default => f.write_str("default"),
+            SettingOrigin::File(position) => position.fmt(f),
+            SettingOrigin::Environment(variable) => f.write_str(variable),
+            SettingOrigin::Code => f.write_str("code"),
         }
     }
 }
@@ -44,7 +44,7 @@ pub struct Setting {
     /// What is allowed, in words.
     pub allowed: &'static str,
     /// Where the value comes from.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 /// What was loaded, to tell it from what the program sets afterwards.
@@ -94,7 +94,7 @@ impl Config {
     /// `transport_layer.udp.port`. `None` if there is no such setting.
     ///
     /// A value that the program sets counts as loaded if it is the same.
-    pub fn origin(&self, key: &str) -> Option<Origin> {
+    pub fn origin(&self, key: &str) -> Option<SettingOrigin> {
         KEYS.iter().find(|known| known.name == key).map(|key| self.origin_of(key))
     }
 
@@ -104,11 +104,15 @@ impl Config {
         self.loaded.0.as_ref()?.file.as_deref()
     }
 
-    fn origin_of(&self, key: &Key) -> Origin {
+    fn origin_of(&self, key: &Key) -> SettingOrigin {
         let (value, origin) = match &self.loaded.0 {
             Some(sources) => ((key.show)(&sources.config), sources.origins.get(key.name)),
             None => ((key.show)(&Config::default()), None),
         };
-        if (key.show)(self) == value { origin.cloned().unwrap_or(Origin::Default) } else { Origin::Code }
+        if (key.show)(self) == value {
+            origin.cloned().unwrap_or(SettingOrigin::Default)
+        } else {
+            SettingOrigin::Code
+        }
     }
 }

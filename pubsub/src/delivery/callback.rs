@@ -13,6 +13,7 @@ use super::waiting::{Discarded, Waiting};
 use crate::layer::{Ended, Incoming, Origin, Sink};
 use crate::source::{Ready, Task};
 use crate::stats::Counters;
+use crate::wall_clock::WallClock;
 use crate::{SubscriberConfig, lock};
 
 /// The user's function, with the decoding before it.
@@ -68,6 +69,7 @@ impl Callback {
         config: &SubscriberConfig,
         max_publishers: usize,
         counters: Arc<Counters>,
+        wall_clock: Arc<WallClock>,
         handler: Handler,
     ) -> Arc<Self> {
         let config = if config.inline {
@@ -80,7 +82,7 @@ impl Callback {
             me: me.clone(),
             is_inline: config.inline,
             state: Mutex::new(State {
-                waiting: Waiting::new(&config, max_publishers, counters),
+                waiting: Waiting::new(&config, max_publishers, counters, wall_clock),
                 run: Run::Idle,
                 handler: Some(handler),
                 room: VecDeque::new(),
@@ -281,7 +283,7 @@ mod tests {
     use super::*;
 
     fn callback(config: SubscriberConfig, handler: impl FnMut(Incoming) + Send + 'static) -> Arc<Callback> {
-        Callback::new(&config, 2, Arc::default(), Box::new(handler))
+        Callback::new(&config, 2, Arc::default(), Arc::default(), Box::new(handler))
     }
 
     /// Pushes messages and runs what became ready.

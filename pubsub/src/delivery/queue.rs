@@ -10,6 +10,7 @@ use super::waiting::{Discarded, Waiting};
 use crate::layer::{Ended, Incoming, Origin, Sink};
 use crate::source::Ready;
 use crate::stats::Counters;
+use crate::wall_clock::WallClock;
 use crate::{SubscriberConfig, lock};
 
 #[derive(Debug)]
@@ -29,8 +30,13 @@ struct State {
 }
 
 impl Queue {
-    pub(crate) fn new(config: &SubscriberConfig, max_publishers: usize, counters: Arc<Counters>) -> Self {
-        let waiting = Waiting::new(config, max_publishers, counters);
+    pub(crate) fn new(
+        config: &SubscriberConfig,
+        max_publishers: usize,
+        counters: Arc<Counters>,
+        wall_clock: Arc<WallClock>,
+    ) -> Self {
+        let waiting = Waiting::new(config, max_publishers, counters, wall_clock);
         Self {
             state: Mutex::new(State { waiting, threads: 0, task: None, more_tasks: Vec::new() }),
             arrived: Condvar::new(),
@@ -168,7 +174,7 @@ mod tests {
     use super::*;
 
     fn queue() -> Queue {
-        Queue::new(&SubscriberConfig::default(), 2, Arc::default())
+        Queue::new(&SubscriberConfig::default(), 2, Arc::default(), Arc::default())
     }
 
     fn push(queue: &Queue, clock: i64) {

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ferrocal_proto::EntityId;
 
 use super::clock::{ClockFilter, Order};
 use crate::SubscriberConfig;
 use crate::layer::{Ended, Incoming, Origin};
-use crate::stats::{Counters, add};
+use crate::stats::{Counters, Delays, add};
+use crate::wall_clock::WallClock;
 
 /// What was not passed to the program, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,10 +33,19 @@ pub(super) struct Waiting {
     /// Why no message will come any more.
     pub(super) ended: Option<Ended>,
     counters: Arc<Counters>,
+    wall_clock: Arc<WallClock>,
+    /// When the newest message was received, and what the wall clock showed then, in microseconds.
+    received: (Instant, f64),
 }
 
 impl Waiting {
-    pub(super) fn new(config: &SubscriberConfig, max_publishers: usize, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        config: &SubscriberConfig,
+        max_publishers: usize,
+        counters: Arc<Counters>,
+        wall_clock: Arc<WallClock>,
+    ) -> Self {
+        let now = Instant::now();
         Self {
             max_len: config.queue_len.max(1),
             max_bytes: config.queue_bytes,
@@ -45,6 +56,8 @@ impl Waiting {
             discarded: Discarded::default(),
             ended: None,
             counters,
+            received: (now, wall_clock.at_us(now)),
+            wall_clock,
         }
     }
 
@@ -55,6 +68,7 @@ impl Waiting {
             return 0;
         }
         let (mut count, mut bytes, mut lost, mut last_len) = (0, 0, 0, 0);
+        let (mut times, mut delays) = (None, Delays::default());
         for message in messages {
             match self.filter.check(&message.origin, message.clock) {
                 Order::New { missing } => lost += missing,
@@ -69,6 +83,8 @@ impl Waiting {
                     }
                 }
             }
+            times = Some((times.map_or(message.time_us, |(first, _)| first), message.time_us));
+            delays.push(self.received_us(message.received) - message.time_us as f64);
             last_len = message.payload.len();
             count += 1;
             bytes += last_len;
@@ -79,13 +95,22 @@ impl Waiting {
                 self.discarded.queue_full += 1;
             }
         }
-        if count > 0 {
+        if let Some((first, last)) = times {
+            self.counters.ticks.add(first, last);
+            self.counters.latency.add(&delays);
             self.counters.add(count as u64, bytes as u64, last_len);
         }
         if lost > 0 {
             add(&self.counters.lost, lost);
         }
         count
+    }
+
+    fn received_us(&mut self, received: Instant) -> f64 {
+        if received != self.received.0 {
+            self.received = (received, self.wall_clock.at_us(received));
+        }
+        self.received.1
     }
 
     /// Counts a message that was given up.
@@ -122,7 +147,6 @@ impl Waiting {
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::atomic::Ordering;
-    use std::time::Instant;
 
     use super::*;
 
@@ -138,7 +162,7 @@ pub(super) mod tests {
     }
 
     fn waiting(config: SubscriberConfig) -> Waiting {
-        Waiting::new(&config, 2, Arc::default())
+        Waiting::new(&config, 2, Arc::default(), Arc::default())
     }
 
     fn push(waiting: &mut Waiting, message: Incoming) -> usize {

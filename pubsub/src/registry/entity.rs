@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ferrocal_proto::{Action, Announcement, DataType, EntityId, Layer, LayerKind, Registration, TopicInfo};
+use ferrocal_proto::{
+    Action, Announcement, DataType, EntityId, LatencyInfo, Layer, LayerKind, Registration, TopicInfo,
+};
 
 use super::identity::Identity;
 use super::tables::Link;
 use crate::layer::MAX_LAYERS;
 use crate::lock;
-use crate::stats::{Counters, get};
+use crate::stats::{Counters, Frequency, Latency, get};
 
 /// Which side of a topic an entity is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,17 +87,15 @@ struct Matched {
     ended: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Announcing {
     closed: bool,
     clock: i32,
-    /// When the frequency was last measured, and the count of messages at that time.
-    measured: (Instant, u64),
-    frequency_mhz: i32,
+    frequency: Frequency,
+    /// As measured last.
+    hertz: f64,
 }
 
-/// A frequency over less than this would be noise.
-const FREQUENCY_WINDOW: Duration = Duration::from_millis(500);
 /// The version of the layers that eCAL 6 writes.
 const LAYER_VERSION: i32 = 2;
 
@@ -113,12 +113,7 @@ impl Entity {
             changed_async: tokio::sync::Notify::new(),
             connected: AtomicU32::new(0),
             version: AtomicU64::new(0),
-            announcing: Mutex::new(Announcing {
-                closed: false,
-                clock: 0,
-                measured: (Instant::now(), 0),
-                frequency_mhz: 0,
-            }),
+            announcing: Mutex::default(),
         }
     }
 
@@ -197,12 +192,14 @@ impl Entity {
         &self,
         identity: &Identity,
         layers: &[LayerKind],
+        now_us: i64,
         send: impl FnOnce(Registration),
     ) {
         let mut announcing = lock(&self.announcing);
         if !announcing.closed {
             announcing.clock = announcing.clock.wrapping_add(1);
-            announcing.measure(Instant::now(), get(&self.counters.messages));
+            let messages = get(&self.counters.messages);
+            announcing.hertz = announcing.frequency.measure(&self.counters.ticks, messages, now_us);
             send(self.registration(identity, layers, Action::Register, &announcing));
         }
     }
@@ -245,7 +242,8 @@ impl Entity {
             message_drops: i32::try_from(get(&self.counters.lost)).unwrap_or(i32::MAX),
             data_id: 0,
             data_clock: messages.cast_signed(),
-            data_frequency_mhz: announcing.frequency_mhz,
+            data_frequency_mhz: (announcing.hertz * 1000.0) as i32,
+            latency: self.counters.latency.get().map(to_wire),
         };
         let announcement = match self.role {
             Role::Publisher => Announcement::Publisher(info),
@@ -255,13 +253,13 @@ impl Entity {
     }
 }
 
-impl Announcing {
-    fn measure(&mut self, now: Instant, messages: u64) {
-        let (since, before) = self.measured;
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed >= FREQUENCY_WINDOW {
-            self.frequency_mhz = ((messages - before) as f64 * 1000.0 / elapsed.as_secs_f64()) as i32;
-            self.measured = (now, messages);
-        }
+fn to_wire(latency: Latency) -> LatencyInfo {
+    LatencyInfo {
+        count: latency.count,
+        latest_us: latency.latest_us,
+        min_us: latency.min_us,
+        max_us: latency.max_us,
+        mean_us: latency.mean_us,
+        sum_of_squares_us2: latency.variance_us2 * latency.count as f64,
     }
 }

@@ -1,13 +1,13 @@
 //! Who a node is, as it registers with the others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ferrocal_proto::{
     Action, Announcement, EntityId, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
 };
 
-use crate::Config;
+use crate::{Clock, Config, lock};
 
 /// Who a node is, as it registers with the others.
 #[derive(Debug)]
@@ -21,7 +21,14 @@ pub(crate) struct Identity {
     command_line: String,
     ids: AtomicU16,
     joins_segments: AtomicBool,
+    state: Mutex<ProcessState>,
+    time_sync_state: TimeSyncState,
+    /// The name of the module that an eCAL process would have its time from.
+    time_module: &'static str,
 }
+
+/// What a node consists of, as eCAL's monitor shows it: it publishes (1), subscribes (2) and has the time (32).
+const COMPONENTS: (i32, &str) = (1 | 2 | 32, "pub|sub|time");
 
 /// The first word of our runtime version.
 const RUNTIME: &str = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
@@ -44,7 +51,14 @@ impl Identity {
             Ok(path) => path.to_string_lossy().into_owned(),
             Err(_) => arguments.first().cloned().unwrap_or_default(),
         };
+        let (time_sync_state, time_module) = match config.clock {
+            Clock::System => (TimeSyncState::None, "ecaltime-localtime"),
+            Clock::Program(_) => (TimeSyncState::Realtime, ""),
+            Clock::SimTime => (TimeSyncState::Replay, "ecaltime-simtime"),
+        };
         Self {
+            time_sync_state,
+            time_module,
             host_name,
             domain,
             process_id: std::process::id().cast_signed(),
@@ -53,12 +67,22 @@ impl Identity {
             command_line: arguments.join(" "),
             ids: AtomicU16::new(0),
             joins_segments: AtomicBool::new(false),
+            state: Mutex::new(ProcessState {
+                severity: Severity::Healthy,
+                severity_level: 1,
+                info: String::new(),
+            }),
         }
     }
 
     /// Stores whether this node's system joins consecutive datagrams, as its receiver found out.
     pub(crate) fn set_joins_segments(&self, joins_segments: bool) {
         self.joins_segments.store(joins_segments, Ordering::Relaxed);
+    }
+
+    /// Sets how the process is, for its registrations from now on.
+    pub(crate) fn set_state(&self, state: ProcessState) {
+        *lock(&self.state) = state;
     }
 
     fn runtime_version(&self) -> String {
@@ -81,12 +105,12 @@ impl Identity {
             unit_name: self.unit_name.clone(),
             process_parameter: self.command_line.clone(),
             registration_clock,
-            state: ProcessState { severity: Severity::Healthy, severity_level: 1, info: String::new() },
-            component_init_state: 0,
-            component_init_info: "pub|sub".into(),
+            state: lock(&self.state).clone(),
+            component_init_state: COMPONENTS.0,
+            component_init_info: COMPONENTS.1.into(),
             runtime_version: self.runtime_version(),
-            time_sync_state: TimeSyncState::None,
-            time_sync_module_name: String::new(),
+            time_sync_state: self.time_sync_state,
+            time_sync_module_name: self.time_module.into(),
             config_file_path: String::new(),
         });
         Registration { action, announcement }

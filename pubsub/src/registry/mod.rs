@@ -4,23 +4,29 @@ mod entity;
 mod identity;
 mod receive;
 mod tables;
+mod watch;
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{Action, Announcement, DropReason, EntityId, LayerKind, Registration, TopicInfo};
+use ferrocal_proto::{
+    Action, Announcement, DropReason, EntityId, LayerKind, ProcessState, Registration, TopicInfo,
+};
 use ferrocal_transport::Sender;
 
 pub(crate) use entity::{Entity, Role};
 pub(crate) use identity::Identity;
 pub(crate) use receive::RegistrationReceiver;
+pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
 use crate::layer::{Destination, Ended, Inlet, Layer};
+use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
 use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables, TypeConflict};
+use watch::Watch;
 
 /// A new entity is announced twice, as eCAL does: the second registration is what makes the connection.
 const NEW_ENTITY_ANNOUNCEMENTS: usize = 2;
@@ -39,6 +45,7 @@ pub(crate) struct Registry {
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
+    wall_clock: Arc<WallClock>,
     destination: SocketAddrV4,
     /// Counts the registrations of the process.
     clock: AtomicI32,
@@ -46,6 +53,7 @@ pub(crate) struct Registry {
     /// Whether nobody will be connected any more.
     has_failed: AtomicBool,
     report: Mutex<Report>,
+    pub(crate) watch: Watch,
     inlets: Mutex<Vec<Arc<dyn Inlet>>>,
 }
 
@@ -55,6 +63,7 @@ impl Registry {
         config: &Config,
         layers: Vec<Arc<dyn Layer>>,
         sender: Arc<dyn Sender>,
+        wall_clock: Arc<WallClock>,
     ) -> Self {
         let limits = &config.limits;
         Self {
@@ -67,11 +76,13 @@ impl Registry {
             layers,
             tables: Mutex::new(Tables::new(limits.max_peers, limits.max_registry_bytes)),
             sender,
+            wall_clock,
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
             is_send_failing: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             report: Mutex::default(),
+            watch: Watch::new(limits.max_peers, limits.max_registry_bytes),
             inlets: Mutex::default(),
         }
     }
@@ -99,6 +110,12 @@ impl Registry {
     pub(crate) fn unregister(&self) {
         let clock = self.clock.load(Ordering::Relaxed);
         self.send(&self.identity.registration(Action::Unregister, clock));
+    }
+
+    /// Sets how the process is, and announces that.
+    pub(crate) fn set_state(&self, state: ProcessState) {
+        self.identity.set_state(state);
+        self.announce(&[]);
     }
 
     /// Has an inlet hear of publishers that are gone, and of the end.
@@ -164,6 +181,7 @@ impl Registry {
             (tables.expire(now, self.timeout), tables.entities())
         };
         self.settle(&outcome);
+        self.watch.expire(now, self.timeout);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
     }
@@ -173,7 +191,9 @@ impl Registry {
         let clock = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.send(&self.identity.registration(Action::Register, clock));
         for entity in entities {
-            entity.announce(&self.identity, &self.kinds, |registration| self.send(&registration));
+            entity.announce(&self.identity, &self.kinds, self.wall_clock.now_us(), |registration| {
+                self.send(&registration)
+            });
         }
     }
 
@@ -192,6 +212,9 @@ impl Registry {
     /// Stores a registration of any node. Returns the entities of this node that it connected or disconnected.
     fn registered(&self, now: Instant, registration: Registration) -> Result<Changed, DropReason> {
         let Registration { action, announcement } = registration;
+        if self.watch.is_on() && self.hears(&announcement) {
+            self.watch.registered(now, action, &announcement);
+        }
         let (role, info) = match announcement {
             Announcement::Publisher(info) => (Role::Publisher, info),
             Announcement::Subscriber(info) => (Role::Subscriber, info),
@@ -236,11 +259,30 @@ impl Registry {
         }
     }
 
+    /// Whether what is announced is in this node's reach.
+    fn hears(&self, announcement: &Announcement) -> bool {
+        match announcement {
+            Announcement::Process(info) => {
+                self.reaches(&info.host_name, &info.shm_transport_domain, info.process_id)
+            }
+            Announcement::Publisher(info) | Announcement::Subscriber(info) => self.accepts(info),
+            // Services say nothing of shared memory.
+            Announcement::Server(info) | Announcement::Client(info) => {
+                self.reaches(&info.host_name, &info.host_name, info.process_id)
+            }
+            _ => false,
+        }
+    }
+
     fn accepts(&self, info: &TopicInfo) -> bool {
-        let same_host = *info.host_name == *self.identity.host_name;
-        let own = same_host && info.process_id == self.identity.process_id;
+        self.reaches(&info.host_name, &info.shm_transport_domain, info.process_id)
+    }
+
+    fn reaches(&self, host_name: &str, domain: &str, process_id: i32) -> bool {
+        let same_host = *host_name == *self.identity.host_name;
+        let own = same_host && process_id == self.identity.process_id;
         let reachable = match self.mode {
-            Mode::Local => same_host || info.shm_transport_domain == self.identity.domain,
+            Mode::Local => same_host || *domain == self.identity.domain,
             Mode::Network => true,
         };
         reachable && (self.loopback || !own)

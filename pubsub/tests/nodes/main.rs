@@ -11,6 +11,7 @@ mod logged;
 mod receiving;
 mod registration;
 mod sending;
+mod time;
 mod user_code;
 mod wait;
 

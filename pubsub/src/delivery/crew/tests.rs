@@ -48,7 +48,7 @@ fn crew(on_failure: impl Fn() + Send + Sync + 'static) -> (Crew, mpsc::Sender<Ev
 
 fn callback(inline: bool, handler: impl FnMut(Incoming) + Send + 'static) -> Arc<Callback> {
     let config = SubscriberConfig::default().inline(inline);
-    Callback::new(&config, 8, Arc::default(), Box::new(handler))
+    Callback::new(&config, 8, Arc::default(), Arc::default(), Box::new(handler))
 }
 
 fn push(events: &mpsc::Sender<Event>, callback: &Arc<Callback>, clock: i64) {

@@ -1,10 +1,16 @@
 //! Counters of publishers and subscribers.
 
+mod frequency;
+mod latency;
+
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::time::Duration;
+
+pub(crate) use frequency::{Frequency, Ticks};
+pub use latency::Latency;
+pub(crate) use latency::{Delays, LatencyCounter};
 
 /// What a [`Publisher`](crate::Publisher) did so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct PublisherStats {
     /// Messages published, including those for which there was no subscriber.
@@ -15,13 +21,16 @@ pub struct PublisherStats {
     pub sent_bytes: u64,
     /// Messages that the system refused to send, because the network cannot be reached at present.
     pub not_sent: u64,
+    /// Messages published in a second, as the node registered it most recently and as eCAL's tools show it. It is 0
+    /// before the second message, and when none came for three times the usual interval.
+    pub frequency: f64,
 }
 
 /// What a [`Subscriber`](crate::Subscriber) or [`Subscription`](crate::Subscription) got so far, in messages.
 ///
 /// Each message that arrived is counted in `received` before the program gets it. What the program did not get is in one
 /// of the other counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct SubscriberStats {
     /// Received, including those that were dropped from the queue later.
@@ -39,9 +48,11 @@ pub struct SubscriberStats {
     pub out_of_order: u64,
     /// Could not be decoded, and were skipped.
     pub undecodable: u64,
-    /// From the publisher's send time to the receive time of the newest message. `None` before the first message, or if
-    /// the publisher's clock is ahead of this system's.
-    pub latency: Option<Duration>,
+    /// Messages received in a second, by the publishers' send times, as the node registered it most recently and as
+    /// eCAL's tools show it. It is 0 before the second message, and when none came for three times the usual interval.
+    pub frequency: f64,
+    /// From the publisher's send time to the receive time. `None` before the first message.
+    pub latency: Option<Latency>,
 }
 
 /// The counters of one entity. One thread at a time writes, any thread reads.
@@ -49,6 +60,8 @@ pub struct SubscriberStats {
 pub(crate) struct Counters {
     /// Messages published or received.
     pub(crate) messages: AtomicU64,
+    /// When.
+    pub(crate) ticks: Ticks,
     /// Messages sent.
     pub(crate) sent: AtomicU64,
     /// Bytes of payload sent or received.
@@ -59,6 +72,7 @@ pub(crate) struct Counters {
     pub(crate) lost: AtomicU64,
     /// Length of the newest message in bytes.
     pub(crate) last_len: AtomicI32,
+    pub(crate) latency: LatencyCounter,
 }
 
 impl Counters {
@@ -68,6 +82,7 @@ impl Counters {
             sent: get(&self.sent),
             sent_bytes: get(&self.bytes),
             not_sent: get(&self.not_sent),
+            frequency: self.ticks.frequency(),
         }
     }
 

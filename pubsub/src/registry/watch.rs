@@ -1,0 +1,475 @@
+//! Everything that registers, for programs that watch the network.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use ferrocal_proto::{Action, Announcement, DataType, MethodInfo, ProcessInfo, ServiceInfo, TopicInfo};
+
+use crate::feed::{Feed, FeedSender};
+use crate::lock;
+
+/// Something that a process registered.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Registered {
+    /// A process.
+    Process(Arc<ProcessInfo>),
+    /// A publisher.
+    Publisher(Arc<TopicInfo>),
+    /// A subscriber.
+    Subscriber(Arc<TopicInfo>),
+    /// A server of a service.
+    Server(Arc<ServiceInfo>),
+    /// A client of a service.
+    Client(Arc<ServiceInfo>),
+}
+
+/// A change of what is registered.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// What it happened to, as it registered last.
+    pub what: Registered,
+    /// When this node heard of it.
+    pub time: SystemTime,
+}
+
+/// What happened to something that is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// It registered for the first time.
+    Appeared,
+    /// It registered something else than before.
+    Changed,
+    /// It unregistered.
+    Left,
+    /// It did not register for [`RegistrationConfig::timeout`](crate::RegistrationConfig::timeout).
+    Expired,
+}
+
+/// What is registered at present.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The processes.
+    pub processes: Vec<Seen<ProcessInfo>>,
+    /// The publishers.
+    pub publishers: Vec<Seen<TopicInfo>>,
+    /// The subscribers.
+    pub subscribers: Vec<Seen<TopicInfo>>,
+    /// The servers of services.
+    pub servers: Vec<Seen<ServiceInfo>>,
+    /// The clients of services.
+    pub clients: Vec<Seen<ServiceInfo>>,
+}
+
+/// Something that registered, and when.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Seen<T> {
+    /// What it registered last.
+    pub info: Arc<T>,
+    /// How many registrations were seen.
+    pub registrations: u64,
+    /// When the last one came.
+    pub last_seen: Instant,
+}
+
+impl<T> Clone for Seen<T> {
+    fn clone(&self) -> Self {
+        Self { info: self.info.clone(), ..*self }
+    }
+}
+
+/// What registers, as long as somebody watches.
+pub(crate) struct Watch {
+    max_entries: usize,
+    max_bytes: usize,
+    is_on: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Monitors that exist.
+    watchers: usize,
+    entries: HashMap<Key, Watched>,
+    bytes: usize,
+    refused: u64,
+    feeds: Vec<Arc<FeedSender<Change>>>,
+}
+
+/// Ids of processes repeat between hosts, and so may those of entities.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    kind: Kind,
+    host_name: Box<str>,
+    process_id: i32,
+    id: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Process,
+    Publisher,
+    Subscriber,
+    Server,
+    Client,
+}
+
+#[derive(Debug)]
+struct Watched {
+    what: Registered,
+    registrations: u64,
+    last_seen: Instant,
+    bytes: usize,
+}
+
+impl Watch {
+    pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
+        Self { max_entries, max_bytes, is_on: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    /// Watches from now on, until [`stop`](Self::stop) is called as often.
+    pub(crate) fn start(&self) {
+        lock(&self.state).watchers += 1;
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut state = lock(&self.state);
+        state.watchers -= 1;
+        if state.watchers == 0 {
+            self.is_on.store(false, Ordering::Relaxed);
+            let ended = std::mem::take(&mut *state);
+            drop(state);
+            drop(ended);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let state = lock(&self.state);
+        let mut snapshot = Snapshot::default();
+        for Watched { what, registrations, last_seen, .. } in state.entries.values() {
+            let (registrations, last_seen) = (*registrations, *last_seen);
+            match what.clone() {
+                Registered::Process(info) => {
+                    snapshot.processes.push(Seen { info, registrations, last_seen });
+                }
+                Registered::Publisher(info) => {
+                    snapshot.publishers.push(Seen { info, registrations, last_seen });
+                }
+                Registered::Subscriber(info) => {
+                    snapshot.subscribers.push(Seen { info, registrations, last_seen });
+                }
+                Registered::Server(info) => snapshot.servers.push(Seen { info, registrations, last_seen }),
+                Registered::Client(info) => snapshot.clients.push(Seen { info, registrations, last_seen }),
+            }
+        }
+        snapshot
+    }
+
+    /// Changes from now on, after one for each that is there.
+    pub(crate) fn changes(&self) -> Feed<Change> {
+        let (sender, feed) = Feed::new();
+        let mut state = lock(&self.state);
+        let time = SystemTime::now();
+        for watched in state.entries.values() {
+            // Nobody can wait for these yet, so no code of the program runs.
+            sender.send(Change { kind: ChangeKind::Appeared, what: watched.what.clone(), time });
+        }
+        state.feeds.push(Arc::new(sender));
+        feed
+    }
+
+    /// Registrations that were not stored, because the table was full.
+    pub(crate) fn refused(&self) -> u64 {
+        lock(&self.state).refused
+    }
+
+    /// Whether anybody watches.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Takes a registration.
+    pub(super) fn registered(&self, now: Instant, action: Action, announcement: &Announcement) {
+        let (changes, feeds) = {
+            let mut state = lock(&self.state);
+            if state.watchers == 0 {
+                return;
+            }
+            let change = match action {
+                Action::Register => self.put(&mut state, now, announcement),
+                Action::Unregister => state.take(announcement),
+            };
+            (change, state.feeds())
+        };
+        send(&feeds, changes);
+    }
+
+    /// Removes what was not heard of for `timeout`.
+    pub(super) fn expire(&self, now: Instant, timeout: Duration) {
+        let (changes, feeds) = {
+            let mut state = lock(&self.state);
+            let is_expired = |watched: &Watched| now.saturating_duration_since(watched.last_seen) >= timeout;
+            let expired: Vec<_> = state.entries.extract_if(|_, watched| is_expired(watched)).collect();
+            state.bytes -= expired.iter().map(|(_, watched)| watched.bytes).sum::<usize>();
+            let changes: Vec<_> =
+                expired.into_iter().map(|(_, watched)| (ChangeKind::Expired, watched.what)).collect();
+            (changes, state.feeds())
+        };
+        send(&feeds, changes);
+    }
+
+    fn put(
+        &self,
+        state: &mut State,
+        now: Instant,
+        announcement: &Announcement,
+    ) -> Option<(ChangeKind, Registered)> {
+        let bytes = cost(announcement);
+        let has_room = |bytes_before, len| bytes_before + bytes <= self.max_bytes && len < self.max_entries;
+        let len = state.entries.len();
+        match state.entries.entry(Key::new(announcement)?) {
+            Entry::Vacant(_) if !has_room(state.bytes, len) => {
+                state.refused += 1;
+                None
+            }
+            Entry::Vacant(entry) => {
+                let what = Registered::new(announcement)?;
+                entry.insert(Watched { what: what.clone(), registrations: 1, last_seen: now, bytes });
+                state.bytes += bytes;
+                Some((ChangeKind::Appeared, what))
+            }
+            Entry::Occupied(mut entry) => {
+                let watched = entry.get_mut();
+                watched.registrations += 1;
+                watched.last_seen = now;
+                if watched.what.is(announcement) {
+                    return None;
+                }
+                if !has_room(state.bytes - watched.bytes, 0) {
+                    state.refused += 1;
+                    return None;
+                }
+                state.bytes = state.bytes - watched.bytes + bytes;
+                watched.bytes = bytes;
+                watched.what = Registered::new(announcement)?;
+                Some((ChangeKind::Changed, watched.what.clone()))
+            }
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, announcement: &Announcement) -> Option<(ChangeKind, Registered)> {
+        let watched = self.entries.remove(&Key::new(announcement)?)?;
+        self.bytes -= watched.bytes;
+        Some((ChangeKind::Left, watched.what))
+    }
+
+    /// Those who still listen.
+    fn feeds(&mut self) -> Vec<Arc<FeedSender<Change>>> {
+        self.feeds.retain(|feed| feed.is_open());
+        self.feeds.clone()
+    }
+}
+
+/// Sends changes. No lock is held: this wakes programs.
+fn send(feeds: &[Arc<FeedSender<Change>>], changes: impl IntoIterator<Item = (ChangeKind, Registered)>) {
+    let time = SystemTime::now();
+    for (kind, what) in changes {
+        for feed in feeds {
+            feed.send(Change { kind, what: what.clone(), time });
+        }
+    }
+}
+
+impl Registered {
+    fn new(announcement: &Announcement) -> Option<Self> {
+        Some(match announcement {
+            Announcement::Process(info) => Self::Process(Arc::new(info.clone())),
+            Announcement::Publisher(info) => Self::Publisher(Arc::new(info.clone())),
+            Announcement::Subscriber(info) => Self::Subscriber(Arc::new(info.clone())),
+            Announcement::Server(info) => Self::Server(Arc::new(info.clone())),
+            Announcement::Client(info) => Self::Client(Arc::new(info.clone())),
+            _ => return None,
+        })
+    }
+
+    fn is(&self, announcement: &Announcement) -> bool {
+        match (self, announcement) {
+            (Self::Process(known), Announcement::Process(info)) => **known == *info,
+            (Self::Publisher(known), Announcement::Publisher(info))
+            | (Self::Subscriber(known), Announcement::Subscriber(info)) => **known == *info,
+            (Self::Server(known), Announcement::Server(info))
+            | (Self::Client(known), Announcement::Client(info)) => **known == *info,
+            _ => false,
+        }
+    }
+}
+
+impl Key {
+    fn new(announcement: &Announcement) -> Option<Self> {
+        let (kind, host_name, process_id, id) = match announcement {
+            Announcement::Process(info) => (Kind::Process, &info.host_name, info.process_id, 0),
+            Announcement::Publisher(info) => {
+                (Kind::Publisher, &info.host_name, info.process_id, info.topic_id.get())
+            }
+            Announcement::Subscriber(info) => {
+                (Kind::Subscriber, &info.host_name, info.process_id, info.topic_id.get())
+            }
+            Announcement::Server(info) => {
+                (Kind::Server, &info.host_name, info.process_id, info.service_id.get())
+            }
+            Announcement::Client(info) => {
+                (Kind::Client, &info.host_name, info.process_id, info.service_id.get())
+            }
+            _ => return None,
+        };
+        Some(Self { kind, host_name: host_name.as_str().into(), process_id, id })
+    }
+}
+
+/// What an entry is charged of the table's memory. Rather too much than too little.
+fn cost(announcement: &Announcement) -> usize {
+    /// Room for an entry beside its texts: keys, values and the table's own.
+    const ENTRY: usize = 1024;
+    let texts = match announcement {
+        Announcement::Process(info) => {
+            let ProcessInfo { host_name, shm_transport_domain, process_name, unit_name, .. } = info;
+            let ProcessInfo { process_parameter, component_init_info, runtime_version, .. } = info;
+            let ProcessInfo { time_sync_module_name, config_file_path, state, .. } = info;
+            2 * host_name.len()
+                + lens([shm_transport_domain, process_name, unit_name, process_parameter])
+                + lens([component_init_info, runtime_version, time_sync_module_name])
+                + lens([config_file_path, &state.info])
+        }
+        Announcement::Publisher(info) | Announcement::Subscriber(info) => {
+            let TopicInfo { host_name, shm_transport_domain, process_name, unit_name, topic_name, .. } = info;
+            2 * host_name.len()
+                + lens([shm_transport_domain, process_name, unit_name, topic_name])
+                + type_cost(&info.data_type)
+        }
+        Announcement::Server(info) | Announcement::Client(info) => {
+            let ServiceInfo { host_name, process_name, unit_name, service_name, .. } = info;
+            let of_method = |method: &MethodInfo| {
+                size_of::<MethodInfo>()
+                    + method.name.len()
+                    + type_cost(&method.request)
+                    + type_cost(&method.response)
+            };
+            let methods: usize = info.methods.iter().map(of_method).sum();
+            2 * host_name.len() + lens([process_name, unit_name, service_name]) + methods
+        }
+        _ => 0,
+    };
+    ENTRY + texts
+}
+
+fn lens<const N: usize>(texts: [&String; N]) -> usize {
+    texts.into_iter().map(String::len).sum()
+}
+
+fn type_cost(data_type: &DataType) -> usize {
+    data_type.name.len() + data_type.encoding.len() + data_type.descriptor.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrocal_proto::EntityId;
+
+    use super::*;
+
+    fn publisher(host: &str, process_id: i32, id: u64) -> Announcement {
+        Announcement::Publisher(TopicInfo {
+            host_name: host.into(),
+            process_id,
+            topic_id: EntityId::from_wire(&id.to_string()),
+            ..TopicInfo::default()
+        })
+    }
+
+    fn watch() -> Watch {
+        let watch = Watch::new(3, 4000);
+        watch.start();
+        watch
+    }
+
+    fn changes(feed: &Feed<Change>) -> Vec<ChangeKind> {
+        std::iter::from_fn(|| feed.try_recv()).map(|change| change.kind).collect()
+    }
+
+    #[test]
+    fn what_registers_changes_leaves_and_expires_is_seen() {
+        let (watch, now) = (watch(), Instant::now());
+        let feed = watch.changes();
+        let register = |announcement: &Announcement| watch.registered(now, Action::Register, announcement);
+        register(&publisher("a", 1, 1));
+        register(&publisher("a", 1, 1));
+        assert_eq!(changes(&feed), [ChangeKind::Appeared]);
+        let Announcement::Publisher(mut info) = publisher("a", 1, 1) else { unreachable!() };
+        info.topic_size = 5;
+        register(&Announcement::Publisher(info));
+        assert_eq!(changes(&feed), [ChangeKind::Changed]);
+        let snapshot = watch.snapshot();
+        assert_eq!((snapshot.publishers.len(), snapshot.publishers[0].registrations), (1, 3));
+        assert_eq!(
+            changes(&watch.changes()),
+            [ChangeKind::Appeared],
+            "who comes later hears of what is there"
+        );
+
+        watch.registered(now, Action::Unregister, &publisher("a", 1, 1));
+        register(&publisher("a", 1, 2));
+        watch.expire(now + Duration::from_secs(5), Duration::from_secs(10));
+        watch.expire(now + Duration::from_secs(10), Duration::from_secs(10));
+        assert_eq!(changes(&feed), [ChangeKind::Left, ChangeKind::Appeared, ChangeKind::Expired]);
+        assert_eq!(watch.snapshot().publishers.len(), 0);
+        assert_eq!(lock(&watch.state).bytes, 0);
+    }
+
+    #[test]
+    fn ids_repeat_between_hosts_processes_and_kinds() {
+        let (watch, now) = (watch(), Instant::now());
+        let Announcement::Publisher(info) = publisher("b", 1, 1) else { unreachable!() };
+        for announcement in [publisher("a", 1, 1), publisher("a", 2, 1), Announcement::Subscriber(info)] {
+            watch.registered(now, Action::Register, &announcement);
+        }
+        let snapshot = watch.snapshot();
+        assert_eq!((snapshot.publishers.len(), snapshot.subscribers.len()), (2, 1));
+    }
+
+    #[test]
+    fn the_table_is_bounded_in_entries_and_bytes() {
+        let (watch, now) = (watch(), Instant::now());
+        let register = |announcement: &Announcement| watch.registered(now, Action::Register, announcement);
+        (0..4).for_each(|id| register(&publisher("a", 1, id)));
+        assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 1));
+        let Announcement::Publisher(mut info) = publisher("a", 1, 0) else { unreachable!() };
+        info.unit_name = "x".repeat(2000);
+        register(&Announcement::Publisher(info));
+        assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 2));
+        assert!(lock(&watch.state).bytes <= 4000);
+    }
+
+    #[test]
+    fn nothing_is_stored_when_nobody_watches() {
+        let (watch, now) = (watch(), Instant::now());
+        watch.registered(now, Action::Register, &publisher("a", 1, 1));
+        let feed = watch.changes();
+        watch.stop();
+        assert!(!watch.is_on() && watch.snapshot().publishers.is_empty());
+        assert_eq!(changes(&feed), [ChangeKind::Appeared]);
+        assert!(feed.recv().is_err(), "the feed has ended");
+        watch.registered(now, Action::Register, &publisher("a", 1, 1));
+        assert!(watch.snapshot().publishers.is_empty());
+    }
+}
