@@ -39,8 +39,8 @@ pub fn start_with(host: Host, name: &str, arguments: &str, environment: &[(&str,
     let mut command = host.command(path(name));
     command.args(arguments.split_whitespace());
     command
-        .env("ECAL_DATA", "/nonexistent")
         .env("HOME", "/nonexistent")
+        .env_remove("ECAL_DATA")
         .env_remove("TRANSPORT")
         .env_remove("FERROCAL_TRANSPORT");
     command.current_dir("/");

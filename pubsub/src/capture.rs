@@ -19,7 +19,7 @@ const MAX_TOPICS: usize = 65_536;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CapturedTopic {
-    /// The name.
+    /// The name. What is not UTF-8 in it is shown as U+FFFD.
     pub name: String,
     /// The data type, as its last publisher or subscriber in the file registered it. `None` if the file holds no
     /// registration of it.
@@ -61,14 +61,14 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
 }
 
 #[derive(Default)]
-struct Topics(BTreeMap<String, CapturedTopic>);
+struct Topics(BTreeMap<Vec<u8>, CapturedTopic>);
 
 impl Topics {
     /// The topic of this name, unless there are too many.
-    fn get(&mut self, name: &str) -> Option<&mut CapturedTopic> {
+    fn get(&mut self, name: &[u8]) -> Option<&mut CapturedTopic> {
         if !self.0.contains_key(name) && self.0.len() < MAX_TOPICS {
-            let topic = CapturedTopic { name: name.to_owned(), data_type: None, messages: 0 };
-            self.0.insert(name.to_owned(), topic);
+            let text = String::from_utf8_lossy(name).into_owned();
+            self.0.insert(name.to_owned(), CapturedTopic { name: text, data_type: None, messages: 0 });
         }
         self.0.get_mut(name)
     }
@@ -114,8 +114,8 @@ mod tests {
     #[test]
     fn topics_have_a_bound() {
         let mut topics = Topics::default();
-        (0..MAX_TOPICS).for_each(|n| assert!(topics.get(&n.to_string()).is_some()));
-        assert!(topics.get("one more").is_none());
-        assert!(topics.get("0").is_some());
+        (0..MAX_TOPICS).for_each(|n| assert!(topics.get(n.to_string().as_bytes()).is_some()));
+        assert!(topics.get(b"one more").is_none());
+        assert!(topics.get(b"0").is_some());
     }
 }

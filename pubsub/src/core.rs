@@ -13,6 +13,7 @@ use crate::layer::{Ended, Incoming, Inlet, Layer, Opened, Origin, Outlet, Reader
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
+use crate::wire::open_sender;
 use crate::{
     Clock, Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
 };
@@ -60,13 +61,8 @@ impl Core {
     ) -> Result<Arc<Self>, NodeError> {
         let wall_clock = Arc::new(WallClock::new(&config.clock));
         let identity = Identity::new(name, &config);
-        let registry = Arc::new(Registry::new(
-            identity,
-            &config,
-            layers.clone(),
-            transport.sender()?,
-            wall_clock.clone(),
-        ));
+        let sender = open_sender(&*transport, &config)?;
+        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, wall_clock.clone()));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
             let (registry, has_failed) = (registry.clone(), has_failed.clone());

@@ -389,7 +389,8 @@ pub use prost;
 pub use capture::{CapturedTopic, captured_topics};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig,
-    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, SubscriberConfig, UdpConfig,
+    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, SubscriberConfig,
+    UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use feed::{Feed, FeedCallback};

@@ -1,234 +1,198 @@
 //! The keys of `ecal.yaml`: which there are, and what each of them sets.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::Path;
+use super::Config;
+use super::kind::{self, *};
+use super::yaml::Node;
 
-use super::check::{AT_LEAST_1, BUFFER, PORT, PRIORITY};
-use super::near::nearest;
-use super::yaml::{Entry, Node};
-use super::{Config, ConfigError, FilePosition, value};
-use crate::Mode;
+/// A key that sets a field of [`Config`].
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// The field, from [`Config`] on.
+    #[cfg(test)]
+    pub(super) field: &'static str,
+    /// What is allowed, in words.
+    pub(super) expected: &'static str,
+    /// Sets the field, if the value is allowed.
+    pub(super) read: fn(&Node, &mut Config) -> Option<()>,
+    /// Whether the field's value is allowed.
+    pub(super) is_allowed: fn(&Config) -> bool,
+    pub(super) show: fn(&Config) -> String,
+}
 
-pub(super) const TRANSPORT: &str = "one of auto, socket, npcap, file:PATH";
-/// For a backend that the program was built without.
-pub(super) const BUILT_TRANSPORT: &str =
-    "a backend of this program; it was built without the cargo feature `raw` or `replay`";
-const ADDRESS: &str = "an IPv4 address";
-const BOOL: &str = "true or false";
-const MILLISECONDS: &str = "a time in whole milliseconds, 1 or more";
-const RATE: &str = "a number of bytes in a second, 1 or more";
+macro_rules! keys {
+    ($($name:literal: $kind:ident => $($field:ident).+;)+) => {
+        &[$(Key {
+            name: $name,
+            #[cfg(test)]
+            field: stringify!($($field).+),
+            expected: $kind.expected,
+            read: |node, config| {
+                config.$($field).+ = ($kind.read)(node).filter($kind.is_allowed)?;
+                Some(())
+            },
+            is_allowed: |config| ($kind.is_allowed)(&config.$($field).+),
+            show: |config| ($kind.show)(&config.$($field).+),
+        }),+]
+    };
+}
 
-/// Keys of eCAL 6 that set nothing here. Known so that a near miss of one is noticed.
-const OTHERS: &str = "
-    application.sys.filter_excl application.terminal.emulator
-    logging.provider.console.enable logging.provider.console.log_level
-    logging.provider.file.enable logging.provider.file.log_level logging.provider.file_config.path
-    logging.provider.udp.enable logging.provider.udp.log_level logging.provider.udp_config.port
-    logging.receiver.enable logging.receiver.udp_config.port
-    publisher.layer.shm.acknowledge_timeout_ms publisher.layer.shm.enable publisher.layer.shm.memfile_buffer_count
-    publisher.layer.shm.memfile_min_size_bytes publisher.layer.shm.memfile_reserve_percent
-    publisher.layer.shm.zero_copy_mode publisher.layer.tcp.enable publisher.priority_local publisher.priority_network
-    registration.local.shm.domain registration.local.shm.queue_size registration.local.transport_type
-    registration.network.transport_type
-    subscriber.layer.shm.enable subscriber.layer.tcp.enable
-    time.replay time.rt
-    transport_layer.tcp.max_reconnections transport_layer.tcp.number_executor_reader
-    transport_layer.tcp.number_executor_writer transport_layer.udp.max_datagram_size
-";
-/// A layer that cannot be turned off, because it is the only one.
-const LAYERS: [&str; 2] = ["publisher.layer.udp.enable", "subscriber.layer.udp.enable"];
+/// All of them.
+pub(super) const KEYS: &[Key] = keys! {
+    "communication_mode": MODE => mode;
+    "transport_layer.udp.config_version": HASH_VERSION => udp.hash_version;
+    "transport_layer.udp.port": PORT => udp.port;
+    "transport_layer.udp.mask": MASK => udp.mask;
+    "transport_layer.udp.send_buffer": BUFFER => udp.send_buffer_len;
+    "transport_layer.udp.receive_buffer": BUFFER => udp.receive_buffer_len;
+    "transport_layer.udp.max_datagram_size": DATAGRAM => udp.max_datagram_len;
+    "transport_layer.udp.join_all_interfaces": BOOL => udp.join_all_interfaces;
+    "transport_layer.udp.npcap_enabled": BOOL => udp.npcap_enabled;
+    "transport_layer.udp.local.group": LOOPBACK => udp.local.group;
+    "transport_layer.udp.local.ttl": TTL => udp.local.ttl;
+    "transport_layer.udp.network.group": MULTICAST => udp.network.group;
+    "transport_layer.udp.network.ttl": TTL => udp.network.ttl;
+    "registration.registration_refresh": MILLISECONDS => registration.refresh;
+    "registration.registration_timeout": MILLISECONDS => registration.timeout;
+    "registration.loopback": BOOL => registration.loopback;
+    "registration.shm_transport_domain": DOMAIN => registration.shm_transport_domain;
+    "registration.local.udp.port": PORT => registration.local_port;
+    "registration.network.udp.port": PORT => registration.network_port;
+    "subscriber.drop_out_of_order_messages": BOOL => subscriber.drop_out_of_order;
+    "ferrocal.transport": TRANSPORT => transport;
+    "ferrocal.send": SEND_PATH => udp.send;
+    "ferrocal.interfaces": ADDRESSES => udp.interfaces;
+    "ferrocal.loopback": BOOL => udp.loopback;
+    "ferrocal.max_bytes_per_second": RATE => max_bytes_per_second;
+    "ferrocal.publisher.fragmentation": FRAGMENTATION => publisher.fragmentation;
+    "ferrocal.publisher.max_bytes_per_second": RATE => publisher.max_bytes_per_second;
+    "ferrocal.subscriber.queue_len": AT_LEAST_1 => subscriber.queue_len;
+    "ferrocal.subscriber.queue_bytes": BYTES => subscriber.queue_bytes;
+    "ferrocal.subscriber.inline": BOOL => subscriber.inline;
+    "ferrocal.receive_thread.busy_poll_us": MICROSECONDS => receive_thread.busy_poll;
+    "ferrocal.receive_thread.cpu": CPU => receive_thread.cpu;
+    "ferrocal.receive_thread.priority": PRIORITY => receive_thread.priority;
+    "ferrocal.limits.max_peers": AT_LEAST_1 => limits.max_peers;
+    "ferrocal.limits.max_registry_bytes": AT_LEAST_1 => limits.max_registry_bytes;
+    "ferrocal.limits.max_publishers_per_subscriber": AT_LEAST_1 => limits.max_publishers_per_subscriber;
+    "ferrocal.limits.reassembly.max_message_len": MESSAGE => limits.reassembly.max_message_len;
+    "ferrocal.limits.reassembly.max_bytes_per_sender": AT_LEAST_1 => limits.reassembly.max_bytes_per_sender;
+    "ferrocal.limits.reassembly.max_bytes": AT_LEAST_1 => limits.reassembly.max_bytes;
+    "ferrocal.limits.reassembly.max_messages_per_sender": AT_LEAST_1 => limits.reassembly.max_messages_per_sender;
+    "ferrocal.limits.reassembly.max_messages": AT_LEAST_1 => limits.reassembly.max_messages;
+    "ferrocal.limits.reassembly.timeout_ms": MILLISECONDS => limits.reassembly.timeout;
+    "ferrocal.limits.ip_reassembly.max_bytes": AT_LEAST_1 => limits.ip_reassembly.max_bytes;
+    "ferrocal.limits.ip_reassembly.max_packets": AT_LEAST_1 => limits.ip_reassembly.max_packets;
+    "ferrocal.limits.ip_reassembly.timeout_ms": MILLISECONDS => limits.ip_reassembly.timeout;
+};
+
+/// Keys of eCAL 6 that set nothing here, of one type.
+pub(super) struct Others {
+    pub(super) names: &'static [&'static str],
+    /// What eCAL takes, in words. It refuses a whole file for one value that it cannot read.
+    pub(super) expected: &'static str,
+    pub(super) is_allowed: fn(&Node) -> bool,
+}
+
+pub(super) const OTHERS: [Others; 5] = [
+    Others {
+        names: &[
+            "logging.provider.console.enable",
+            "logging.provider.file.enable",
+            "logging.provider.udp.enable",
+            "logging.receiver.enable",
+            "publisher.layer.shm.enable",
+            "publisher.layer.shm.zero_copy_mode",
+            "publisher.layer.tcp.enable",
+            "publisher.layer.udp.enable",
+            "subscriber.layer.shm.enable",
+            "subscriber.layer.tcp.enable",
+            "subscriber.layer.udp.enable",
+        ],
+        expected: BOOL.expected,
+        is_allowed: |node| (BOOL.read)(node).is_some(),
+    },
+    Others {
+        names: &[
+            "logging.provider.udp_config.port",
+            "logging.receiver.udp_config.port",
+            "publisher.layer.shm.acknowledge_timeout_ms",
+            "publisher.layer.shm.memfile_buffer_count",
+            "publisher.layer.shm.memfile_min_size_bytes",
+            "publisher.layer.shm.memfile_reserve_percent",
+            "registration.local.shm.queue_size",
+            "transport_layer.tcp.max_reconnections",
+            "transport_layer.tcp.number_executor_reader",
+            "transport_layer.tcp.number_executor_writer",
+        ],
+        expected: "a whole number",
+        is_allowed: |node| kind::whole::<u64>(node).is_some(),
+    },
+    Others {
+        names: &[
+            "application.sys.filter_excl",
+            "application.terminal.emulator",
+            "logging.provider.file_config.path",
+            "registration.local.shm.domain",
+            "registration.network.transport_mode",
+            "registration.network.transport_type",
+            "time.replay",
+            "time.rt",
+        ],
+        expected: "a text",
+        is_allowed: |node| kind::text(node).is_some(),
+    },
+    Others {
+        names: &[
+            "logging.provider.console.log_level",
+            "logging.provider.file.log_level",
+            "logging.provider.udp.log_level",
+            "publisher.priority_local",
+            "publisher.priority_network",
+        ],
+        expected: "a list of words",
+        is_allowed: |node| {
+            kind::list(node).is_some_and(|words| words.iter().all(|word| kind::text(word).is_some()))
+        },
+    },
+    Others {
+        names: &["registration.local.transport_type"],
+        expected: "udp or shm",
+        is_allowed: |node| matches!(kind::text(node), Some("udp" | "shm")),
+    },
+];
+
 /// Keys of eCAL before 6.0, which eCAL 6 does not read either.
-const OLD: [&str; 3] = ["registration.network_enabled", "registration.layer", "transport_layer.udp.mode"];
+pub(super) const OLD: [&str; 3] =
+    ["registration.network_enabled", "registration.layer", "transport_layer.udp.mode"];
 
-/// Something in a file that is ignored.
-#[derive(Debug)]
-pub(super) struct Warning {
-    position: FilePosition,
-    text: String,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.position, self.text)
-    }
-}
-
-/// Sets what a file says. Returns what it says in vain.
-pub(super) fn apply(path: &Path, root: &Node, config: &mut Config) -> Result<Vec<Warning>, ConfigError> {
-    let mut file = File { path, root, known: OTHERS.split_whitespace().chain(LAYERS).chain(OLD).collect() };
-    file.ecal(config)?;
-    file.ferrocal(config)?;
-    Ok(file.warnings(config.mode))
-}
-
-struct File<'a> {
-    path: &'a Path,
-    root: &'a Node,
-    /// All keys that may stand in it, by their whole paths.
-    known: BTreeSet<&'static str>,
-}
-
-impl File<'_> {
-    fn ecal(&mut self, config: &mut Config) -> Result<(), ConfigError> {
-        let Config { mode, udp, registration, subscriber, .. } = config;
-        self.set("communication_mode", "local or network", value::mode, mode)?;
-        self.set(
-            "transport_layer.udp.config_version",
-            "v1 or v2",
-            value::hash_version,
-            &mut udp.hash_version,
-        )?;
-        self.set("transport_layer.udp.port", PORT, value::port, &mut udp.port)?;
-        self.set("transport_layer.udp.mask", ADDRESS, value::optional, &mut udp.mask)?;
-        self.set("transport_layer.udp.send_buffer", BUFFER, value::buffer_len, &mut udp.send_buffer_len)?;
-        self.set(
-            "transport_layer.udp.receive_buffer",
-            BUFFER,
-            value::buffer_len,
-            &mut udp.receive_buffer_len,
-        )?;
-        self.set("transport_layer.udp.join_all_interfaces", BOOL, value::bool, &mut udp.join_all_interfaces)?;
-        self.set("transport_layer.udp.npcap_enabled", BOOL, value::bool, &mut udp.npcap_enabled)?;
-        const TTL: &str = "a time to live from 0 to 255";
-        self.set("transport_layer.udp.local.group", ADDRESS, value::parse, &mut udp.local.group)?;
-        self.set("transport_layer.udp.local.ttl", TTL, value::parse, &mut udp.local.ttl)?;
-        self.set("transport_layer.udp.network.group", ADDRESS, value::parse, &mut udp.network.group)?;
-        self.set("transport_layer.udp.network.ttl", TTL, value::parse, &mut udp.network.ttl)?;
-        let refresh = &mut registration.refresh;
-        self.set("registration.registration_refresh", MILLISECONDS, value::milliseconds, refresh)?;
-        let timeout = &mut registration.timeout;
-        self.set("registration.registration_timeout", MILLISECONDS, value::milliseconds, timeout)?;
-        self.set("registration.loopback", BOOL, value::bool, &mut registration.loopback)?;
-        let domain = &mut registration.shm_transport_domain;
-        self.set("registration.shm_transport_domain", "a text", value::domain, domain)?;
-        self.set("registration.local.udp.port", PORT, value::port, &mut registration.local_port)?;
-        self.set("registration.network.udp.port", PORT, value::port, &mut registration.network_port)?;
-        let drop = &mut subscriber.drop_out_of_order;
-        self.set("subscriber.drop_out_of_order_messages", BOOL, value::bool, drop)
-    }
-
-    fn ferrocal(&mut self, config: &mut Config) -> Result<(), ConfigError> {
-        let Config { transport, udp, publisher, max_bytes_per_second, subscriber, .. } = config;
-        self.set("ferrocal.transport", TRANSPORT, value::parse, transport)?;
-        self.set("ferrocal.send", "socket or raw", value::send_path, &mut udp.send)?;
-        self.set("ferrocal.interfaces", "a list of IPv4 addresses", value::addresses, &mut udp.interfaces)?;
-        self.set("ferrocal.loopback", BOOL, value::bool, &mut udp.loopback)?;
-        self.set("ferrocal.max_bytes_per_second", RATE, value::rate, max_bytes_per_second)?;
-        let (cut, rate) = (&mut publisher.fragmentation, &mut publisher.max_bytes_per_second);
-        self.set("ferrocal.publisher.fragmentation", "auto, large or mtu", value::fragmentation, cut)?;
-        self.set("ferrocal.publisher.max_bytes_per_second", RATE, value::rate, rate)?;
-        self.set("ferrocal.subscriber.queue_len", AT_LEAST_1, value::at_least_1, &mut subscriber.queue_len)?;
-        const BYTES: &str = "a number of bytes";
-        self.set("ferrocal.subscriber.queue_bytes", BYTES, value::parse, &mut subscriber.queue_bytes)?;
-        self.set("ferrocal.subscriber.inline", BOOL, value::bool, &mut subscriber.inline)?;
-        self.receive_thread(config)?;
-        self.limits(config)
-    }
-
-    fn receive_thread(&mut self, config: &mut Config) -> Result<(), ConfigError> {
-        const MICROSECONDS: &str = "a time in whole microseconds";
-        let thread = &mut config.receive_thread;
-        let (busy_poll, cpu) = (&mut thread.busy_poll, &mut thread.cpu);
-        self.set("ferrocal.receive_thread.busy_poll_us", MICROSECONDS, value::microseconds, busy_poll)?;
-        self.set("ferrocal.receive_thread.cpu", "the number of a processor", value::optional, cpu)?;
-        self.set("ferrocal.receive_thread.priority", PRIORITY, value::priority, &mut thread.priority)
-    }
-
-    fn limits(&mut self, config: &mut Config) -> Result<(), ConfigError> {
-        let limits = &mut config.limits;
-        let (messages, packets) = (&mut limits.reassembly, &mut limits.ip_reassembly);
-        for (key, into) in [
-            ("ferrocal.limits.reassembly.max_message_len", &mut messages.max_message_len),
-            ("ferrocal.limits.reassembly.max_bytes_per_sender", &mut messages.max_bytes_per_sender),
-            ("ferrocal.limits.reassembly.max_bytes", &mut messages.max_bytes),
-            ("ferrocal.limits.reassembly.max_messages_per_sender", &mut messages.max_messages_per_sender),
-            ("ferrocal.limits.reassembly.max_messages", &mut messages.max_messages),
-            ("ferrocal.limits.ip_reassembly.max_bytes", &mut packets.max_bytes),
-            ("ferrocal.limits.ip_reassembly.max_packets", &mut packets.max_packets),
-            ("ferrocal.limits.max_peers", &mut limits.max_peers),
-            ("ferrocal.limits.max_registry_bytes", &mut limits.max_registry_bytes),
-            ("ferrocal.limits.max_publishers_per_subscriber", &mut limits.max_publishers_per_subscriber),
-        ] {
-            self.set(key, AT_LEAST_1, value::at_least_1, into)?;
-        }
-        let (messages, packets) = (&mut messages.timeout, &mut packets.timeout);
-        self.set("ferrocal.limits.reassembly.timeout_ms", MILLISECONDS, value::milliseconds, messages)?;
-        self.set("ferrocal.limits.ip_reassembly.timeout_ms", MILLISECONDS, value::milliseconds, packets)
-    }
-
-    fn set<T>(
-        &mut self,
-        key: &'static str,
-        expected: &'static str,
-        parse: impl Fn(&Node) -> Option<T>,
-        into: &mut T,
-    ) -> Result<(), ConfigError> {
-        self.known.insert(key);
-        let Some(Entry { value, line, .. }) = self.root.find(key) else { return Ok(()) };
-        *into = parse(value).ok_or_else(|| ConfigError::Value {
-            key,
-            position: Some(self.position(*line)),
-            value: value.to_string(),
-            expected,
-        })?;
-        Ok(())
-    }
-
-    fn position(&self, line: usize) -> FilePosition {
-        FilePosition { path: self.path.into(), line }
-    }
-
-    fn warnings(&self, mode: Mode) -> Vec<Warning> {
-        let mut warnings = Vec::new();
-        self.unknown("", self.root, &mut warnings);
-        let is_off = |entry: &Entry| value::bool(&entry.value) == Some(false);
-        let udp = "UDP is the only layer here: it stays enabled";
-        warnings.extend(self.ignored(&LAYERS, is_off, udp));
-        let mode = match mode {
-            Mode::Local => "they are of a version before eCAL 6.0; `communication_mode` is local",
-            Mode::Network => "they are of a version before eCAL 6.0; `communication_mode` is network",
-        };
-        warnings.extend(self.ignored(&OLD, |_| true, mode));
-        warnings
-    }
-
-    /// One warning for those of `keys` whose value is such that it does not apply.
-    fn ignored(&self, keys: &[&str], applies_not: impl Fn(&Entry) -> bool, why: &str) -> Option<Warning> {
-        let found = keys.iter().filter_map(|&key| Some((key, self.root.find(key)?)));
-        let found: Vec<_> = found.filter(|(_, entry)| applies_not(entry)).collect();
-        let line = found.iter().map(|(_, entry)| entry.line).min()?;
-        let keys: Vec<_> = found.iter().map(|(key, _)| format!("`{key}`")).collect();
-        Some(Warning {
-            position: self.position(line),
-            text: format!("{}: ignored, because {why}", keys.join(", ")),
-        })
-    }
-
-    /// Finds keys that are not known: all below `ferrocal`, elsewhere those that look like a typing error.
-    fn unknown(&self, parent: &str, node: &Node, warnings: &mut Vec<Warning>) {
-        let siblings: BTreeSet<&str> =
-            self.known.iter().filter_map(|path| path.strip_prefix(parent)?.split('.').next()).collect();
-        if siblings.is_empty() {
-            return; // `parent` is no mapping, or not one that is looked into.
-        }
-        for Entry { key, line, value } in node.entries() {
-            if siblings.contains(&**key) {
-                self.unknown(&format!("{parent}{key}."), value, warnings);
-                continue;
-            }
-            let hint = match nearest(key, siblings.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if parent.starts_with("ferrocal.") => {
-                    format!("known are {}", siblings.iter().copied().collect::<Vec<_>>().join(", "))
-                }
-                None => continue,
-            };
-            let text = format!("`{parent}{key}` is not a setting and is ignored; {hint}");
-            warnings.push(Warning { position: self.position(*line), text });
-        }
-    }
+/// The names of all keys that may stand in a file.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let others = OTHERS.iter().flat_map(|others| others.names.iter().copied());
+    KEYS.iter().map(|key| key.name).chain(others).chain(OLD)
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write;
+
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_name_and_a_field_of_its_own() {
+        assert_eq!(names().collect::<BTreeSet<_>>().len(), names().count());
+        assert_eq!(KEYS.iter().map(|key| key.field).collect::<BTreeSet<_>>().len(), KEYS.len());
+    }
+
+    #[test]
+    fn the_documentation_lists_every_key() {
+        let mut table =
+            "| key | what is allowed | default | field of `Config` |\n| --- | --- | --- | --- |\n".to_owned();
+        for Key { name, field, expected, show, .. } in KEYS {
+            let default = show(&Config::default());
+            writeln!(table, "| `{name}` | {expected} | {default} | `{field}` |").unwrap();
+        }
+        let written = include_str!("keys.md").replace("\r\n", "\n");
+        assert!(written == table, "keys.md is to be:\n{table}");
+    }
+}

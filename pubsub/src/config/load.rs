@@ -1,12 +1,15 @@
 //! Finds the settings of this machine: the environment and eCAL's `ecal.yaml`.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use ferrocal_transport::ParseSelectionError;
 
-use super::keys::{self, BUILT_TRANSPORT, TRANSPORT};
+use super::file::{self, KeyOrigins};
+use super::kind::{BUILT_TRANSPORT, TRANSPORT};
+use super::origin::{Loaded, SettingOrigin};
 use super::yaml::{self, Node};
 use super::{Config, ConfigError};
 use crate::Selection;
@@ -19,36 +22,22 @@ impl Config {
     /// (`/etc/ecal`; on Windows `%ProgramData%\eCAL`). It may be absent. A folder that the program may not read is
     /// skipped with a warning in the log.
     ///
-    /// | key in `ecal.yaml` | setting |
-    /// | --- | --- |
-    /// | `communication_mode` | [`mode`](Config#structfield.mode) |
-    /// | `transport_layer.udp.{config_version, port, mask, send_buffer, receive_buffer, join_all_interfaces, npcap_enabled}` | [`udp`](Config#structfield.udp) |
-    /// | `transport_layer.udp.{local, network}.{group, ttl}` | [`udp`](Config#structfield.udp) |
-    /// | `registration.{registration_refresh, registration_timeout, loopback, shm_transport_domain}` | [`registration`](Config#structfield.registration) |
-    /// | `registration.{local, network}.udp.port` | [`registration`](Config#structfield.registration) |
-    /// | `subscriber.drop_out_of_order_messages` | [`subscriber`](Config#structfield.subscriber) |
-    /// | `ferrocal.{transport, max_bytes_per_second}` | the fields of this name |
-    /// | `ferrocal.{send, interfaces, loopback}` | [`udp`](Config#structfield.udp) |
-    /// | `ferrocal.publisher.{fragmentation, max_bytes_per_second}` | [`publisher`](Config#structfield.publisher); `auto`, `large` or `mtu` |
-    /// | `ferrocal.subscriber.{queue_len, queue_bytes, inline}` | [`subscriber`](Config#structfield.subscriber) |
-    /// | `ferrocal.receive_thread.{busy_poll_us, cpu, priority}` | [`receive_thread`](Config#structfield.receive_thread) |
-    /// | `ferrocal.limits.{max_peers, max_registry_bytes, max_publishers_per_subscriber}` | [`limits`](Config#structfield.limits) |
-    /// | `ferrocal.limits.reassembly.{max_message_len, max_bytes_per_sender, max_bytes, max_messages_per_sender, max_messages, timeout_ms}` | [`limits.reassembly`](crate::Limits) |
-    /// | `ferrocal.limits.ip_reassembly.{max_bytes, max_packets, timeout_ms}` | [`limits.ip_reassembly`](crate::IpReassemblyLimits) |
-    ///
-    /// Other keys of eCAL are ignored. Unknown keys below `ferrocal`, and keys elsewhere that look like a misspelt one,
-    /// are ignored with a warning in the log.
+    /// [`Config`] lists the keys. A value that is not allowed is an error. Keys of eCAL for what ferrocal does not have are
+    /// ignored. What else is ignored is reported as a warning in the log: unknown keys, settings that cannot be had, an
+    /// `ecal.ini` of eCAL 5 without an `ecal.yaml`.
     ///
     /// The environment variable `FERROCAL_TRANSPORT` sets [`transport`](Config#structfield.transport): `auto`, `socket`,
     /// `npcap` or `file:PATH`. Without it, `TRANSPORT` does, if it has such a value; another program may use that name
     /// for something else, so any other value is ignored with a warning in the log.
     ///
     /// # Errors
-    /// If the file cannot be read or is not YAML, or a value in it or in `FERROCAL_TRANSPORT` is not allowed.
+    /// If the file cannot be read, is longer than 1 MiB or is not YAML, or a value in it or in `FERROCAL_TRANSPORT` is not
+    /// allowed.
     pub fn load() -> Result<Self, ConfigError> {
         let machine = Machine {
             environment: &|variable| std::env::var_os(variable),
-            read: &|path| std::fs::read(path),
+            read: &read,
+            is_folder: &Path::is_dir,
         };
         let (config, warnings) = machine.load()?;
         for warning in warnings {
@@ -62,25 +51,54 @@ impl Config {
 struct Machine<'a> {
     environment: &'a dyn Fn(&str) -> Option<OsString>,
     read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    is_folder: &'a dyn Fn(&Path) -> bool,
+}
+
+/// The longest configuration file that is read, in bytes. That of eCAL has 10000.
+const MAX_FILE_LEN: u64 = 1024 * 1024;
+
+/// Reads a file. Neither a pipe nor a device is one: reading them could block, or never end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if !kind.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "longer than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 impl Machine<'_> {
     /// The settings, and what was ignored.
     fn load(&self) -> Result<(Config, Vec<String>), ConfigError> {
-        let (mut config, mut warnings) = (Config::default(), Vec::new());
+        let (mut config, mut origins, mut warnings) = (Config::default(), KeyOrigins::new(), Vec::new());
+        let mut loaded = None;
         if let Some((path, bytes)) = self.find(&mut warnings)? {
             let root = Node::parse(&path, &yaml::decode(&bytes))?;
-            let ignored = keys::apply(&path, &root, &mut config)?;
+            let ignored = file::apply(&path, &root, &mut config, &mut origins)?;
             warnings.extend(ignored.iter().map(ToString::to_string));
+            loaded = Some(std::path::absolute(&path).unwrap_or(path));
         }
-        if let Some(transport) = self.transport(&mut warnings)? {
+        if let Some((variable, transport)) = self.transport(&mut warnings)? {
             config.transport = transport;
+            origins.insert("ferrocal.transport", SettingOrigin::Environment(variable));
         }
+        config.loaded = Loaded::new(config.clone(), origins, loaded);
         Ok((config, warnings))
     }
 
     /// The first `ecal.yaml` that there is.
     fn find(&self, warnings: &mut Vec<String>) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError> {
+        if let Some(folder) = self.variable("ECAL_DATA").filter(|folder| !(self.is_folder)(Path::new(folder)))
+        {
+            warnings.push(format!("ECAL_DATA: there is no folder {}", Path::new(&folder).display()));
+        }
         let mut old = None;
         for folder in self.folders() {
             let path = folder.join("ecal.yaml");
@@ -88,7 +106,7 @@ impl Machine<'_> {
                 Ok(bytes) => return Ok(Some((path, bytes))),
                 Err(error) => match error.kind() {
                     ErrorKind::NotFound | ErrorKind::NotADirectory => {}
-                    ErrorKind::PermissionDenied => {
+                    ErrorKind::PermissionDenied | ErrorKind::IsADirectory => {
                         warnings.push(format!("{} is ignored: {error}", path.display()));
                     }
                     _ => return Err(ConfigError::Read { path, source: error }),
@@ -119,21 +137,25 @@ impl Machine<'_> {
         [folder("ECAL_DATA", ""), Some(PathBuf::new()), user, system].into_iter().flatten()
     }
 
-    fn transport(&self, warnings: &mut Vec<String>) -> Result<Option<Selection>, ConfigError> {
+    fn transport(
+        &self,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<(&'static str, Selection)>, ConfigError> {
         for key in ["FERROCAL_TRANSPORT", "TRANSPORT"] {
             let Some(value) = self.variable(key) else { continue };
             let value = value.to_string_lossy().into_owned();
             let expected = match value.parse() {
-                Ok(transport) => return Ok(Some(transport)),
+                Ok(transport) => return Ok(Some((key, transport))),
                 Err(ParseSelectionError::NotBuilt { .. }) => BUILT_TRANSPORT,
                 Err(_) if key == "TRANSPORT" => {
                     warnings.push(format!(
-                        "{key}: `{value}` is not {TRANSPORT} and is ignored, as it may be meant for another \
-                         program; FERROCAL_TRANSPORT is meant for this one"
+                        "{key}: `{value}` is not {} and is ignored, as it may be meant for another \
+                         program; FERROCAL_TRANSPORT is meant for this one",
+                        TRANSPORT.expected
                     ));
                     continue;
                 }
-                Err(_) => TRANSPORT,
+                Err(_) => TRANSPORT.expected,
             };
             return Err(ConfigError::Value { key, position: None, value, expected });
         }
@@ -149,6 +171,7 @@ impl Machine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FilePosition;
 
     /// Loads settings where the given variables are set and the given files exist. A file without text may not be read.
     fn load(
@@ -165,6 +188,7 @@ mod tests {
                 Some((_, None)) => Err(ErrorKind::PermissionDenied.into()),
                 None => Err(ErrorKind::NotFound.into()),
             },
+            is_folder: &|folder| folder != Path::new("missing"),
         };
         machine.load()
     }
@@ -208,6 +232,85 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_folder_is_mentioned() {
+        let files = [("ecal.yaml", SOCKET)];
+        let (config, warnings) = load(&[("ECAL_DATA", "missing")], &files).unwrap();
+        assert_eq!((config.transport, warnings.len()), (Selection::Socket, 1));
+        assert_eq!(warnings, ["ECAL_DATA: there is no folder missing"]);
+        assert_eq!(load(&[("ECAL_DATA", "empty")], &files).unwrap().1, [""; 0]);
+    }
+
+    #[test]
+    fn only_files_of_reasonable_length_are_read() {
+        let folder = std::env::temp_dir().join(format!("ferrocal-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("ecal.yaml");
+        std::fs::write(&path, vec![b'#'; MAX_FILE_LEN as usize]).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MAX_FILE_LEN);
+        std::fs::write(&path, vec![b'#'; 10_000_000]).unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "longer than 1 MiB");
+        assert_eq!(read(&folder).unwrap_err().kind(), ErrorKind::IsADirectory);
+        assert_eq!(read(&folder.join("none")).unwrap_err().kind(), ErrorKind::NotFound);
+        if cfg!(unix) {
+            assert_eq!(read(Path::new("/dev/zero")).unwrap_err().to_string(), "not a regular file");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn every_value_has_an_origin() {
+        let text = b"transport_layer:\n  udp:\n    port: 14003\n    send_buffer: 7\nferrocal: { transport: socket }\n";
+        let files = [("ecal.yaml", Some(&text[..]))];
+        let (mut config, _) = load(&[], &files).unwrap();
+        let line = |line| Some(SettingOrigin::File(FilePosition { path: "ecal.yaml".into(), line }));
+        assert_eq!(config.origin("transport_layer.udp.port"), line(3));
+        assert_eq!(config.origin("ferrocal.transport"), line(5));
+        assert_eq!(config.origin("communication_mode"), Some(SettingOrigin::Default));
+        assert_eq!(config.origin("transport_layer.udp"), None);
+        assert_eq!(config.file(), std::path::absolute("ecal.yaml").ok().as_deref());
+
+        config.udp.port = 14_004;
+        config = config.mode(crate::Mode::Network);
+        config.udp.send_buffer_len = 0;
+        let origins: Vec<_> = config
+            .settings()
+            .filter(|setting| setting.origin != SettingOrigin::Default)
+            .map(|setting| (setting.key, setting.value, setting.origin.to_string()))
+            .collect();
+        let is = |key, value: &str, origin: &str| (key, value.to_owned(), origin.to_owned());
+        assert_eq!(
+            origins,
+            [
+                is("communication_mode", "network", "code"),
+                is("transport_layer.udp.port", "14004", "code"),
+                is("transport_layer.udp.send_buffer", "0", "code"),
+                is("ferrocal.transport", "socket", "ecal.yaml:5"),
+            ]
+        );
+
+        let (config, _) = load(&[("FERROCAL_TRANSPORT", "auto")], &files).unwrap();
+        assert_eq!(
+            config.origin("ferrocal.transport"),
+            Some(SettingOrigin::Environment("FERROCAL_TRANSPORT"))
+        );
+        assert_eq!(
+            Config::default().udp(config.udp.clone()).origin("transport_layer.udp.port"),
+            Some(SettingOrigin::Code)
+        );
+        assert_eq!(load(&[], &[]).unwrap().0.file(), None);
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_together_are_named_with_their_line() {
+        let text = b"registration:\n  registration_timeout: 10\n";
+        let (config, _) = load(&[], &[("ecal.yaml", Some(text))]).unwrap();
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "ecal.yaml:2: registration.registration_timeout: `10` is not at least the registration_refresh"
+        );
+    }
+
+    #[test]
     fn the_environment_wins_over_the_file() {
         let transport = |variables: &[_]| load(variables, &[("ecal.yaml", SOCKET)]);
         assert_eq!(transport(&[]).unwrap().0.transport, Selection::Socket);
@@ -236,6 +339,9 @@ mod tests {
         assert_eq!((config.transport, warnings), (Selection::Socket, vec![]));
 
         let error = load(&[("FERROCAL_TRANSPORT", "udp")], &[]).unwrap_err().to_string();
-        assert_eq!(error, "FERROCAL_TRANSPORT: `udp` is not one of auto, socket, npcap, file:PATH");
+        assert_eq!(
+            error,
+            "FERROCAL_TRANSPORT: `udp` is not one of auto, socket, npcap, file:PATH, file-fast:PATH"
+        );
     }
 }

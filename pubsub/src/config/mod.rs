@@ -30,16 +30,18 @@ macro_rules! setters {
 mod check;
 mod clock;
 mod error;
+mod file;
 mod keys;
+mod kind;
 mod limits;
 mod load;
 mod near;
+mod origin;
 mod publisher;
 mod receive_thread;
 mod registration;
 mod subscriber;
 mod udp;
-mod value;
 mod yaml;
 
 use std::net::Ipv4Addr;
@@ -52,6 +54,7 @@ use crate::{Mode, Selection};
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
+pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
 pub use registration::RegistrationConfig;
@@ -61,7 +64,13 @@ pub use udp::{Destination, UdpConfig};
 /// Settings of a [`Node`](crate::Node): plain data, checked once when the node opens.
 ///
 /// [`Config::default()`] reads nothing; [`Config::load()`] reads the environment and eCAL's `ecal.yaml`. What the
-/// program sets afterwards wins: code, environment, file, default.
+/// program sets afterwards wins: code, environment, file, default. [`Config::settings`] lists every value with where it
+/// comes from.
+///
+/// # Settings
+/// Those with a key in `ecal.yaml`:
+///
+#[doc = include_str!("keys.md")]
 ///
 /// ```
 /// use ferrocal::{Config, Mode, UdpConfig};
@@ -94,6 +103,8 @@ pub struct Config {
     pub clock: Clock,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
+    /// What [`Config::load`] found, which [`Config::origin`] compares with.
+    loaded: origin::Loaded,
 }
 
 setters!(Config {

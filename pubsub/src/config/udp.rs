@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ferrocal_proto::HashVersion;
+use ferrocal_proto::{HashVersion, MAX_DATAGRAM_LEN};
 
 use crate::SendPath;
 
@@ -34,6 +34,9 @@ pub struct UdpConfig {
     /// Receive buffer to ask of the system, in bytes (`receive_buffer`). Default: 5242880. Publishers assume that
     /// their subscribers have as much as the system grants here.
     pub receive_buffer_len: usize,
+    /// The longest datagram to send, in bytes of UDP payload (`max_datagram_size`, of eCAL 6.2). Default: 65507, the most
+    /// that UDP allows.
+    pub max_datagram_len: usize,
     /// With [`Selection::Auto`](crate::Selection::Auto): prefer raw frames on every system, not on Windows only
     /// (`npcap_enabled`). Default: `false`.
     pub npcap_enabled: bool,
@@ -51,6 +54,7 @@ setters!(UdpConfig {
     loopback: bool,
     send_buffer_len: usize,
     receive_buffer_len: usize,
+    max_datagram_len: usize,
     npcap_enabled: bool,
     send: SendPath,
 } optional {
@@ -70,6 +74,7 @@ impl Default for UdpConfig {
             loopback: true,
             send_buffer_len: 5_242_880,
             receive_buffer_len: 5_242_880,
+            max_datagram_len: MAX_DATAGRAM_LEN,
             npcap_enabled: false,
             send: SendPath::default(),
         }

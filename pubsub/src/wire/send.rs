@@ -1,15 +1,48 @@
 //! From messages to datagrams.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 
 use ferrocal_proto::{Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
-use ferrocal_transport::{SendError, Sender, Transmit};
+use ferrocal_transport::{OpenError, SendError, SendLimits, Sender, Transmit, Transport};
+
+use crate::Config;
 
 /// A header and a byte: what a transport of the program's own can send at least.
 const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
 
 /// Datagrams passed to the transport in one call.
 pub(crate) const SEND_BATCH: usize = 64;
+
+/// Opens a sender that states the configured length of datagrams, if that is shorter than what the transport can send.
+pub(crate) fn open_sender(transport: &dyn Transport, config: &Config) -> Result<Arc<dyn Sender>, OpenError> {
+    let sender = transport.sender()?;
+    let max_datagram_len = config.udp.max_datagram_len;
+    if max_datagram_len >= sender.limits().max_datagram_len {
+        return Ok(sender);
+    }
+    Ok(Arc::new(Shortened { sender, max_datagram_len }))
+}
+
+struct Shortened {
+    sender: Arc<dyn Sender>,
+    max_datagram_len: usize,
+}
+
+impl Sender for Shortened {
+    fn limits(&self) -> SendLimits {
+        let limits = self.sender.limits();
+        SendLimits {
+            max_datagram_len: self.max_datagram_len,
+            segment_len: limits.segment_len.map(|len| len.min(self.max_datagram_len)),
+            ..limits
+        }
+    }
+
+    fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {
+        self.sender.send(batch)
+    }
+}
 
 /// Cuts a message of two parts into datagrams of `max_len` bytes at most.
 pub(crate) fn cut(message: [&[u8]; 2], max_len: usize) -> Fragments<'_> {

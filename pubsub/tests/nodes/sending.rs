@@ -245,3 +245,27 @@ mod from_tasks {
         });
     }
 }
+
+#[test]
+fn datagrams_are_as_short_as_configured() {
+    within_hang(|| {
+        let network = Network::new(1);
+        let longest = Arc::new(AtomicUsize::new(0));
+        let seen = longest.clone();
+        let transport = Faulty::new(&network).on_send(move |datagram| {
+            seen.fetch_max(datagram.len(), Ordering::SeqCst);
+            Fate::Send
+        });
+        let udp = UdpConfig::default().max_datagram_len(100);
+        let sender = Node::with_transport("sender", config().udp(udp), Arc::new(transport)).unwrap();
+        let receiver = node(&network);
+        let subscriber = receiver.subscriber::<[u8]>("topic").unwrap();
+        let publisher = sender.publisher::<[u8]>("topic").unwrap();
+        until("they are connected", || publisher.subscriber_count() > 0);
+        // Registrations are longer than 100 bytes, too.
+        assert_eq!(longest.load(Ordering::SeqCst), 100);
+        publisher.send(&[7; 1000]).unwrap();
+        assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload, [7; 1000][..]);
+        assert_eq!(longest.load(Ordering::SeqCst), 100);
+    });
+}

@@ -17,7 +17,7 @@ use ferrocal_proto::{HashVersion, LayerKind, TopicInfo};
 use ferrocal_transport::{OpenError, Transport};
 
 use crate::layer::{Layer, Opened, Outlet, Writer};
-use crate::wire::Report;
+use crate::wire::{Report, open_sender};
 use crate::{Config, Mode, NodeError, lock};
 use groups::Groups;
 use readers::{Readers, UdpInlet};
@@ -55,7 +55,7 @@ impl Udp {
     /// Opens what sends. What receives is opened for the first subscriber: a node that only publishes would get all that
     /// it sends itself.
     pub(crate) fn open(config: &Config, transport: Arc<dyn Transport>) -> Result<Self, OpenError> {
-        let outbound = Arc::new(Outbound::new(transport.sender()?, config));
+        let outbound = Arc::new(Outbound::new(open_sender(&*transport, config)?, config));
         Ok(Self { config: config.clone(), transport, outbound, counters: Arc::default() })
     }
 

@@ -5,18 +5,18 @@ use std::time::Duration;
 use ferrocal_proto::HashVersion;
 
 use super::*;
-use crate::{Fragmentation, Selection, SendPath};
+use crate::{Fragmentation, Selection, SendPath, UdpConfig};
 
 fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
     let path = Path::new("ecal.yaml");
     let mut config = Config::default();
-    let warnings = apply(path, &Node::parse(path, text)?, &mut config)?;
+    let warnings = apply(path, &Node::parse(path, text)?, &mut config, &mut KeyOrigins::new())?;
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }
 
 #[test]
 fn an_empty_file_changes_nothing() {
-    for text in ["", "# nothing\n", "transport_layer:\n", "- a\n- list\n", "text"] {
+    for text in ["", "# nothing\n", "transport_layer:\n", "registration: ~\n"] {
         assert_eq!(load(text).unwrap(), (Config::default(), vec![]), "{text}");
     }
 }
@@ -33,7 +33,7 @@ transport_layer:
     mask: \"0.0.0.255\"
     send_buffer: 1000
     receive_buffer: 2000
-    max_datagram_size: 65507
+    max_datagram_size: 1472
     join_all_interfaces: true
     npcap_enabled: true
     local: { group: \"127.1.2.3\", ttl: 2 }
@@ -78,6 +78,7 @@ ferrocal:
     assert_eq!((udp.hash_version, udp.port, udp.send), (HashVersion::V1, 15_002, SendPath::Raw));
     assert_eq!(udp.mask, Some(Ipv4Addr::new(0, 0, 0, 255)));
     assert_eq!((udp.send_buffer_len, udp.receive_buffer_len), (1000, 2000));
+    assert_eq!(udp.max_datagram_len, 1472);
     assert!(udp.join_all_interfaces && udp.npcap_enabled && !udp.loopback);
     assert_eq!((udp.local.group, udp.local.ttl), (Ipv4Addr::new(127, 1, 2, 3), 2));
     assert_eq!((udp.network.group, udp.network.ttl), (Ipv4Addr::new(239, 1, 0, 1), 0));
@@ -145,7 +146,7 @@ fn bad_values_name_file_line_key_and_what_is_allowed() {
         ),
         (
             "\nferrocal: { transport: pigeon }",
-            "ecal.yaml:2: ferrocal.transport: `pigeon` is not one of auto, socket, npcap, file:PATH",
+            "ecal.yaml:2: ferrocal.transport: `pigeon` is not one of auto, socket, npcap, file:PATH, file-fast:PATH",
         ),
         (
             "ferrocal: { interfaces: [10.0.0.1, x] }",
@@ -181,34 +182,114 @@ fn unknown_keys_of_ours_are_reported() {
 }
 
 #[test]
-fn near_misses_are_reported_and_strange_keys_are_not() {
+fn unknown_keys_of_ecal_are_reported() {
     let (_, warnings) = load(
         "
 tranport_layer: { udp: { port: 1 } }
-transport_layer: { udp: { recieve_buffer: 1, mine: 2 } }
+transport_layer: { udp: { recieve_buffer: 1, mine: 2, PORT: 3, <<: 4 } }
 publisher: { layer: { shm: { enabled: true } } }
 ferocal: { transport: socket }
 my_own: { port: 1 }
 udp: 1
+subscriber: { dropt_out_of_order_messages: true }
 ",
     )
     .unwrap();
-    let named: Vec<_> =
-        warnings.iter().map(|warning| warning.split('`').skip(1).step_by(2).collect()).collect();
-    let named: Vec<(usize, Vec<&str>)> = warnings
+    let said: Vec<(usize, Vec<&str>, bool)> = warnings
         .iter()
-        .map(|warning| warning.split(':').nth(1).unwrap().parse().unwrap())
-        .zip(named)
+        .map(|warning| {
+            let line = warning.split(':').nth(1).unwrap().parse().unwrap();
+            let named = warning.split('`').skip(1).step_by(2).collect();
+            (line, named, warning.contains("is not a setting and is ignored; "))
+        })
         .collect();
     assert_eq!(
-        named,
+        said,
         [
-            (2, vec!["tranport_layer", "transport_layer"]),
-            (3, vec!["transport_layer.udp.recieve_buffer", "receive_buffer"]),
-            (4, vec!["publisher.layer.shm.enabled", "enable"]),
-            (5, vec!["ferocal", "ferrocal"]),
+            (2, vec!["tranport_layer", "transport_layer"], true),
+            (3, vec!["transport_layer.udp.recieve_buffer", "receive_buffer"], true),
+            (3, vec!["transport_layer.udp.mine"], true),
+            (3, vec!["transport_layer.udp.PORT", "port"], true),
+            (3, vec!["transport_layer.udp.<<"], true),
+            (4, vec!["publisher.layer.shm.enabled", "enable"], true),
+            (5, vec!["ferocal", "ferrocal"], true),
+            (6, vec!["my_own"], true),
+            (7, vec!["udp"], true),
+            (8, vec!["subscriber.dropt_out_of_order_messages", "drop_out_of_order_messages"], true),
         ]
     );
+    assert!(warnings[7].ends_with("registration, subscriber, time, transport_layer"), "{warnings:?}");
+}
+
+#[test]
+fn the_first_of_two_counts() {
+    let (config, warnings) = load(
+        "transport_layer:\n  udp: { port: 1, port: 2 }\ntransport_layer:\n  udp: { port: 3, send_buffer: 4 }\ntransport_layer:\n",
+    )
+    .unwrap();
+    assert_eq!((config.udp.port, config.udp.send_buffer_len), (1, UdpConfig::default().send_buffer_len));
+    assert_eq!(
+        warnings,
+        [
+            "ecal.yaml:2: `transport_layer.udp.port` is ignored, because line 2 has it already",
+            "ecal.yaml:3: `transport_layer` is ignored, because line 1 has it already",
+            "ecal.yaml:5: `transport_layer` is ignored, because line 1 has it already",
+        ]
+    );
+}
+
+/// What eCAL refuses, too, though it then goes on with its defaults.
+#[test]
+fn wrong_types_are_errors_in_every_key() {
+    for (text, message) in [
+        ("- a", "ecal.yaml:1: not valid YAML: the file is to hold keys with values"),
+        ("text", "ecal.yaml:1: not valid YAML: the file is to hold keys with values"),
+        ("\ntransport_layer: yes", "ecal.yaml:2: transport_layer: `yes` is not a section of keys"),
+        ("publisher: { layer: [shm] }", "ecal.yaml:1: publisher.layer: `[shm]` is not a section of keys"),
+        (
+            "publisher: { layer: { shm: { enable: 1 } } }",
+            "ecal.yaml:1: publisher.layer.shm.enable: `1` is not true or false",
+        ),
+        (
+            "transport_layer: { tcp: { max_reconnections: many } }",
+            "ecal.yaml:1: transport_layer.tcp.max_reconnections: `many` is not a whole number",
+        ),
+        ("time: { rt: [a] }", "ecal.yaml:1: time.rt: `[a]` is not a text"),
+        (
+            "publisher: { priority_local: udp }",
+            "ecal.yaml:1: publisher.priority_local: `udp` is not a list of words",
+        ),
+        (
+            "registration: { local: { transport_type: tcp } }",
+            "ecal.yaml:1: registration.local.transport_type: `tcp` is not udp or shm",
+        ),
+    ] {
+        assert_eq!(load(text).unwrap_err().to_string(), message);
+    }
+    // Nothing else of one name is taken, whatever the key.
+    for name in names().filter(|name| !OLD.contains(name)) {
+        let sections = name.split('.').count();
+        let text = format!("{}: {{ a: b }}{}", name.replace('.', ": { "), " }".repeat(sections - 1));
+        let message = load(&text).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("ecal.yaml:1: {name}: `a mapping` is not ")), "{message}");
+    }
+}
+
+#[test]
+fn files_of_real_ecal_load_without_a_warning() {
+    for (name, text) in [
+        ("generated", include_str!("ecal-6.1.yaml")),
+        ("network", include_str!("ecal-6.1-network.yaml")),
+        ("short", include_str!("ecal-6.1-short.yaml")),
+        ("next", include_str!("ecal-6.2.yaml")),
+    ] {
+        let (config, warnings) = load(text).unwrap();
+        assert_eq!(warnings, [""; 0], "{name}");
+        config.check().unwrap();
+        // They spell the mask out.
+        let like_default = Config::default().udp(UdpConfig::default().mask(config.udp.mask));
+        assert_eq!(config == like_default, name == "generated", "{name}");
+    }
 }
 
 #[test]
@@ -229,6 +310,30 @@ publisher: { layer: { udp: { enable: no } } }
         ]
     );
 
+    for (text, keys) in [
+        ("publisher: { priority_local: [shm, tcp] }", "`publisher.priority_local`"),
+        ("communication_mode: network\npublisher: { priority_network: [] }", "`publisher.priority_network`"),
+    ] {
+        let (_, warnings) = load(text).unwrap();
+        assert_eq!(warnings.len(), 1, "{text}");
+        assert!(
+            warnings[0].contains(&format!("{keys}: ignored, because UDP is the only layer")),
+            "{warnings:?}"
+        );
+    }
+    assert_eq!(load("publisher: { priority_network: [tcp] }").unwrap().1, [""; 0]);
+
+    let shm = "registration: { local: { transport_type: shm } }";
+    let (_, warnings) = load(shm).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "ecal.yaml:1: `registration.local.transport_type`: ignored, because registrations travel over UDP here: \
+          programs that register in shared memory are not found"
+        ]
+    );
+    assert_eq!(load(&format!("{shm}\ncommunication_mode: network")).unwrap().1, [""; 0]);
+
     let (config, warnings) = load(
         "
 registration:
@@ -242,7 +347,7 @@ transport_layer: { udp: { mode: network, port: 14022 } }
     assert_eq!(
         warnings,
         [
-            "ecal.yaml:3: `registration.network_enabled`, `registration.layer`, `transport_layer.udp.mode`: ignored, \
+            "ecal.yaml:3: `registration.layer`, `registration.network_enabled`, `transport_layer.udp.mode`: ignored, \
           because they are of a version before eCAL 6.0; `communication_mode` is local"
         ]
     );
