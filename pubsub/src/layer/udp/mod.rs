@@ -23,7 +23,7 @@ use groups::Groups;
 use readers::{Readers, UdpInlet};
 use send::Outbound;
 use source::UdpSource;
-use writer::UdpWriter;
+use writer::{TopicGroups, UdpWriter};
 
 /// The UDP layer of a node.
 pub(crate) struct Udp {
@@ -70,9 +70,13 @@ impl Layer for Udp {
     }
 
     fn writer(&self, outlet: &Outlet<'_>) -> Box<dyn Writer> {
-        let destination = SocketAddrV4::new(self.config.topic_group(outlet.topic), self.config.udp.port);
+        let group = |group| SocketAddrV4::new(group, self.config.udp.port);
+        let groups = TopicGroups {
+            own: group(self.config.topic_group(outlet.topic)),
+            base: group(self.config.destination().group),
+        };
         let max_len = self.config.limits.reassembly.max_message_len;
-        Box::new(UdpWriter::new(outlet, destination, max_len, self.outbound.clone()))
+        Box::new(UdpWriter::new(outlet, groups, max_len, self.outbound.clone()))
     }
 
     fn open(&self) -> Result<Opened, NodeError> {

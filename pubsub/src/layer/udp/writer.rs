@@ -16,6 +16,7 @@ use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
 pub(super) struct UdpWriter {
     outbound: Arc<Outbound>,
     id: EntityId,
+    groups: TopicGroups,
     destination: SocketAddrV4,
     fragmentation: Fragmentation,
     pacer: Option<Pacer>,
@@ -31,10 +32,20 @@ pub(super) struct UdpWriter {
     batch: ShortBatch,
 }
 
+/// Where the messages of a topic can be sent.
+#[derive(Clone, Copy)]
+pub(super) struct TopicGroups {
+    /// The topic's own group. It keeps messages away from hosts that do not subscribe.
+    pub(super) own: SocketAddrV4,
+    /// The base group, to which eCAL 6 sends all messages. All subscribers are members, while those of eCAL may be unable to
+    /// join the groups of all their topics, or compute them in another way.
+    pub(super) base: SocketAddrV4,
+}
+
 impl UdpWriter {
     pub(super) fn new(
         outlet: &Outlet<'_>,
-        destination: SocketAddrV4,
+        groups: TopicGroups,
         max_len: usize,
         outbound: Arc<Outbound>,
     ) -> Self {
@@ -49,12 +60,13 @@ impl UdpWriter {
         .encode_topic(&mut head);
         Self {
             id: outlet.id,
-            destination,
+            groups,
+            destination: groups.base,
             fragmentation: outlet.config.fragmentation,
             pacer: outlet.config.max_bytes_per_second.map(Pacer::new),
             window: outbound
                 .receive_buffer_len()
-                .map(|len| Window::new(len, destination.port(), Instant::now())),
+                .map(|len| Window::new(len, groups.base.port(), Instant::now())),
             all_join: false,
             same_len: head.len(),
             head,
@@ -68,6 +80,8 @@ impl UdpWriter {
 impl Writer for UdpWriter {
     fn connect(&mut self, destinations: &[Destination]) {
         self.all_join = destinations.iter().all(|destination| destination.joins_segments);
+        // Only nodes of ours do.
+        self.destination = if self.all_join { self.groups.own } else { self.groups.base };
         if let Some(window) = &mut self.window {
             let mut receivers = Receivers { ferrocal: self.all_join, ..Receivers::default() };
             for destination in destinations {
