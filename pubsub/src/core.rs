@@ -14,7 +14,7 @@ use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::{
-    Clock, Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
+    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
 };
 
 pub(crate) struct Core {
@@ -45,6 +45,9 @@ struct LayerSlot {
 
 impl Core {
     pub(crate) fn open(name: &str, config: Config, selected: Selected) -> Result<Arc<Self>, NodeError> {
+        if let Some(warning) = config.udp.unusual_groups().filter(|_| config.mode == Mode::Network) {
+            log::warn!("{warning}");
+        }
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
         let counters = udp.counters();

@@ -112,7 +112,9 @@ impl File<'_> {
         let Config { transport, udp, publisher, max_bytes_per_second, subscriber, .. } = config;
         self.set("ferrocal.transport", TRANSPORT, value::parse, transport)?;
         self.set("ferrocal.send", "socket or raw", value::send_path, &mut udp.send)?;
-        self.set("ferrocal.interfaces", "a list of IPv4 addresses", value::addresses, &mut udp.interfaces)?;
+        const INTERFACES: &str =
+            "a list of addresses (10.0.0.7), networks (10.0.0.0/24) and names (eth0) of interfaces";
+        self.set("ferrocal.interfaces", INTERFACES, value::interfaces, &mut udp.interfaces)?;
         self.set("ferrocal.loopback", BOOL, value::bool, &mut udp.loopback)?;
         self.set("ferrocal.max_bytes_per_second", RATE, value::rate, max_bytes_per_second)?;
         let (cut, rate) = (&mut publisher.fragmentation, &mut publisher.max_bytes_per_second);

@@ -1,6 +1,5 @@
 //! Reads single values, as yaml-cpp does for eCAL: quotes make no difference.
 
-use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use ferrocal_proto::HashVersion;
 
 use super::yaml::Node;
-use crate::{Fragmentation, Mode, SendPath};
+use crate::{Fragmentation, InterfaceSelector, Mode, SendPath};
 
 fn text(node: &Node) -> Option<&str> {
     match node {
@@ -110,7 +109,7 @@ pub(super) fn domain(node: &Node) -> Option<Option<String>> {
     text(node).map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()))
 }
 
-pub(super) fn addresses(node: &Node) -> Option<Vec<Ipv4Addr>> {
+pub(super) fn interfaces(node: &Node) -> Option<Vec<InterfaceSelector>> {
     match node {
         Node::List(items) => items.iter().map(parse).collect(),
         _ => None,
