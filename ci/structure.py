@@ -30,7 +30,7 @@ ORDER = {
         "seam",
         "config",
         "frame drops poll",
-        "backend error",
+        "backend error selector",
         "lib",
     ],
 }

@@ -2,12 +2,11 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use ferrocal::{Config, Mode, Node, Selection};
+use ferrocal::{Config, InterfaceSelector, Mode, Node, Selection};
 use serde_json::{Value, json};
 
 mod stop;
@@ -22,9 +21,9 @@ pub(crate) struct Common {
     /// How far messages reach [default: local, or what ecal.yaml says].
     #[arg(long)]
     mode: Option<ModeOption>,
-    /// Address of the interface to use in network mode [default: the system's routes choose].
-    #[arg(long, value_name = "IP")]
-    interface: Option<Ipv4Addr>,
+    /// The interface to use in network mode: its address, its network (10.0.0.0/24) or its name [default: the system's routes choose].
+    #[arg(long)]
+    interface: Option<InterfaceSelector>,
     /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay (file-fast:PATH as fast as it goes; - is standard input) [default: auto, or what FERROCAL_TRANSPORT, TRANSPORT or ecal.yaml say].
     #[arg(long)]
     transport: Option<Selection>,
@@ -49,8 +48,8 @@ impl Common {
             Some(ModeOption::Network) => config.mode = Mode::Network,
             None => {}
         }
-        if let Some(interface) = self.interface {
-            config.udp.interfaces = vec![interface];
+        if let Some(interface) = &self.interface {
+            config.udp.interfaces = vec![interface.clone()];
         }
         config.transport = self.transport.clone().unwrap_or(config.transport);
         Ok(config)

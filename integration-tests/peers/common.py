@@ -19,6 +19,7 @@ registration:
 transport_layer:
   udp:
     receive_buffer: {receive_buffer}
+    mask: {mask}
 publisher:
   layer:
     shm: {{enable: false}}
@@ -50,6 +51,7 @@ def add_system(parser, unit_name):
     parser.add_argument("--unit-name", default=unit_name)
     # Holds the largest test message with the kernel's overhead.
     parser.add_argument("--receive-buffer", type=int, default=16777216, help="in bytes")
+    parser.add_argument("--mask", default="255.255.255.240", help="of the topics' groups")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
 
 

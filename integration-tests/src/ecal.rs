@@ -1,5 +1,6 @@
 //! The real eCAL as peer: the scripts in `peers/`, run by the Python that has its wheel.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -129,6 +130,17 @@ impl Publisher {
         Self { process: start(host, mode, "pub.py", &arguments) }
     }
 
+    /// As [`start`](Self::start), but the groups of topics follow from this mask.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with_mask(host: Host, topics: &[(&str, usize)], mask: Ipv4Addr) -> Self {
+        let topics = topics.iter().map(|(topic, len)| format!("{topic}:{len}"));
+        let arguments: Vec<_> = [format!("--mask={mask}")].into_iter().chain(topics).collect();
+        Self { process: start(host, Mode::Network, "pub.py", &arguments) }
+    }
+
     /// Waits for the event that brings the number of its subscribers on `topic` to `subscribers`.
     ///
     /// # Panics
@@ -217,6 +229,17 @@ impl Subscriber {
     pub fn start_with_default_buffer(host: Host, mode: Mode, topic: &str, count: u64) -> Self {
         let arguments = ["--receive-buffer=5242880".to_owned(), format!("--count={count}"), topic.to_owned()];
         Self { process: start(host, mode, "sub.py", &arguments) }
+    }
+
+    /// As [`start`](Self::start), but the groups of topics follow from this mask.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with_mask(host: Host, topics: &[&str], mask: Ipv4Addr) -> Self {
+        let topics = topics.iter().map(|topic| (*topic).to_owned());
+        let arguments: Vec<_> = [format!("--mask={mask}")].into_iter().chain(topics).collect();
+        Self { process: start(host, Mode::Network, "sub.py", &arguments) }
     }
 
     /// Waits until `wanted` accepts what it received so far, a row per topic and publisher.

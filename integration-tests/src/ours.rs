@@ -31,7 +31,7 @@ pub fn node(world: &World, host: Host, name: &str) -> Node {
 pub fn config(world: &World, host: Host) -> Config {
     let interface = if host == Host::first() { world.interface() } else { world.interface_there() };
     let mut config = Config::default().mode(world.mode().into());
-    config.udp.interfaces.extend(interface);
+    config.udp.interfaces.extend(interface.map(Into::into));
     config.udp.receive_buffer_len = RECEIVE_BUFFER_LEN;
     config
 }

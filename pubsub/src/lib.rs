@@ -364,8 +364,9 @@ pub use ferrocal_proto::{
     MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
-    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode,
-    OpenError, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason, SendError, SendPath,
+    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, InterfaceSelector, IpReassemblyLimits,
+    MembershipError, Mode, OpenError, ParseInterfaceError, ReceiveDrops, ReceiveError, SelectError,
+    Selection, SelectionReason, SendError, SendPath,
 };
 
 /// Whether raw frames can be had on this machine.

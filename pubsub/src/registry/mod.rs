@@ -219,10 +219,22 @@ impl Registry {
     /// Sends a registration. It is repeated anyway, so a failure is only logged.
     fn send(&self, registration: &Registration) {
         match send_message(&*self.sender, self.destination, &registration.encode()) {
-            Ok(()) => self.is_send_failing.store(false, Ordering::Relaxed),
+            Ok(()) => {
+                if self.is_send_failing.swap(false, Ordering::Relaxed) {
+                    log::info!("node `{}` announces itself now", self.identity.unit_name);
+                }
+            }
             Err(error) => {
                 if !self.is_send_failing.swap(true, Ordering::Relaxed) {
-                    log::warn!("this node cannot announce itself: {error}: {}; trying again", error.source);
+                    let hint = match self.mode {
+                        Mode::Local => "local mode needs the loopback interface.",
+                        Mode::Network => "is there a network, and a route to this group?",
+                    };
+                    log::warn!(
+                        "node `{}` cannot announce itself: {error}: {}; {hint} Trying again",
+                        self.identity.unit_name,
+                        error.source
+                    );
                 }
             }
         }
