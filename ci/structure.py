@@ -29,8 +29,8 @@ ORDER = {
         "membership sync",
         "seam",
         "config",
-        "frame drops poll",
-        "backend error selector",
+        "frame drops poll selector",
+        "backend error",
         "lib",
     ],
 }
