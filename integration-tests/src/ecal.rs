@@ -141,6 +141,17 @@ impl Publisher {
         Self { process: start(host, Mode::Network, "pub.py", &arguments) }
     }
 
+    /// As [`start`](Self::start) with one topic and options of the script.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with(host: Host, mode: Mode, options: &[&str], topic: &str, len: usize) -> Self {
+        let topic = format!("{topic}:{len}");
+        let arguments = options.iter().map(|option| (*option).to_owned()).chain([topic]);
+        Self { process: start(host, mode, "pub.py", &arguments.collect::<Vec<_>>()) }
+    }
+
     /// Waits for the event that brings the number of its subscribers on `topic` to `subscribers`.
     ///
     /// # Panics
@@ -198,6 +209,16 @@ impl Subscriber {
         let mut arguments = vec![format!("--count={count}")];
         arguments.extend(topics.iter().map(|topic| (*topic).to_owned()));
         Self { process: start(host, mode, "sub.py", &arguments) }
+    }
+
+    /// As [`start`](Self::start) with one topic, options of the script, and without a count.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with(host: Host, mode: Mode, options: &[&str], topic: &str) -> Self {
+        let arguments = options.iter().chain([&topic]).map(|argument| (*argument).to_owned());
+        Self { process: start(host, mode, "sub.py", &arguments.collect::<Vec<_>>()) }
     }
 
     /// Waits for the event that brings the number of its publishers on `topic` to `publishers`.

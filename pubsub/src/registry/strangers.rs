@@ -8,6 +8,9 @@ use ferrocal_proto::{EntityId, Text};
 /// Strangers that are watched at a time. The network says how many there are.
 const MAX_WATCHED: usize = 32;
 
+/// How long one is remembered.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
 /// A publisher of messages that was not registered when they came.
 #[derive(Debug)]
 pub(super) struct Stranger {
@@ -38,7 +41,7 @@ impl Strangers {
     /// Takes out those whose messages came for `patience` at least. A registration may come later than the first
     /// message, and end earlier than the last one is read. Forgets those that fell silent.
     pub(super) fn take_persistent(&mut self, now: Instant, patience: Duration) -> Vec<Stranger> {
-        self.0.retain(|one| now.saturating_duration_since(one.newest) < 2 * patience);
+        self.0.retain(|one| now.saturating_duration_since(one.newest) < FORGET_AFTER);
         self.0.extract_if(.., |one| one.newest.saturating_duration_since(one.first) >= patience).collect()
     }
 }
@@ -63,7 +66,11 @@ mod tests {
         strangers.heard(&topic, b"host", id(1), at(12));
         let reported = strangers.take_persistent(at(12), PATIENCE);
         assert!(matches!(&reported[..], [one] if *one.host_name == *b"host"), "{reported:?}");
-        assert!(strangers.0.is_empty(), "the other one fell silent");
+        assert_eq!(strangers.0.len(), 1);
+        assert!(
+            strangers.take_persistent(at(60), PATIENCE).is_empty() && strangers.0.is_empty(),
+            "it fell silent"
+        );
         for number in 0..1000 {
             strangers.heard(&topic, b"host", id(number), at(20));
         }

@@ -23,7 +23,7 @@ use groups::Groups;
 use readers::{Readers, UdpInlet};
 use send::Outbound;
 use source::UdpSource;
-use writer::{PayloadGroups, UdpWriter};
+use writer::{TopicGroups, UdpWriter};
 
 /// The UDP layer of a node.
 pub(crate) struct Udp {
@@ -83,8 +83,8 @@ impl Layer for Udp {
 
     fn writer(&self, outlet: &Outlet<'_>) -> Box<dyn Writer> {
         let port = self.config.udp.port;
-        let groups = PayloadGroups {
-            topic: SocketAddrV4::new(self.config.topic_group(outlet.topic), port),
+        let groups = TopicGroups {
+            own: SocketAddrV4::new(self.config.topic_group(outlet.topic), port),
             base: SocketAddrV4::new(self.config.destination().group, port),
         };
         let max_len = self.config.limits.reassembly.max_message_len;

@@ -13,18 +13,20 @@ use super::window::{Receivers, Window};
 use crate::Fragmentation;
 use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
 
-/// Where a topic's payload may go.
-pub(super) struct PayloadGroups {
-    /// The topic's own group.
-    pub(super) topic: SocketAddrV4,
-    /// The one that all receivers of payload join.
+/// Where the messages of a topic can be sent.
+#[derive(Clone, Copy)]
+pub(super) struct TopicGroups {
+    /// The topic's own group. It keeps messages away from hosts that do not subscribe.
+    pub(super) own: SocketAddrV4,
+    /// The base group, to which eCAL 6 sends all messages. All subscribers are members, while those of eCAL may be unable
+    /// to join the groups of all their topics, or compute them in another way.
     pub(super) base: SocketAddrV4,
 }
 
 pub(super) struct UdpWriter {
     outbound: Arc<Outbound>,
     id: EntityId,
-    groups: PayloadGroups,
+    groups: TopicGroups,
     destination: SocketAddrV4,
     fragmentation: Fragmentation,
     pacer: Option<Pacer>,
@@ -43,7 +45,7 @@ pub(super) struct UdpWriter {
 impl UdpWriter {
     pub(super) fn new(
         outlet: &Outlet<'_>,
-        groups: PayloadGroups,
+        groups: TopicGroups,
         max_len: usize,
         outbound: Arc<Outbound>,
     ) -> Self {
@@ -58,12 +60,12 @@ impl UdpWriter {
         .encode_topic(&mut head);
         Self {
             id: outlet.id,
-            destination: groups.topic,
+            destination: groups.own,
             fragmentation: outlet.config.fragmentation,
             pacer: outlet.config.max_bytes_per_second.map(Pacer::new),
             window: outbound
                 .receive_buffer_len()
-                .map(|len| Window::new(len, groups.topic.port(), Instant::now())),
+                .map(|len| Window::new(len, groups.own.port(), Instant::now())),
             all_join: false,
             same_len: head.len(),
             head,
@@ -78,10 +80,8 @@ impl UdpWriter {
 impl Writer for UdpWriter {
     fn connect(&mut self, destinations: &[Destination]) {
         self.all_join = destinations.iter().all(|destination| destination.joins_segments);
-        // Others may use another hash or mask, or have joined as many groups as their system allows: eCAL 6 sends
-        // everything to the base group.
         let all_ferrocal = destinations.iter().all(|destination| destination.is_ferrocal);
-        self.destination = if all_ferrocal { self.groups.topic } else { self.groups.base };
+        self.destination = if all_ferrocal { self.groups.own } else { self.groups.base };
         if let Some(window) = &mut self.window {
             let mut receivers = Receivers { ferrocal: self.all_join, ..Receivers::default() };
             for destination in destinations {
