@@ -321,7 +321,7 @@
 //!
 //! # Cargo features
 //!
-//! All but the last one are on by default. Without any, the crate publishes and subscribes bytes, text and your own types
+//! All but the last two are on by default. Without any, the crate publishes and subscribes bytes, text and your own types
 //! through sockets, and `recv_async` and the stream are there.
 //!
 //! | feature | what it adds |
@@ -332,6 +332,7 @@
 //! | `raw` | raw frames through Npcap (Windows) or libpcap |
 //! | `replay` | replay of capture files |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
+//! | `dynamic` | `DynamicType`: protobuf messages of types known only at run time, and their JSON |
 
 mod config;
 mod core;
@@ -374,6 +375,10 @@ pub mod transport {
     };
 }
 
+/// The reflection library whose trees [`DynamicType`] reads.
+#[cfg(feature = "dynamic")]
+pub use prost_reflect;
+
 /// The protobuf library whose messages [`Protobuf`] takes.
 #[cfg(feature = "protobuf")]
 pub use prost;
@@ -392,6 +397,8 @@ pub use payload::Reflected;
 pub use payload::{
     DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
 };
+#[cfg(feature = "dynamic")]
+pub use payload::{DynamicDecodeError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError};
 #[cfg(feature = "json")]
 pub use payload::{Json, JsonError};
 pub use publisher::Publisher;

@@ -1,5 +1,7 @@
 //! What travels on a topic: bytes, text, protobuf messages, JSON and types of one's own.
 
+#[cfg(feature = "dynamic")]
+mod dynamic;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "protobuf")]
@@ -12,6 +14,8 @@ use std::string::FromUtf8Error;
 use bytes::Bytes;
 use ferrocal_proto::DataType;
 
+#[cfg(feature = "dynamic")]
+pub use dynamic::{DynamicDecodeError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};
 #[cfg(feature = "prost-reflect")]
