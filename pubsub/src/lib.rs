@@ -145,6 +145,10 @@
 //! # }
 //! ```
 //!
+//! With the feature `dynamic`, a subscriber of `Dynamic` reads each message by the type that its publisher registered:
+//! protobuf as a tree of fields, text and JSON as text, and anything else as bytes. `DynamicType` makes JSON of protobuf
+//! messages, and protobuf messages of JSON.
+//!
 //! # Receiving
 //!
 //! ## Blocking
@@ -332,7 +336,7 @@
 //! | `raw` | raw frames through Npcap (Windows) or libpcap |
 //! | `replay` | replay of capture files |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
-//! | `dynamic` | `DynamicType`: protobuf messages of types known only at run time, and their JSON |
+//! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 
 mod config;
 mod core;
@@ -390,7 +394,6 @@ pub use config::{
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
 pub use message::{Message, PublisherIdentity};
 pub use node::Node;
-pub use payload::Payload;
 #[cfg(feature = "prost-reflect")]
 pub use payload::Reflected;
 #[cfg(feature = "protobuf")]
@@ -398,9 +401,13 @@ pub use payload::{
     DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
 };
 #[cfg(feature = "dynamic")]
-pub use payload::{DynamicDecodeError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError};
+pub use payload::{
+    Dynamic, DynamicDecodeError, DynamicError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError,
+    protobuf_to_json,
+};
 #[cfg(feature = "json")]
 pub use payload::{Json, JsonError};
+pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
 pub use stats::{PublisherStats, SubscriberStats};
 pub use status::Status;

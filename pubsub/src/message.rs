@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrocal_proto::EntityId;
+use ferrocal_proto::{DataType, EntityId};
 
 use crate::core::Core;
 use crate::layer::{Incoming, Origin};
 use crate::registry::Entity;
-use crate::{Payload, lock};
+use crate::{Payload, RegisteredType, lock};
 
 /// A received message.
 #[non_exhaustive]
@@ -76,20 +76,27 @@ pub(crate) struct Decoder {
     undecodable: AtomicU64,
     /// From sending to receiving the newest message, in nanoseconds; `u64::MAX` if unknown.
     latency: AtomicU64,
-    /// The publishers of the newest messages.
-    known: Mutex<Vec<Known>>,
+    known: Mutex<Known>,
 }
 
+#[derive(Default)]
 struct Known {
-    origin: Arc<Origin>,
-    publisher: Arc<PublisherIdentity>,
-    since: Instant,
+    /// The publishers of the newest messages.
+    publishers: Vec<Publisher>,
+    /// Their data types, each once.
+    types: Vec<Arc<RegisteredType>>,
 }
 
-/// Publishers that are remembered. They are collected anew when there are more.
+struct Publisher {
+    origin: Arc<Origin>,
+    identity: Arc<PublisherIdentity>,
+    registered: Option<Arc<RegisteredType>>,
+    /// The version of the subscriber's connections that this holds for.
+    version: u64,
+}
+
+/// Publishers and data types that are remembered. They are collected anew when there are more.
 const MAX_KNOWN: usize = 16;
-/// How long a publisher that did not register is taken for such.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Decoder {
     pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>) -> Self {
@@ -98,7 +105,7 @@ impl Decoder {
             entity,
             undecodable: AtomicU64::new(0),
             latency: AtomicU64::new(u64::MAX),
-            known: Mutex::new(Vec::new()),
+            known: Mutex::default(),
         }
     }
 
@@ -121,22 +128,22 @@ impl Decoder {
         let latency = receive_time.duration_since(send_time).ok();
         let nanos = latency.and_then(|latency| u64::try_from(latency.as_nanos()).ok()).unwrap_or(u64::MAX);
         self.latency.store(nanos, Ordering::Relaxed);
-        match T::decode(payload) {
+        let (publisher, registered) = self.publisher(&origin);
+        match T::decode_as(payload, registered.as_deref()) {
             Ok(payload) => Some(Message {
                 payload,
                 topic: self.entity.topic.clone(),
                 clock,
                 send_time,
                 receive_time,
-                publisher: self.publisher(origin, received),
+                publisher,
             }),
             Err(error) => {
                 if self.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
                     log::warn!(
-                        "topic `{}`: message {clock} of publisher {} is no {}: {error}; messages like it are skipped",
+                        "topic `{}`: message {clock} of publisher {} cannot be decoded: {error}; messages like it are skipped",
                         self.entity.topic,
                         origin.id,
-                        self.entity.data_type().name,
                     );
                 }
                 None
@@ -144,30 +151,60 @@ impl Decoder {
         }
     }
 
-    fn publisher(&self, origin: Arc<Origin>, now: Instant) -> Arc<PublisherIdentity> {
-        let mut all = lock(&self.known);
-        let index = all.iter().position(|known| Arc::ptr_eq(&known.origin, &origin));
-        if let Some(known) = index.map(|index| &all[index])
-            && (known.publisher.process_id.is_some()
-                || now.saturating_duration_since(known.since) < LOOK_AGAIN)
+    /// A publisher and what it registered.
+    fn publisher(&self, origin: &Arc<Origin>) -> (Arc<PublisherIdentity>, Option<Arc<RegisteredType>>) {
+        // Before the look at the registry: what changes after that changes the version.
+        let version = self.entity.connections_version();
+        let Known { publishers, types } = &mut *lock(&self.known);
+        let index = publishers.iter().position(|known| Arc::ptr_eq(&known.origin, origin));
+        let known = index.map(|index| &mut publishers[index]);
+        if let Some(known) = &known
+            && known.version == version
         {
-            return known.publisher.clone();
+            return known.answer();
         }
-        let publisher = Arc::new(PublisherIdentity {
-            id: origin.id,
-            host_name: origin.host_name.to_string(),
-            process_id: self.core.registry.process_of(&origin.host_name, origin.id),
-        });
-        let known = Known { origin, publisher: publisher.clone(), since: now };
-        match index {
-            Some(index) => all[index] = known,
-            None => {
-                if all.len() >= MAX_KNOWN {
-                    all.clear();
+        match (self.core.registry.publisher(&origin.host_name, origin.id), known) {
+            // It is gone, and its messages are as they were.
+            (None, Some(known)) => {
+                known.version = version;
+                known.answer()
+            }
+            (found, known) => {
+                let (process_id, data_type) = found.unzip();
+                let (id, host_name) = (origin.id, origin.host_name.to_string());
+                let identity = Arc::new(PublisherIdentity { id, host_name, process_id });
+                let registered = data_type.map(|data_type| intern(types, data_type));
+                let publisher = Publisher { origin: origin.clone(), identity, registered, version };
+                let answer = publisher.answer();
+                match known {
+                    Some(known) => *known = publisher,
+                    None => push(publishers, publisher),
                 }
-                all.push(known);
+                answer
             }
         }
-        publisher
     }
+}
+
+impl Publisher {
+    fn answer(&self) -> (Arc<PublisherIdentity>, Option<Arc<RegisteredType>>) {
+        (self.identity.clone(), self.registered.clone())
+    }
+}
+
+/// The one of these types that is the same, or a new one.
+fn intern(types: &mut Vec<Arc<RegisteredType>>, data_type: Arc<DataType>) -> Arc<RegisteredType> {
+    if let Some(known) = types.iter().find(|known| *known.data_type() == *data_type) {
+        return known.clone();
+    }
+    let registered = Arc::new(RegisteredType::new(data_type));
+    push(types, registered.clone());
+    registered
+}
+
+fn push<T>(known: &mut Vec<T>, one: T) {
+    if known.len() >= MAX_KNOWN {
+        known.clear();
+    }
+    known.push(one);
 }

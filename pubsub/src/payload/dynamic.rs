@@ -2,6 +2,7 @@
 
 mod json;
 mod reduce;
+mod topic;
 
 use bytes::Bytes;
 use ferrocal_proto::DataType;
@@ -11,7 +12,8 @@ use thiserror::Error;
 
 use super::json::JsonError;
 
-pub use json::{JsonOptions, ToJsonError};
+pub use json::{JsonOptions, ToJsonError, protobuf_to_json};
+pub use topic::{Dynamic, DynamicError};
 
 /// A type of protobuf messages, from the descriptor that a publisher registered.
 ///
@@ -20,7 +22,7 @@ pub use json::{JsonOptions, ToJsonError};
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let descriptor_set = b"\x0a\x22\x0a\x04pose\x12\x06robots\x22\x12\x0a\x04Pose\x12\x0a\x0a\x01x\x18\x01\x20\x01\x28\x05";
-/// use ferrocal::{DynamicType, JsonOptions, protobuf_data_type};
+/// use ferrocal::{DynamicType, JsonOptions, protobuf_data_type, protobuf_to_json};
 ///
 /// // let descriptor_set = std::fs::read("descriptors.bin")?; // protoc --descriptor_set_out --include_imports
 /// let pose = DynamicType::new(&protobuf_data_type("robots.Pose", descriptor_set)?)?;
@@ -28,7 +30,7 @@ pub use json::{JsonOptions, ToJsonError};
 /// let payload = pose.from_json(r#"{"x": 5}"#)?;
 /// let message = pose.decode(payload)?;
 /// assert_eq!(message.get_field_by_name("x").unwrap().as_i32(), Some(5));
-/// assert_eq!(pose.to_json(&message, &JsonOptions::default())?, r#"{"x":5}"#);
+/// assert_eq!(protobuf_to_json(&message, &JsonOptions::default())?, r#"{"x":5}"#);
 /// # Ok(())
 /// # }
 /// ```
@@ -58,6 +60,9 @@ pub enum DynamicTypeError {
     /// long to read. A set of 10 000 fields is none of these.
     #[error("the descriptor set is too complex")]
     TooComplex,
+    /// A file is of another syntax than `proto2` and `proto3`, such as `editions`.
+    #[error("the descriptor set is written in `{0}`, not in `proto2` or `proto3`")]
+    UnknownSyntax(String),
     /// A definition that no protobuf compiler writes.
     #[error("the descriptor set has a bad definition: `{0}`")]
     BadDefinition(String),
@@ -127,17 +132,6 @@ impl DynamicType {
             return Err(DynamicDecodeError::TooDeep);
         }
         Ok(message)
-    }
-
-    /// Writes a message in [protobuf's JSON](https://protobuf.dev/programming-guides/json/).
-    ///
-    /// The content of a `google.protobuf.Any` whose type the descriptor does not define is in base64, in the key
-    /// `value`.
-    ///
-    /// # Errors
-    /// If JSON cannot hold the message, such as a `google.protobuf.Timestamp` out of range, or it would be too long.
-    pub fn to_json(&self, message: &DynamicMessage, options: &JsonOptions) -> Result<String, ToJsonError> {
-        json::write(message, options)
     }
 
     /// Reads [protobuf's JSON](https://protobuf.dev/programming-guides/json/), and encodes it as a payload. Fields can

@@ -131,7 +131,7 @@ impl Entity {
         self.connected.load(Ordering::Relaxed) as usize
     }
 
-    /// Changes when any of the matched peers does.
+    /// Changes when any of the matched peers does, or the data type of a publisher.
     pub(crate) fn connections_version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -143,8 +143,13 @@ impl Entity {
         let changed = matched.connections != new;
         matched.connections = new;
         self.connected.store(new.local + new.external, Ordering::Relaxed);
-        self.version.fetch_add(1, Ordering::Release);
+        self.touch();
         changed
+    }
+
+    /// Changes the [version](Self::connections_version).
+    pub(super) fn touch(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Ends all waiting for connections: none will come any more.

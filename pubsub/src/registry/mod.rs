@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{Action, Announcement, DropReason, EntityId, LayerKind, Registration, TopicInfo};
+use ferrocal_proto::{
+    Action, Announcement, DataType, DropReason, EntityId, LayerKind, Registration, TopicInfo,
+};
 use ferrocal_transport::Sender;
 
 pub(crate) use entity::{Entity, Role};
@@ -147,9 +149,9 @@ impl Registry {
         lock(&self.tables).destinations(topic, layer)
     }
 
-    /// The process of a publisher, if it registered.
-    pub(crate) fn process_of(&self, host_name: &str, publisher: EntityId) -> Option<i32> {
-        lock(&self.tables).process_of(host_name, publisher)
+    /// The process and the data type of a publisher, if it registered.
+    pub(crate) fn publisher(&self, host_name: &str, id: EntityId) -> Option<(i32, Arc<DataType>)> {
+        lock(&self.tables).publisher(host_name, id)
     }
 
     /// What came with registrations and could not be used.

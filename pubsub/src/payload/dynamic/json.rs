@@ -79,7 +79,14 @@ pub(super) fn is_flat(message: &DynamicMessage) -> bool {
     walk.message(message, MAX_DEPTH).is_ok()
 }
 
-pub(super) fn write(message: &DynamicMessage, options: &JsonOptions) -> Result<String, ToJsonError> {
+/// Writes a message of a [`DynamicType`](crate::DynamicType) in
+/// [protobuf's JSON](https://protobuf.dev/programming-guides/json/).
+///
+/// The content of a `google.protobuf.Any` whose type the descriptor does not define is in base64, in the key `value`.
+///
+/// # Errors
+/// If JSON cannot hold the message, such as a `google.protobuf.Timestamp` out of range, or it would be too long.
+pub fn protobuf_to_json(message: &DynamicMessage, options: &JsonOptions) -> Result<String, ToJsonError> {
     let mut walk = Walk { work: MAX_WORK, has_opaque: false };
     walk.message(message, MAX_DEPTH)?;
     let replaced = walk.has_opaque.then(|| {

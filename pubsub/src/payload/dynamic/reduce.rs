@@ -149,6 +149,9 @@ impl Budget {
     }
 
     fn check_file(&mut self, file: &mut FileDescriptorProto) -> Result<(), DynamicTypeError> {
+        if !matches!(file.syntax.as_deref(), None | Some("proto2" | "proto3")) {
+            return Err(DynamicTypeError::UnknownSyntax(file.syntax().to_owned()));
+        }
         let package = file.package().to_owned();
         if !package.is_empty() && !package.split('.').all(is_identifier) {
             return Err(DynamicTypeError::BadDefinition(package));

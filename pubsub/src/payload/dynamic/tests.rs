@@ -35,7 +35,7 @@ fn compile(message: &str, source: &'static str) -> DynamicType {
 fn through_payload(dynamic: &DynamicType, json: &serde_json::Value) -> serde_json::Value {
     let payload = dynamic.from_json(&json.to_string()).unwrap();
     let message = dynamic.decode(payload).unwrap();
-    serde_json::from_str(&dynamic.to_json(&message, &JsonOptions::default()).unwrap()).unwrap()
+    serde_json::from_str(&protobuf_to_json(&message, &JsonOptions::default()).unwrap()).unwrap()
 }
 
 const ROBOT: &str = r#"
@@ -120,7 +120,7 @@ fn groups_and_defaults_of_proto2_are_known() {
     assert_eq!(empty.get_field_by_name("color").unwrap().as_enum_number(), Some(2));
     let extended = [&[8, 5][..], &[0xa2, 6, 2], b"hi"].concat();
     let message = old.decode(extended.clone()).unwrap();
-    assert_eq!(old.to_json(&message, &JsonOptions::default()).unwrap(), r#"{"id":5}"#);
+    assert_eq!(protobuf_to_json(&message, &JsonOptions::default()).unwrap(), r#"{"id":5}"#);
     assert_eq!(message.encode_to_vec(), extended, "unknown fields stay");
 }
 
@@ -128,7 +128,7 @@ fn groups_and_defaults_of_proto2_are_known() {
 fn options_choose_names_and_defaults() {
     let wheel = compile("robots.Robot.Wheel", ROBOT);
     let write = |payload: &'static [u8], options: JsonOptions| {
-        wheel.to_json(&wheel.decode(payload).unwrap(), &options)
+        protobuf_to_json(&wheel.decode(payload).unwrap(), &options)
     };
     let one = b"\x09\0\0\0\0\0\0\xf0\x3f";
     assert_eq!(write(one, JsonOptions::default()).unwrap(), r#"{"radiusM":1.0}"#);
@@ -147,7 +147,7 @@ fn any_of_an_unknown_type_is_shown_as_it_is() {
     let payload = |any: &[u8]| [&[0x6a, u8::try_from(any.len()).unwrap()][..], any].concat();
     let write = |payload: Vec<u8>| {
         let message = robot.decode(payload).unwrap();
-        robot.to_json(&message, &JsonOptions::default()).unwrap()
+        protobuf_to_json(&message, &JsonOptions::default()).unwrap()
     };
     assert_eq!(write(payload(unknown)), r#"{"any":{"@type":"x/robots","value":"/w=="}}"#);
     assert_eq!(
@@ -166,7 +166,7 @@ fn what_is_no_message_of_the_type_is_an_error() {
     }
     // A year that RFC 3339 does not have.
     let late = robot.decode(b"\x5a\x09\x08\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec());
-    assert!(late.is_err() || robot.to_json(&late.unwrap(), &JsonOptions::default()).is_err());
+    assert!(late.is_err() || protobuf_to_json(&late.unwrap(), &JsonOptions::default()).is_err());
 }
 
 #[test]

@@ -99,6 +99,15 @@ fn map_entries_have_a_key_and_a_value() {
 }
 
 #[test]
+fn a_syntax_that_is_not_known_is_an_error() {
+    let editions =
+        FileDescriptorProto { syntax: Some("editions".into()), ..file("a", vec![message("A", vec![])]) };
+    assert!(
+        matches!(load(vec![editions]), Err(DynamicTypeError::UnknownSyntax(syntax)) if syntax == "editions")
+    );
+}
+
+#[test]
 fn names_are_identifiers() {
     for name in ["", "1a", "a.b", "a-b", "\u{e4}"] {
         expect_bad(name, message(name, vec![]));
@@ -172,7 +181,7 @@ fn nested_messages_do_not_overflow_the_stack() {
     let next = |depth| (0..depth).fold(vec![], |inner, _| wrap(inner, &[15 << 3 | 2]));
     let write = |payload: Vec<u8>| {
         let message = robot.decode(payload).map_err(|_| ())?;
-        robot.to_json(&message, &JsonOptions::default()).map_err(|_| ())
+        protobuf_to_json(&message, &JsonOptions::default()).map_err(|_| ())
     };
     assert_eq!(write(next(99)).unwrap().len(), 99 * r#"{"next":}"#.len() + 2);
     assert!(write(next(200)).is_err());
@@ -207,5 +216,5 @@ fn json_takes_work_in_the_length_of_the_message() {
     });
     let wide = load(vec![file("a", vec![message("A", fields.collect())])]).unwrap();
     let message = wide.decode([10, 0].repeat(100_000)).unwrap();
-    assert!(matches!(wide.to_json(&message, &JsonOptions::default()), Err(ToJsonError::TooLong)));
+    assert!(matches!(protobuf_to_json(&message, &JsonOptions::default()), Err(ToJsonError::TooLong)));
 }
