@@ -92,9 +92,21 @@ impl DataType<'_> {
     }
 }
 
-/// Waits until `process` has told of `peers` others on `topic`.
+/// Starts a process on `host` that publishes protobuf messages on one topic and tells those of the other.
+///
+/// # Panics
+/// When it does not start.
 #[track_caller]
-fn expect_matched(process: &mut Process, topic: &str, peers: usize) -> Value {
+pub fn start_protobuf(host: Host, mode: Mode, published: &str, subscribed: &str) -> Process {
+    start(host, mode, "proto.py", &[published.to_owned(), subscribed.to_owned()])
+}
+
+/// Waits until `process` has told of `peers` others on `topic`.
+///
+/// # Panics
+/// When that does not happen.
+#[track_caller]
+pub fn expect_matched(process: &mut Process, topic: &str, peers: usize) -> Value {
     process.expect(&format!("match of {peers} on {topic}"), |event| {
         event["event"] == "matched" && event["topic"] == topic && event["peers"] == peers
     })

@@ -145,6 +145,10 @@
 //! # }
 //! ```
 //!
+//! With the feature `dynamic`, a subscriber of `Dynamic` reads each message by the type that its publisher registered:
+//! protobuf as a tree of fields, text and JSON as text, and anything else as bytes. `DynamicType` makes JSON of protobuf
+//! messages, and protobuf messages of JSON.
+//!
 //! # Receiving
 //!
 //! ## Blocking
@@ -321,7 +325,7 @@
 //!
 //! # Cargo features
 //!
-//! All but the last one are on by default. Without any, the crate publishes and subscribes bytes, text and your own types
+//! All but the last two are on by default. Without any, the crate publishes and subscribes bytes, text and your own types
 //! through sockets, and `recv_async` and the stream are there.
 //!
 //! | feature | what it adds |
@@ -332,6 +336,7 @@
 //! | `raw` | raw frames through Npcap (Windows) or libpcap |
 //! | `replay` | replay of capture files, and `captured_topics` |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
+//! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 
 #[cfg(feature = "replay")]
 mod capture;
@@ -382,6 +387,10 @@ pub mod transport {
     };
 }
 
+/// The reflection library whose trees [`DynamicType`] reads.
+#[cfg(feature = "dynamic")]
+pub use prost_reflect;
+
 /// The protobuf library whose messages [`Protobuf`] takes.
 #[cfg(feature = "protobuf")]
 pub use prost;
@@ -398,15 +407,20 @@ pub use feed::{Feed, FeedCallback};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
 pub use node::Node;
-pub use payload::Payload;
 #[cfg(feature = "prost-reflect")]
 pub use payload::Reflected;
 #[cfg(feature = "protobuf")]
 pub use payload::{
     DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
 };
+#[cfg(feature = "dynamic")]
+pub use payload::{
+    Dynamic, DynamicDecodeError, DynamicError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError,
+    protobuf_to_json,
+};
 #[cfg(feature = "json")]
 pub use payload::{Json, JsonError};
+pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
 pub use registry::{Change, ChangeKind, Registered, Seen, Snapshot};
 pub use stats::{Latency, PublisherStats, SubscriberStats};

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ferrocal_proto::EntityId;
+use ferrocal_proto::{DataType, EntityId};
 
 use crate::core::Core;
 use crate::layer::{Incoming, Origin};
 use crate::registry::Entity;
-use crate::{Payload, lock};
+use crate::{Payload, RegisteredType, lock};
 
 /// A received message.
 #[non_exhaustive]
@@ -74,24 +74,35 @@ pub(crate) struct Decoder {
     core: Arc<Core>,
     entity: Arc<Entity>,
     undecodable: AtomicU64,
-    /// The publishers of the newest messages.
-    known: Mutex<Vec<Known>>,
+    known: Mutex<Known>,
 }
 
+#[derive(Default)]
 struct Known {
-    origin: Arc<Origin>,
-    publisher: Arc<PublisherIdentity>,
-    since: Instant,
+    /// The publishers of the newest messages.
+    publishers: Vec<Publisher>,
+    /// Their data types, each once.
+    types: Vec<Arc<RegisteredType>>,
 }
 
-/// Publishers that are remembered. They are collected anew when there are more.
+struct Publisher {
+    origin: Arc<Origin>,
+    identity: Arc<PublisherIdentity>,
+    registered: Option<Arc<RegisteredType>>,
+    /// The version of the subscriber's connections that this holds for.
+    version: u64,
+    /// When the registry was last told of it, if it did not register.
+    heard: Instant,
+}
+
+/// How often the registry is told of messages of a publisher that did not register.
+const STRANGER_EVERY: Duration = Duration::from_secs(1);
+/// Publishers and data types that are remembered. They are collected anew when there are more.
 const MAX_KNOWN: usize = 16;
-/// How long a publisher that did not register is taken for such.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Decoder {
     pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>) -> Self {
-        Self { core, entity, undecodable: AtomicU64::new(0), known: Mutex::new(Vec::new()) }
+        Self { core, entity, undecodable: AtomicU64::new(0), known: Mutex::default() }
     }
 
     pub(crate) fn undecodable(&self) -> u64 {
@@ -105,22 +116,22 @@ impl Decoder {
         let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
         let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
         let receive_time = self.core.wall_clock.at(received);
-        match T::decode(payload) {
+        let (publisher, registered) = self.publisher(&origin, received);
+        match T::decode_as(payload, registered.as_deref()) {
             Ok(payload) => Some(Message {
                 payload,
                 topic: self.entity.topic.clone(),
                 clock,
                 send_time,
                 receive_time,
-                publisher: self.publisher(origin, received),
+                publisher,
             }),
             Err(error) => {
                 if self.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
                     log::warn!(
-                        "topic `{}`: message {clock} of publisher {} is no {}: {error}; messages like it are skipped",
+                        "topic `{}`: message {clock} of publisher {} cannot be decoded: {error}; messages like it are skipped",
                         self.entity.topic,
                         origin.id,
-                        self.entity.data_type().name,
                     );
                 }
                 None
@@ -128,32 +139,78 @@ impl Decoder {
         }
     }
 
-    fn publisher(&self, origin: Arc<Origin>, now: Instant) -> Arc<PublisherIdentity> {
-        let mut all = lock(&self.known);
-        let index = all.iter().position(|known| Arc::ptr_eq(&known.origin, &origin));
-        if let Some(known) = index.map(|index| &all[index])
-            && (known.publisher.process_id.is_some()
-                || now.saturating_duration_since(known.since) < LOOK_AGAIN)
-        {
-            return known.publisher.clone();
-        }
-        let registry = &self.core.registry;
-        let process_id = registry.process_of(&origin.host_name, origin.id);
-        if process_id.is_none() {
-            registry.heard_stranger(&self.entity.topic, &origin.host_name, origin.id, now);
-        }
-        let host_name = origin.host_name.to_string();
-        let publisher = Arc::new(PublisherIdentity { id: origin.id, host_name, process_id });
-        let known = Known { origin, publisher: publisher.clone(), since: now };
-        match index {
-            Some(index) => all[index] = known,
-            None => {
-                if all.len() >= MAX_KNOWN {
-                    all.clear();
-                }
-                all.push(known);
+    fn heard_stranger(&self, origin: &Origin, now: Instant) {
+        self.core.registry.heard_stranger(&self.entity.topic, &origin.host_name, origin.id, now);
+    }
+
+    /// A publisher and what it registered.
+    fn publisher(
+        &self,
+        origin: &Arc<Origin>,
+        now: Instant,
+    ) -> (Arc<PublisherIdentity>, Option<Arc<RegisteredType>>) {
+        // Before the look at the registry: what changes after that changes the version.
+        let version = self.entity.connections_version();
+        let Known { publishers, types } = &mut *lock(&self.known);
+        let index = publishers.iter().position(|known| Arc::ptr_eq(&known.origin, origin));
+        let mut known = index.map(|index| &mut publishers[index]);
+        if let Some(known) = &mut known {
+            if known.identity.process_id.is_none()
+                && now.saturating_duration_since(known.heard) >= STRANGER_EVERY
+            {
+                known.heard = now;
+                self.heard_stranger(origin, now);
+            }
+            if known.version == version {
+                return known.answer();
             }
         }
-        publisher
+        match (self.core.registry.publisher(&origin.host_name, origin.id), known) {
+            // It is gone, and its messages are as they were.
+            (None, Some(known)) => {
+                known.version = version;
+                known.answer()
+            }
+            (found, known) => {
+                if found.is_none() {
+                    self.heard_stranger(origin, now);
+                }
+                let (process_id, data_type) = found.unzip();
+                let (id, host_name) = (origin.id, origin.host_name.to_string());
+                let identity = Arc::new(PublisherIdentity { id, host_name, process_id });
+                let registered = data_type.map(|data_type| intern(types, data_type));
+                let publisher =
+                    Publisher { origin: origin.clone(), identity, registered, version, heard: now };
+                let answer = publisher.answer();
+                match known {
+                    Some(known) => *known = publisher,
+                    None => push(publishers, publisher),
+                }
+                answer
+            }
+        }
     }
+}
+
+impl Publisher {
+    fn answer(&self) -> (Arc<PublisherIdentity>, Option<Arc<RegisteredType>>) {
+        (self.identity.clone(), self.registered.clone())
+    }
+}
+
+/// The one of these types that is the same, or a new one.
+fn intern(types: &mut Vec<Arc<RegisteredType>>, data_type: Arc<DataType>) -> Arc<RegisteredType> {
+    if let Some(known) = types.iter().find(|known| *known.data_type() == *data_type) {
+        return known.clone();
+    }
+    let registered = Arc::new(RegisteredType::new(data_type));
+    push(types, registered.clone());
+    registered
+}
+
+fn push<T>(known: &mut Vec<T>, one: T) {
+    if known.len() >= MAX_KNOWN {
+        known.clear();
+    }
+    known.push(one);
 }

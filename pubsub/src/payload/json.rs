@@ -35,7 +35,7 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 /// Why a value is not JSON, or JSON is not such a value.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct JsonError(serde_json::Error);
+pub struct JsonError(pub(super) serde_json::Error);
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for Json<T> {
     type Value = T;

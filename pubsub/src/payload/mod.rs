@@ -1,9 +1,12 @@
 //! What travels on a topic: bytes, text, protobuf messages, JSON and types of one's own.
 
+#[cfg(feature = "dynamic")]
+mod dynamic;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "protobuf")]
 mod protobuf;
+mod registered;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,6 +15,11 @@ use std::string::FromUtf8Error;
 use bytes::Bytes;
 use ferrocal_proto::DataType;
 
+#[cfg(feature = "dynamic")]
+pub use dynamic::{
+    Dynamic, DynamicDecodeError, DynamicError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError,
+    protobuf_to_json,
+};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};
 #[cfg(feature = "prost-reflect")]
@@ -20,6 +28,7 @@ pub use protobuf::Reflected;
 pub use protobuf::{
     DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
 };
+pub use registered::RegisteredType;
 
 /// A type that travels as the payload of a topic.
 ///
@@ -99,6 +108,19 @@ pub trait Payload {
     /// # Errors
     /// If the bytes are not what [`encode`](Payload::encode) writes.
     fn decode(payload: Bytes) -> Result<Self::Received, Self::DecodeError>;
+
+    /// Reads a payload back, as a subscriber does: with the data type that its publisher registered. `None` if that did
+    /// not register yet, or is one of eCAL 5. By default, this only calls [`decode`](Payload::decode).
+    ///
+    /// # Errors
+    /// As [`decode`](Payload::decode).
+    fn decode_as(
+        payload: Bytes,
+        registered: Option<&RegisteredType>,
+    ) -> Result<Self::Received, Self::DecodeError> {
+        let _ = registered;
+        Self::decode(payload)
+    }
 }
 
 /// Bytes, without a data type.

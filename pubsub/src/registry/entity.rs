@@ -137,7 +137,7 @@ impl Entity {
             && !self.is_settled.swap(true, Ordering::Relaxed)
     }
 
-    /// Changes when any of the matched peers does.
+    /// Changes when any of the matched peers does, or the data type of a publisher.
     pub(crate) fn connections_version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -152,8 +152,13 @@ impl Entity {
         if new.total() > 0 {
             self.is_settled.store(true, Ordering::Relaxed);
         }
-        self.version.fetch_add(1, Ordering::Release);
+        self.touch();
         changed
+    }
+
+    /// Changes the [version](Self::connections_version).
+    pub(super) fn touch(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Ends all waiting for connections: none will come any more.

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{
-    Action, Announcement, DropReason, EntityId, LayerKind, ProcessState, Registration, Text, TopicInfo,
+    Action, Announcement, DataType, DropReason, EntityId, LayerKind, ProcessState, Registration, Text,
+    TopicInfo,
 };
 use ferrocal_transport::Sender;
 
@@ -181,9 +182,9 @@ impl Registry {
         lock(&self.tables).destinations(topic, layer)
     }
 
-    /// The process of a publisher, if it registered.
-    pub(crate) fn process_of(&self, host_name: &[u8], publisher: EntityId) -> Option<i32> {
-        lock(&self.tables).process_of(host_name, publisher)
+    /// The process and the data type of a publisher, if it registered.
+    pub(crate) fn publisher(&self, host_name: &[u8], id: EntityId) -> Option<(i32, Arc<DataType>)> {
+        lock(&self.tables).publisher(host_name, id)
     }
 
     /// What came with registrations and could not be used.

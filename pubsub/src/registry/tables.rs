@@ -1,11 +1,12 @@
 //! Who is there: the tables of this node's entities and of all peers, and the matching between them.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{EntityId, Text, TopicInfo};
+use bytes::Bytes;
+use ferrocal_proto::{DataType, EntityId, Text, TopicInfo};
 
 use super::entity::{Connections, Entity, Role};
 use super::identity::Runtime;
@@ -45,7 +46,8 @@ struct Process {
 #[derive(Debug)]
 struct Peer {
     topic: TopicName,
-    type_name: Box<str>,
+    /// Without the descriptor, if it is a subscriber or there is no room.
+    data_type: Arc<DataType>,
     last_seen: Instant,
     /// Registrations seen; the second one makes the connection (wire-format.md, section 5).
     sightings: u8,
@@ -82,12 +84,16 @@ pub(super) struct Tables {
     topics: HashMap<TopicName, Topic>,
     peers: HashMap<PeerKey, Peer>,
     processes: HashMap<ProcessKey, Process>,
+    /// Publishers of this node's topics that left before their time. Their messages may still wait in queues.
+    departed: VecDeque<(PeerKey, Peer)>,
     max_peers: usize,
     max_bytes: usize,
     /// What peers and processes are charged.
     bytes: usize,
 }
 
+/// How many publishers that left are remembered.
+const MAX_DEPARTED: usize = 64;
 /// Room for an entry beside its texts: keys, values and the table's own. Rather too much than too little.
 const ENTRY_OVERHEAD: usize = 512;
 
@@ -97,6 +103,7 @@ impl Tables {
             topics: HashMap::new(),
             peers: HashMap::new(),
             processes: HashMap::new(),
+            departed: VecDeque::new(),
             max_peers,
             max_bytes,
             bytes: 0,
@@ -113,7 +120,7 @@ impl Tables {
             .peers
             .iter()
             .filter(|(key, peer)| is_matched(key, peer))
-            .filter_map(|(key, peer)| TypeConflict::between(&entity, &key.process, &peer.type_name))
+            .filter_map(|(key, peer)| TypeConflict::between(&entity, &key.process, &peer.data_type.name))
             .collect();
         let topic = self.topics.entry(entity.topic.clone().into()).or_default();
         entity.set_connections(match entity.role {
@@ -186,13 +193,15 @@ impl Tables {
         self.peers.keys().any(is_it)
     }
 
-    /// The process of a publisher, if it registered and its id names the process, as those of eCAL 6 do
-    /// (wire-format.md, section 5). The network says which publishers are asked for, so this is no search.
-    pub(super) fn process_of(&self, host_name: &[u8], publisher: EntityId) -> Option<i32> {
-        let process_id = i32::try_from(publisher.get() >> 40).ok()?;
+    /// The process and the data type of a publisher, if it registered and its id names the process, as those of eCAL 6
+    /// do (wire-format.md, section 5). The network says which publishers are asked for, so this is no search.
+    pub(super) fn publisher(&self, host_name: &[u8], id: EntityId) -> Option<(i32, Arc<DataType>)> {
+        let process_id = i32::try_from(id.get() >> 40).ok()?;
         let process = ProcessKey { host_name: host_name.into(), process_id };
-        let key = PeerKey { role: Role::Publisher, process, id: publisher };
-        self.peers.contains_key(&key).then_some(process_id)
+        let key = PeerKey { role: Role::Publisher, process, id };
+        let departed = || self.departed.iter().rev().find(|(other, _)| *other == key).map(|(_, peer)| peer);
+        let peer = self.peers.get(&key).or_else(departed)?;
+        Some((process_id, peer.data_type.clone()))
     }
 
     /// Stores a process's registration: what its nodes are.
@@ -241,13 +250,20 @@ impl Tables {
         link: Option<Link>,
         has_layer: bool,
     ) -> Result<Outcome, Full> {
-        let cost = ENTRY_OVERHEAD + info.host_name.len() + info.topic_name.len() + info.data_type.name.len();
+        let DataType { name, encoding, descriptor } = &info.data_type;
+        let cost =
+            ENTRY_OVERHEAD + info.host_name.len() + info.topic_name.len() + name.len() + encoding.len();
         let key = PeerKey::new(role, info);
         let (charged, known) = self.peers.get(&key).map_or((0, false), |peer| (peer.bytes, true));
         if !known && !self.has_room(self.peers.len(), cost) || !self.has_room(0, cost.saturating_sub(charged))
         {
             return Err(Full);
         }
+        // A publisher whose descriptor has no room is connected without it.
+        let described = cost + if role == Role::Publisher { descriptor.len() } else { 0 };
+        let has_room = self.has_room(0, described.saturating_sub(charged));
+        let (cost, descriptor) =
+            if has_room && described > cost { (described, &**descriptor) } else { (cost, &[][..]) };
         self.bytes = self.bytes - charged + cost;
         let has_counterpart = self
             .topics
@@ -255,7 +271,7 @@ impl Tables {
             .is_some_and(|topic| !topic.entities(role.other()).is_empty());
         let peer = self.peers.entry(key).or_insert_with(|| Peer {
             topic: info.topic_name.as_bytes().into(),
-            type_name: Box::default(),
+            data_type: Arc::default(),
             last_seen: now,
             sightings: 0,
             link: None,
@@ -269,8 +285,14 @@ impl Tables {
             peer.topic = info.topic_name.as_bytes().into();
             peer.sightings = 0;
         }
-        if *peer.type_name != *info.data_type.name {
-            peer.type_name = info.data_type.name.as_str().into();
+        let known = &*peer.data_type;
+        let has_new_type =
+            known.name != *name || known.encoding != *encoding || known.descriptor != *descriptor;
+        if has_new_type {
+            // A descriptor that was received shares the memory of the whole registration.
+            let descriptor = Bytes::copy_from_slice(descriptor);
+            let (name, encoding) = (name.clone(), encoding.clone());
+            peer.data_type = Arc::new(DataType { name, encoding, descriptor });
         }
         peer.sightings = peer.sightings.saturating_add(1);
         peer.link = link.filter(|_| peer.sightings >= 2);
@@ -281,6 +303,9 @@ impl Tables {
         let without_layer_for = peer.without_layer.map(|since| now.saturating_duration_since(since));
         let seen = Seen { has_counterpart, without_layer_for };
         let mut outcome = Outcome { changed: self.relink(role, before, after), seen, ..Outcome::default() };
+        if has_new_type && let Some(topic) = self.topics.get(&*info.topic_name) {
+            topic.subscribers.iter().for_each(|subscriber| subscriber.touch());
+        }
         if is_new {
             outcome.type_conflicts = self.type_conflicts(role, info);
         }
@@ -305,6 +330,13 @@ impl Tables {
             self.forget(key, peer, &mut outcome);
         }
         let bytes = &mut self.bytes;
+        self.departed.retain(|(_, peer)| {
+            let stays = !is_expired(peer.last_seen);
+            if !stays {
+                *bytes -= peer.bytes;
+            }
+            stays
+        });
         self.processes.retain(|key, process| {
             process.last_mixed = process.last_mixed.filter(|&mixed| !is_expired(mixed));
             process.last_foreign = process.last_foreign.filter(|&foreign| !is_expired(foreign));
@@ -322,11 +354,22 @@ impl Tables {
     }
 
     fn forget(&mut self, key: PeerKey, peer: Peer, outcome: &mut Outcome) {
-        self.bytes -= peer.bytes;
         let topic = peer.topic.clone();
-        outcome.changed.extend(self.relink(key.role, (peer.topic.clone(), peer.link), (peer.topic, None)));
+        outcome.changed.extend(self.relink(key.role, (topic.clone(), peer.link), (topic.clone(), None)));
+        let is_read = self.topics.get(&topic).is_some_and(|topic| !topic.subscribers.is_empty());
         if key.role == Role::Publisher {
-            outcome.gone.push(GonePublisher { topic, host_name: key.process.host_name, id: key.id });
+            let host_name = key.process.host_name.clone();
+            outcome.gone.push(GonePublisher { topic, host_name, id: key.id });
+        }
+        if key.role == Role::Publisher && is_read && !peer.data_type.encoding.is_empty() {
+            self.departed.push_back((key, peer));
+            if self.departed.len() > MAX_DEPARTED
+                && let Some((_, oldest)) = self.departed.pop_front()
+            {
+                self.bytes -= oldest.bytes;
+            }
+        } else {
+            self.bytes -= peer.bytes;
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod callbacks;
 mod crew;
+#[cfg(feature = "dynamic")]
+mod dynamic;
 mod failure;
 #[allow(dead_code, reason = "the test of forks needs more of it")]
 mod faulty;

@@ -236,11 +236,61 @@ fn the_process_of_a_publisher_is_that_of_its_id_if_it_registered() {
     let mut tables = tables();
     let mut info = info("a", 0);
     info.topic_id = EntityId::new(7, 1, 2);
-    assert_eq!(tables.process_of(b"host", info.topic_id), None);
+    assert!(tables.publisher(b"host", info.topic_id).is_none());
     see(&mut tables, Instant::now(), Role::Publisher, &info);
-    assert_eq!(tables.process_of(b"host", info.topic_id), Some(7));
-    assert_eq!(tables.process_of(b"other", info.topic_id), None, "ids repeat between hosts");
-    assert_eq!(tables.process_of(b"host", EntityId::new(8, 1, 2)), None);
+    assert_eq!(tables.publisher(b"host", info.topic_id).unwrap().0, 7);
+    assert!(tables.publisher(b"other", info.topic_id).is_none(), "ids repeat between hosts");
+    assert!(tables.publisher(b"host", EntityId::new(8, 1, 2)).is_none());
+}
+
+#[test]
+fn the_data_type_of_a_publisher_is_the_newest_and_outlives_it_for_a_while() {
+    let (mut tables, now) = (tables(), Instant::now());
+    let subscriber = entity(Role::Subscriber, "a", "");
+    tables.add(subscriber.clone());
+    let mut info = info("a", 0);
+    info.topic_id = EntityId::new(7, 1, 2);
+    info.data_type = DataType { name: "Pose".into(), encoding: "proto".into(), descriptor: "1".into() };
+    let known = |tables: &Tables| tables.publisher(b"host", EntityId::new(7, 1, 2)).map(|(_, known)| known);
+    for _ in 0..2 {
+        see(&mut tables, now, Role::Publisher, &info);
+    }
+    assert_eq!(*known(&tables).unwrap(), info.data_type);
+
+    let (version, before) = (subscriber.connections_version(), known(&tables).unwrap());
+    see(&mut tables, now, Role::Publisher, &info);
+    assert_eq!(subscriber.connections_version(), version);
+    assert!(Arc::ptr_eq(&known(&tables).unwrap(), &before), "the same type is not stored again");
+    info.data_type.descriptor = "2".into();
+    see(&mut tables, now, Role::Publisher, &info);
+    assert_ne!(subscriber.connections_version(), version, "the subscriber looks again");
+    assert_eq!(*known(&tables).unwrap(), info.data_type);
+
+    tables.gone(Role::Publisher, &info);
+    assert_eq!(*known(&tables).unwrap(), info.data_type, "its messages may still wait");
+    tables.expire(now + TIMEOUT, TIMEOUT);
+    assert!(known(&tables).is_none());
+    assert_eq!(tables.bytes(), 0);
+}
+
+#[test]
+fn publishers_are_connected_without_their_descriptor_if_it_has_no_room() {
+    let mut tables = Tables::new(usize::MAX, 10_000);
+    let now = Instant::now();
+    tables.add(entity(Role::Subscriber, "a", ""));
+    let described = |tables: &mut Tables, id, role| {
+        let mut info = info("a", 0);
+        info.topic_id = EntityId::new(7, 1, id);
+        info.data_type = DataType { descriptor: vec![1; 3000].into(), ..DataType::default() };
+        see(tables, now, role, &info);
+        tables.publisher(b"host", info.topic_id).map(|(_, known)| known.descriptor.len())
+    };
+    assert_eq!(described(&mut tables, 0, Role::Subscriber), None);
+    let lens = [1, 2, 3, 4].map(|id| described(&mut tables, id, Role::Publisher).unwrap());
+    assert_eq!(lens, [3000, 3000, 0, 0]);
+    assert!(tables.bytes() <= 10_000);
+    tables.gone(Role::Publisher, &TopicInfo { topic_id: EntityId::new(7, 1, 1), ..info("a", 0) });
+    assert_eq!(described(&mut tables, 4, Role::Publisher), Some(3000), "as soon as there is room");
 }
 
 #[test]
