@@ -2,7 +2,7 @@
 
 use ferrocal_proto::{HashVersion, Limits};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, LogConfig};
 
 pub(super) const PORT: &str = "a port from 1 to 65535";
 pub(super) const BUFFER: &str = "a size in bytes from 1 to 2147483647";
@@ -22,6 +22,7 @@ impl Config {
         is(priority <= 99, "ferrocal.receive_thread.priority", &priority, PRIORITY)?;
         let queue_len = self.subscriber.queue_len;
         is(queue_len > 0, "ferrocal.subscriber.queue_len", &queue_len, AT_LEAST_1)?;
+        self.check_logging()?;
         self.check_limits()
     }
 
@@ -75,6 +76,13 @@ impl Config {
         )
     }
 
+    fn check_logging(&self) -> Result<(), ConfigError> {
+        let LogConfig { udp_port, receiver_port, queue_len, .. } = self.logging;
+        is(udp_port != 0, "logging.provider.udp_config.port", &udp_port, PORT)?;
+        is(receiver_port != 0, "logging.receiver.udp_config.port", &receiver_port, PORT)?;
+        is(queue_len > 0, "ferrocal.logging.queue_len", &queue_len, AT_LEAST_1)
+    }
+
     fn check_limits(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let Limits { max_message_len, timeout, .. } = limits.reassembly;
@@ -118,13 +126,14 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         type Break = fn(&mut Config);
-        let broken: [(Break, &str); 8] = [
+        let broken: [(Break, &str); 9] = [
             (|config| config.udp.port = 0, "transport_layer.udp.port"),
             (|config| config.udp.mask = Some(Ipv4Addr::new(0, 0, 0, 15)), "transport_layer.udp.mask"),
             (|config| config.udp.local.group = Ipv4Addr::new(10, 0, 0, 1), "transport_layer.udp.local.group"),
             (|config| config.registration.timeout = Duration::ZERO, "registration.registration_timeout"),
             (|config| config.receive_thread.priority = Some(100), "ferrocal.receive_thread.priority"),
             (|config| config.subscriber.queue_len = 0, "ferrocal.subscriber.queue_len"),
+            (|config| config.logging.udp_port = 0, "logging.provider.udp_config.port"),
             (|config| config.limits.max_registry_bytes = 0, "ferrocal.limits.max_registry_bytes"),
             (
                 |config| config.limits.reassembly.timeout = Duration::ZERO,

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::check::{AT_LEAST_1, BUFFER, PORT, PRIORITY};
 use super::near::nearest;
 use super::yaml::{Entry, Node};
-use super::{Config, ConfigError, FilePosition, value};
+use super::{Config, ConfigError, FilePosition, LogLevels, LogSink, value};
 use crate::Mode;
 
 pub(super) const TRANSPORT: &str = "one of auto, socket, npcap, file:PATH";
@@ -17,15 +17,13 @@ pub(super) const BUILT_TRANSPORT: &str =
 const ADDRESS: &str = "an IPv4 address";
 const BOOL: &str = "true or false";
 const MILLISECONDS: &str = "a time in whole milliseconds, 1 or more";
+const BYTES: &str = "a number of bytes";
 const RATE: &str = "a number of bytes in a second, 1 or more";
 
 /// Keys of eCAL 6 that set nothing here. Known so that a near miss of one is noticed.
 const OTHERS: &str = "
     application.sys.filter_excl application.terminal.emulator
-    logging.provider.console.enable logging.provider.console.log_level
-    logging.provider.file.enable logging.provider.file.log_level logging.provider.file_config.path
-    logging.provider.udp.enable logging.provider.udp.log_level logging.provider.udp_config.port
-    logging.receiver.enable logging.receiver.udp_config.port
+    logging.receiver.enable
     publisher.layer.shm.acknowledge_timeout_ms publisher.layer.shm.enable publisher.layer.shm.memfile_buffer_count
     publisher.layer.shm.memfile_min_size_bytes publisher.layer.shm.memfile_reserve_percent
     publisher.layer.shm.zero_copy_mode publisher.layer.tcp.enable publisher.priority_local publisher.priority_network
@@ -105,7 +103,47 @@ impl File<'_> {
         self.set("registration.local.udp.port", PORT, value::port, &mut registration.local_port)?;
         self.set("registration.network.udp.port", PORT, value::port, &mut registration.network_port)?;
         let drop = &mut subscriber.drop_out_of_order;
-        self.set("subscriber.drop_out_of_order_messages", BOOL, value::bool, drop)
+        self.set("subscriber.drop_out_of_order_messages", BOOL, value::bool, drop)?;
+        self.logging(config)
+    }
+
+    fn logging(&mut self, config: &mut Config) -> Result<(), ConfigError> {
+        const LEVELS: &str = "a list of info, warning, error, fatal, debug1, debug2, debug3, debug4, all";
+        let logging = &mut config.logging;
+        for (section, enable, levels, sink) in [
+            (
+                "logging.provider.console",
+                "logging.provider.console.enable",
+                "logging.provider.console.log_level",
+                &mut logging.console,
+            ),
+            (
+                "logging.provider.file",
+                "logging.provider.file.enable",
+                "logging.provider.file.log_level",
+                &mut logging.file,
+            ),
+            (
+                "logging.provider.udp",
+                "logging.provider.udp.enable",
+                "logging.provider.udp.log_level",
+                &mut logging.udp,
+            ),
+        ] {
+            // As in eCAL 6.1: what is missing in a section that is there is off.
+            if self.root.find(section).is_some() {
+                *sink = LogSink::new(false, LogLevels::NONE);
+            }
+            self.set(enable, BOOL, value::bool, &mut sink.enable)?;
+            self.set(levels, LEVELS, value::log_levels, &mut sink.levels)?;
+        }
+        self.set("logging.provider.file_config.path", "a path", value::folder, &mut logging.folders)?;
+        self.set("logging.provider.udp_config.port", PORT, value::port, &mut logging.udp_port)?;
+        self.set("logging.receiver.udp_config.port", PORT, value::port, &mut logging.receiver_port)?;
+        let stream = &mut logging.console_stream;
+        self.set("ferrocal.logging.console_stream", "stderr or stdout", value::console_stream, stream)?;
+        self.set("ferrocal.logging.queue_len", AT_LEAST_1, value::at_least_1, &mut logging.queue_len)?;
+        self.set("ferrocal.logging.queue_bytes", BYTES, value::parse, &mut logging.queue_bytes)
     }
 
     fn ferrocal(&mut self, config: &mut Config) -> Result<(), ConfigError> {
@@ -119,7 +157,6 @@ impl File<'_> {
         self.set("ferrocal.publisher.fragmentation", "auto, large or mtu", value::fragmentation, cut)?;
         self.set("ferrocal.publisher.max_bytes_per_second", RATE, value::rate, rate)?;
         self.set("ferrocal.subscriber.queue_len", AT_LEAST_1, value::at_least_1, &mut subscriber.queue_len)?;
-        const BYTES: &str = "a number of bytes";
         self.set("ferrocal.subscriber.queue_bytes", BYTES, value::parse, &mut subscriber.queue_bytes)?;
         self.set("ferrocal.subscriber.inline", BOOL, value::bool, &mut subscriber.inline)?;
         self.receive_thread(config)?;

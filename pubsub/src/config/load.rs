@@ -26,11 +26,15 @@ impl Config {
     /// | `transport_layer.udp.{local, network}.{group, ttl}` | [`udp`](Config#structfield.udp) |
     /// | `registration.{registration_refresh, registration_timeout, loopback, shm_transport_domain}` | [`registration`](Config#structfield.registration) |
     /// | `registration.{local, network}.udp.port` | [`registration`](Config#structfield.registration) |
+    /// | `logging.provider.{console, file, udp}.{enable, log_level}` | [`logging`](Config#structfield.logging) |
+    /// | `logging.provider.file_config.path` | [`logging.folders`](crate::LogConfig#structfield.folders) |
+    /// | `logging.{provider, receiver}.udp_config.port` | [`logging`](Config#structfield.logging) |
     /// | `subscriber.drop_out_of_order_messages` | [`subscriber`](Config#structfield.subscriber) |
     /// | `ferrocal.{transport, max_bytes_per_second}` | the fields of this name |
     /// | `ferrocal.{send, interfaces, loopback}` | [`udp`](Config#structfield.udp) |
     /// | `ferrocal.publisher.{fragmentation, max_bytes_per_second}` | [`publisher`](Config#structfield.publisher); `auto`, `large` or `mtu` |
     /// | `ferrocal.subscriber.{queue_len, queue_bytes, inline}` | [`subscriber`](Config#structfield.subscriber) |
+    /// | `ferrocal.logging.{console_stream, queue_len, queue_bytes}` | [`logging`](Config#structfield.logging); `stderr` or `stdout` |
     /// | `ferrocal.receive_thread.{busy_poll_us, cpu, priority}` | [`receive_thread`](Config#structfield.receive_thread) |
     /// | `ferrocal.limits.{max_peers, max_registry_bytes, max_publishers_per_subscriber}` | [`limits`](Config#structfield.limits) |
     /// | `ferrocal.limits.reassembly.{max_message_len, max_bytes_per_sender, max_bytes, max_messages_per_sender, max_messages, timeout_ms}` | [`limits.reassembly`](crate::Limits) |
@@ -72,7 +76,16 @@ impl Machine<'_> {
             let root = Node::parse(&path, &yaml::decode(&bytes))?;
             let ignored = keys::apply(&path, &root, &mut config)?;
             warnings.extend(ignored.iter().map(ToString::to_string));
+            let folder = path.parent().unwrap_or(Path::new(""));
+            config.logging.folders.extend([folder.join("logs"), folder.to_owned()]);
         }
+        let data = self.variable("ECAL_DATA").map(PathBuf::from);
+        let logs = [
+            self.variable("ECAL_LOG_DIR").map(PathBuf::from),
+            data.as_ref().map(|data| data.join("logs")),
+            data,
+        ];
+        config.logging.folders.splice(..0, logs.into_iter().flatten());
         if let Some(transport) = self.transport(&mut warnings)? {
             config.transport = transport;
         }
@@ -186,7 +199,28 @@ mod tests {
             let (config, warnings) = load(&variables, &files).unwrap();
             assert_eq!((config.transport, warnings), (Selection::Socket, vec![]), "{}", in_order[first]);
         }
-        assert_eq!(load(&variables, &[]).unwrap().0, Config::default());
+    }
+
+    #[test]
+    fn without_a_file_and_variables_the_defaults_apply() {
+        assert_eq!(load(&[], &[]).unwrap().0, Config::default());
+    }
+
+    #[test]
+    fn the_folders_for_log_files_are_those_of_ecal() {
+        let variables = [("ECAL_LOG_DIR", "logs here"), ("ECAL_DATA", "given")];
+        for (variables, file, expected) in [
+            (
+                &variables[..],
+                "given/ecal.yaml",
+                "logs here, given/logs, given, configured, given/logs, given",
+            ),
+            (&variables[..1], "ecal.yaml", "logs here, configured, logs, "),
+        ] {
+            let expected: Vec<_> = expected.split(", ").map(PathBuf::from).collect();
+            let text: &[u8] = b"logging: { provider: { file_config: { path: configured } } }";
+            assert_eq!(load(variables, &[(file, Some(text))]).unwrap().0.logging.folders, expected);
+        }
     }
 
     #[test]

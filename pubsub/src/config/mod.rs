@@ -33,6 +33,7 @@ mod error;
 mod keys;
 mod limits;
 mod load;
+mod logging;
 mod near;
 mod publisher;
 mod receive_thread;
@@ -52,6 +53,7 @@ use crate::{Mode, Selection};
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
+pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
 pub use registration::RegistrationConfig;
@@ -92,6 +94,8 @@ pub struct Config {
     pub receive_thread: ReceiveThreadConfig,
     /// Where the node has its time from. Default: [`Clock::System`]. Not in the file.
     pub clock: Clock,
+    /// Where log lines go, and how they are received (`logging`, `ferrocal.logging`).
+    pub logging: LogConfig,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
 }
@@ -105,6 +109,7 @@ setters!(Config {
     subscriber: SubscriberConfig,
     receive_thread: ReceiveThreadConfig,
     clock: Clock,
+    logging: LogConfig,
     limits: LimitsConfig,
 } optional {
     max_bytes_per_second: NonZeroU64,

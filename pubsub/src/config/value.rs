@@ -2,13 +2,14 @@
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ferrocal_proto::HashVersion;
 
 use super::yaml::Node;
-use crate::{Fragmentation, Mode, SendPath};
+use crate::{ConsoleStream, Fragmentation, LogLevels, Mode, SendPath};
 
 fn text(node: &Node) -> Option<&str> {
     match node {
@@ -115,6 +116,26 @@ pub(super) fn addresses(node: &Node) -> Option<Vec<Ipv4Addr>> {
         Node::List(items) => items.iter().map(parse).collect(),
         _ => None,
     }
+}
+
+pub(super) fn log_levels(node: &Node) -> Option<LogLevels> {
+    match node {
+        Node::List(items) => items.iter().map(|item| LogLevels::from_name(text(item)?)).collect(),
+        _ => None,
+    }
+}
+
+pub(super) fn console_stream(node: &Node) -> Option<ConsoleStream> {
+    match text(node)? {
+        "stderr" => Some(ConsoleStream::Stderr),
+        "stdout" => Some(ConsoleStream::Stdout),
+        _ => None,
+    }
+}
+
+/// A folder; eCAL takes an empty one as none.
+pub(super) fn folder(node: &Node) -> Option<Vec<PathBuf>> {
+    text(node).map(|path| Some(path).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect())
 }
 
 #[cfg(test)]
