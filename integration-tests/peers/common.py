@@ -35,6 +35,8 @@ logging:
   provider:
     console: {{enable: false}}
     file: {{enable: false}}
+    udp: {{enable: true, log_level: {log_levels}}}
+  receiver: {{enable: {receive_logs}}}
 """
 
 
@@ -51,6 +53,7 @@ def add_system(parser, unit_name):
     # Holds the largest test message with the kernel's overhead.
     parser.add_argument("--receive-buffer", type=int, default=16777216, help="in bytes")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
+    parser.set_defaults(log_levels="[info, warning, error, fatal]", receive_logs="false")
 
 
 def initialize(args):
