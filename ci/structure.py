@@ -15,6 +15,7 @@ ORDER = {
     "pubsub": [
         "node publisher subscriber subscription message monitor capture",
         "core",
+        "logging",
         "registry delivery",
         "layer",
         "wire",

@@ -38,6 +38,8 @@ logging:
   provider:
     console: {{enable: false}}
     file: {{enable: false}}
+    udp: {{enable: true, log_level: {log_levels}}}
+  receiver: {{enable: {receive_logs}}}
 """
 
 
@@ -58,6 +60,7 @@ def add_system(parser, unit_name):
     parser.add_argument("--layer", choices=["udp", "shm"], default="udp", help="the only one")
     parser.add_argument("--latin-1", action="store_true", help="the unit's name goes out in Latin-1")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
+    parser.set_defaults(log_levels="[info, warning, error, fatal]", receive_logs="false")
 
 
 def initialize(args):

@@ -341,6 +341,50 @@ impl Service {
     }
 }
 
+/// eCAL's logging, of all levels in both directions.
+#[derive(Debug)]
+pub struct Logging {
+    process: Process,
+}
+
+impl Logging {
+    /// Starts it on `host`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start(host: Host, mode: Mode) -> Self {
+        Self { process: start(host, mode, "log.py", &[]) }
+    }
+
+    /// Logs a line; `level` is a name as `warning` or `debug4`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn log(&mut self, level: &str, text: &str) {
+        self.process.send_line(&format!("log {level} {text}"));
+        self.process.event("logged");
+    }
+
+    /// Waits until a line with this text came from a unit, and returns all that came from it before, and this one.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn lines_until(&mut self, unit: &str, last: &str) -> Vec<Value> {
+        let mut lines = Vec::new();
+        wait::until(&format!("a line `{last}` of {unit}"), || {
+            self.process.send_line("take");
+            let came = self.process.event("logs");
+            let came = came["rows"].as_array().into_iter().flatten().cloned();
+            lines.extend(came.filter(|row| row["unit"] == unit));
+            lines.last().is_some_and(|row| row["text"] == last)
+        });
+        lines
+    }
+}
+
 /// eCAL's monitoring.
 #[derive(Debug)]
 pub struct Monitor {

@@ -393,7 +393,7 @@ fn the_state_is_told(mode: Mode) {
         monitor.snapshot_with("process of ours", |snapshot| !of_ours(snapshot, "processes").is_empty());
     assert_fields(
         of_ours(&rows, "processes")[0],
-        &json!({"state": 1, "state_level": 1, "component_state": 35, "component_info": "pub|sub|time",
+        &json!({"state": 1, "state_level": 1, "component_state": 51, "component_info": "pub|sub|log|time",
             "time_sync_module": "ecaltime-localtime"}),
     );
     node.set_state(ProcessState {

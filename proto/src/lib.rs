@@ -41,7 +41,7 @@ pub use drops::{DropCounts, DropReason};
 pub use fragment::{Datagram, FragmentError, Fragments};
 pub use header::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
 pub use id::EntityId;
-pub use log::{LogLevel, LogMessage};
+pub use log::{LogLevel, LogMessage, MAX_LOG_MESSAGE_LEN};
 pub use multicast::{HashVersion, topic_group};
 pub use reassemble::{GivenUp, Limits, Message, Reassembler};
 pub use registration::{

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use prost::Message as _;
 
@@ -15,7 +16,7 @@ const LOG_NAME: &[u8] = b"_log_message_";
 
 /// The longest log message that is decoded in bytes: what its texts have room for, and some more for fields that are
 /// unknown here.
-const MAX_LOG_MESSAGE_LEN: usize = 2 * MAX_TEXT_LEN;
+pub const MAX_LOG_MESSAGE_LEN: usize = 2 * MAX_TEXT_LEN;
 
 /// A line of a process's log. In its texts, U+FFFD stands for bytes that are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,8 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    fn from_wire(level: i32) -> Self {
+    /// The level of a number on the wire.
+    pub const fn from_wire(level: i32) -> Self {
         match level {
             1 => Self::Info,
             2 => Self::Warning,
@@ -74,7 +76,8 @@ impl LogLevel {
         }
     }
 
-    fn to_wire(self) -> i32 {
+    /// The number on the wire: a bit for each level, so that a set of levels is a mask.
+    pub const fn to_wire(self) -> i32 {
         match self {
             Self::Info => 1,
             Self::Warning => 2,
@@ -89,6 +92,24 @@ impl LogLevel {
     }
 }
 
+/// The name in `ecal.yaml` and in eCAL's log files.
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+            Self::Debug1 => "debug1",
+            Self::Debug2 => "debug2",
+            Self::Debug3 => "debug3",
+            Self::Debug4 => "debug4",
+            Self::Other(number) => return number.fmt(f),
+        };
+        f.pad(name)
+    }
+}
+
 impl LogMessage {
     /// Decodes a whole message, sample name included.
     ///
@@ -96,7 +117,7 @@ impl LogMessage {
     ///
     /// [`DropReason::Truncated`] or [`DropReason::BadSample`] when the message is damaged,
     /// [`DropReason::UnexpectedSample`] when it has another sample name, [`DropReason::TooLong`]
-    /// when a text is longer than [`MAX_NAME_LEN`], the content than [`MAX_TEXT_LEN`], or the message than 128 KiB.
+    /// when a text is longer than [`MAX_NAME_LEN`], the content than [`MAX_TEXT_LEN`], or the message than [`MAX_LOG_MESSAGE_LEN`].
     pub fn decode(message: &[u8]) -> Result<Self, DropReason> {
         let (name, log) = split_name(message)?;
         if name != LOG_NAME {

@@ -10,6 +10,7 @@ use ferrocal_transport::{Selected, Transport};
 use crate::delivery::Crew;
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, Opened, Origin, Outlet, Reader, Sink, Writer};
+use crate::logging::Logger;
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
@@ -24,6 +25,7 @@ pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) udp: Arc<UdpCounters>,
     pub(crate) wall_clock: Arc<WallClock>,
+    pub(crate) logger: Logger,
     layers: Vec<LayerSlot>,
     /// What reads simulated time, if the node follows it.
     sim_time: Mutex<Vec<Box<dyn Reader>>>,
@@ -65,6 +67,7 @@ impl Core {
         let wall_clock = Arc::new(WallClock::new(&config.clock));
         let identity = Identity::new(name, &config);
         let sender = open_sender(&*transport, &config)?;
+        let logger = Logger::new(&config, &identity, transport.clone(), wall_clock.clone());
         let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, wall_clock.clone()));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
@@ -95,6 +98,7 @@ impl Core {
             registry,
             udp,
             wall_clock,
+            logger,
             registration: Some(registration),
             has_failed,
             process: std::process::id(),

@@ -53,6 +53,21 @@ pub enum CreateError {
     },
 }
 
+/// Why the log lines of others cannot be received.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LogsError {
+    /// The port cannot be opened.
+    #[error(transparent)]
+    Open(#[from] transport::OpenError),
+    /// The group cannot be joined.
+    #[error(transparent)]
+    Join(#[from] transport::MembershipError),
+    /// The thread that receives could not be started.
+    #[error("a thread that receives log lines could not be started")]
+    Thread(#[source] io::Error),
+}
+
 /// Why a topic's name cannot go on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -24,15 +24,34 @@ pub(crate) struct FeedSender<T> {
 }
 
 struct Shared<T> {
+    max_len: usize,
+    max_bytes: usize,
     state: Mutex<State<T>>,
     arrived: Condvar,
 }
 
 struct State<T> {
-    waiting: VecDeque<T>,
+    /// Items, and the memory of each in bytes.
+    waiting: VecDeque<(T, usize)>,
+    bytes: usize,
     dropped: u64,
-    has_ended: bool,
+    /// Why no item will come any more.
+    ended: Option<RecvError>,
     tasks: Vec<Waker>,
+}
+
+impl<T> State<T> {
+    fn pop(&mut self) -> Option<T> {
+        let (item, bytes) = self.waiting.pop_front()?;
+        self.bytes -= bytes;
+        Some(item)
+    }
+
+    /// All items, to be dropped without a lock.
+    fn take(&mut self) -> VecDeque<(T, usize)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
 }
 
 impl<T> Feed<T> {
@@ -40,8 +59,14 @@ impl<T> Feed<T> {
     pub const CAPACITY: usize = 4096;
 
     pub(crate) fn new() -> (FeedSender<T>, Self) {
-        let state = State { waiting: VecDeque::new(), dropped: 0, has_ended: false, tasks: Vec::new() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() });
+        Self::with_bounds(Self::CAPACITY, usize::MAX)
+    }
+
+    /// A feed in which so many items wait at most, which have so many bytes; the newest one always waits.
+    pub(crate) fn with_bounds(max_len: usize, max_bytes: usize) -> (FeedSender<T>, Self) {
+        let state = State { waiting: VecDeque::new(), bytes: 0, dropped: 0, ended: None, tasks: Vec::new() };
+        let shared =
+            Arc::new(Shared { max_len, max_bytes, state: Mutex::new(state), arrived: Condvar::new() });
         (FeedSender { shared: Arc::downgrade(&shared) }, Self { shared })
     }
 
@@ -66,11 +91,11 @@ impl<T> Feed<T> {
     fn wait(&self, deadline: Option<Instant>) -> Result<Option<T>, RecvError> {
         let mut state = lock(&self.shared.state);
         loop {
-            if let Some(item) = state.waiting.pop_front() {
+            if let Some(item) = state.pop() {
                 return Ok(Some(item));
             }
-            if state.has_ended {
-                return Err(RecvError::Closed);
+            if let Some(why) = state.ended {
+                return Err(why);
             }
             state = match deadline {
                 None => self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -87,7 +112,7 @@ impl<T> Feed<T> {
 
     /// The next item, if one is there. Does not wait.
     pub fn try_recv(&self) -> Option<T> {
-        lock(&self.shared.state).waiting.pop_front()
+        lock(&self.shared.state).pop()
     }
 
     /// Waits for the next item without blocking. Needs no particular runtime. If the future is dropped, no item is lost.
@@ -95,17 +120,16 @@ impl<T> Feed<T> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_async(&self) -> Result<T, RecvError> {
-        std::future::poll_fn(|cx| self.poll_recv(cx)).await.ok_or(RecvError::Closed)
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// `None` after the end.
-    fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<T>> {
+    pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Result<T, RecvError>> {
         let mut state = lock(&self.shared.state);
-        if let Some(item) = state.waiting.pop_front() {
-            return Poll::Ready(Some(item));
+        if let Some(item) = state.pop() {
+            return Poll::Ready(Ok(item));
         }
-        if state.has_ended {
-            return Poll::Ready(None);
+        if let Some(why) = state.ended {
+            return Poll::Ready(Err(why));
         }
         if !state.tasks.iter().any(|task| task.will_wake(cx.waker())) {
             state.tasks.push(cx.waker().clone());
@@ -129,8 +153,8 @@ impl<T> Feed<T> {
         })?;
         let close = move || {
             if let Some(shared) = shared.upgrade() {
-                let waiting = std::mem::take(&mut lock(&shared.state).waiting);
-                shared.end();
+                let waiting = lock(&shared.state).take();
+                shared.end(RecvError::Closed);
                 drop(waiting);
             }
         };
@@ -144,11 +168,11 @@ impl<T> Feed<T> {
 }
 
 impl<T> Shared<T> {
-    /// Nothing comes any more. That wakes those who wait, which runs code of the program.
-    fn end(&self) {
+    /// Nothing comes any more; the first reason counts. That wakes those who wait, which runs code of the program.
+    fn end(&self, why: RecvError) {
         let tasks = {
             let mut state = lock(&self.state);
-            state.has_ended = true;
+            state.ended.get_or_insert(why);
             std::mem::take(&mut state.tasks)
         };
         self.arrived.notify_all();
@@ -187,7 +211,7 @@ impl<T> futures_core::Stream for Feed<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.poll_recv(cx)
+        self.poll_recv(cx).map(Result::ok)
     }
 }
 
@@ -205,26 +229,47 @@ impl<T> FeedSender<T> {
 
     /// Appends an item. That wakes those who wait, which runs code of the program: the caller must hold no lock.
     pub(crate) fn send(&self, item: T) {
+        self.send_sized(item, 0);
+    }
+
+    /// As [`send`](Self::send), for an item that takes so many bytes of memory.
+    pub(crate) fn send_sized(&self, item: T, bytes: usize) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let (full, tasks) = {
+        let mut dropped = Vec::new();
+        let tasks = {
             let mut state = lock(&shared.state);
-            let full = state.waiting.len() >= Feed::<T>::CAPACITY;
-            let oldest = if full { state.waiting.pop_front() } else { None };
-            state.dropped += u64::from(full);
-            state.waiting.push_back(item);
-            (oldest, std::mem::take(&mut state.tasks))
+            if state.ended.is_some() {
+                return;
+            }
+            let is_full = |state: &State<T>| {
+                state.waiting.len() >= shared.max_len || state.bytes.saturating_add(bytes) > shared.max_bytes
+            };
+            while is_full(&state)
+                && let Some(oldest) = state.pop()
+            {
+                dropped.push(oldest);
+                state.dropped += 1;
+            }
+            state.bytes += bytes;
+            state.waiting.push_back((item, bytes));
+            std::mem::take(&mut state.tasks)
         };
-        drop(full);
+        drop(dropped);
         shared.arrived.notify_one();
         tasks.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the feed: nothing more comes than what waits. The first reason counts.
+    pub(crate) fn end(&self, why: RecvError) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.end(why);
+        }
     }
 }
 
 impl<T> Drop for FeedSender<T> {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.end();
-        }
+        self.end(RecvError::Closed);
     }
 }
 
@@ -266,6 +311,35 @@ mod tests {
         assert!(!sender.is_open());
         sender.send(2);
         assert!(calls.recv().is_err(), "the function is gone");
+    }
+
+    #[test]
+    fn memory_is_bounded_but_for_the_newest_item() {
+        let (sender, feed) = Feed::with_bounds(3, 100);
+        let waiting = || std::iter::from_fn(|| feed.try_recv()).collect::<Vec<_>>();
+        for item in [1, 2, 3, 4] {
+            sender.send_sized(item, 10);
+        }
+        assert_eq!((waiting(), feed.dropped()), (vec![2, 3, 4], 1));
+        for (item, bytes) in [(5, 60), (6, 60), (7, 40)] {
+            sender.send_sized(item, bytes);
+        }
+        assert_eq!((waiting(), feed.dropped()), (vec![6, 7], 2));
+        for (item, bytes) in [(8, 1), (9, usize::MAX)] {
+            sender.send_sized(item, bytes);
+        }
+        assert_eq!((waiting(), feed.dropped()), (vec![9], 3));
+    }
+
+    #[test]
+    fn the_first_reason_of_the_end_counts_and_nothing_follows() {
+        let (sender, feed) = Feed::new();
+        sender.send(1);
+        sender.end(RecvError::ReplayOver);
+        sender.send(2);
+        sender.end(RecvError::NodeFailed);
+        drop(sender);
+        assert_eq!((feed.recv(), feed.recv()), (Ok(1), Err(RecvError::ReplayOver)));
     }
 
     #[test]

@@ -28,6 +28,7 @@
 //! - [Receiving](#receiving): [blocking](#blocking), [async](#async), [callbacks](#callbacks)
 //! - [Sending](#sending), and what it waits for
 //! - [Errors and losses](#errors-and-losses)
+//! - [Logging](#logging)
 //! - [Settings](#settings), [limits](#limits), [fork](#fork), [tests](#tests-without-a-network),
 //!   [cargo features](#cargo-features)
 //!
@@ -236,7 +237,7 @@
 //! # Errors and losses
 //!
 //! Each operation has an error type: [`NodeError`], [`CreateError`], [`PublishError`], [`RecvError`], [`RecvTimeoutError`],
-//! [`ConfigError`]. Their `source()` holds the cause.
+//! [`LogsError`], [`ConfigError`]. Their `source()` holds the cause.
 //!
 //! Messages travel by UDP, and may be lost on the way. That is no error either. Counters show it:
 //! - [`Publisher::stats`]: how many messages were published, how many were sent, and how many the system refused to send
@@ -261,8 +262,29 @@
 //! ```
 //!
 //! An open node survives trouble with the network. It follows interfaces that come and go, and reports in the log what it
-//! cannot do meanwhile. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger`, to see
-//! them.
+//! cannot do meanwhile. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger` or
+//! [`Node::logger`], to see them.
+//!
+//! # Logging
+//!
+//! [`Node::log`] writes a line to eCAL's log, and [`Node::logger`] makes it the logger of the crate `log`, so that all lines
+//! of the program go there. [`LogConfig`] says which lines go to the console (standard error), to a file, and by UDP to
+//! the programs that show logs. [`Node::logs`] receives the lines of all programs.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use ferrocal::{LogLevel, Node};
+//!
+//! let node = Node::new("my_robot")?;
+//! let logs = node.logs()?;
+//! node.log(LogLevel::Warning, "the battery is low");
+//!
+//! let line = logs.recv_timeout(Duration::from_secs(5))?;
+//! println!("{} on {}: {} {}", line.unit_name, line.host_name, line.level, line.content);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Settings
 //!
@@ -337,6 +359,7 @@
 //! | `replay` | replay of capture files, and `captured_topics` |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
 //! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
+//! | `tracing` | [`Logger`] is a layer of tracing-subscriber |
 
 #[cfg(feature = "replay")]
 mod capture;
@@ -346,6 +369,7 @@ mod delivery;
 mod error;
 mod feed;
 mod layer;
+mod logging;
 mod message;
 mod monitor;
 mod node;
@@ -365,8 +389,8 @@ mod wire;
 
 pub use bytes::Bytes;
 pub use ferrocal_proto::{
-    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits,
-    MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
+    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits, LogLevel,
+    LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
     Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, InterfaceSelector, IpReassemblyLimits,
@@ -398,12 +422,15 @@ pub use prost;
 #[cfg(feature = "replay")]
 pub use capture::{CapturedTopic, captured_topics};
 pub use config::{
-    Clock, ClockFunction, Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig,
-    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, SubscriberConfig,
-    UdpConfig,
+    Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
+    LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,
+    Setting, SettingOrigin, SubscriberConfig, UdpConfig,
 };
-pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
+pub use error::{
+    CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
+};
 pub use feed::{Feed, FeedCallback};
+pub use logging::{LogReceiver, LogReceiverStats, Logger, LoggerStats};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
 pub use node::Node;

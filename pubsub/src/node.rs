@@ -7,8 +7,8 @@ use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 use crate::core::Core;
 use crate::registry::Role;
 use crate::{
-    Config, CreateError, Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig,
-    Status, Subscriber, SubscriberConfig, Subscription,
+    Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError, Payload,
+    ProcessState, Publisher, PublisherConfig, Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -28,7 +28,8 @@ use crate::{
 ///
 /// # Threads
 /// One thread receives registrations, and one receives payload once there is a subscriber. The first callback brings one
-/// more. Each callback that takes long needs a thread while it runs. `Publisher::send_async` uses one thread.
+/// more. Each callback that takes long needs a thread while it runs. `Publisher::send_async` uses one thread, and each
+/// [`LogReceiver`] has one.
 ///
 /// # Fork
 /// A child that `fork` made has none of these threads: a node of its parent neither sends nor receives there. Dropping it
@@ -59,7 +60,7 @@ impl Node {
     }
 
     /// Opens a node on a transport of the program's own, such as an [in-memory network](crate::transport::memory). It
-    /// opens two senders, for registrations and for payload.
+    /// opens two senders, for registrations and for payload, and one more for the first log line.
     ///
     /// # Errors
     /// When the settings make no sense, or the transport cannot be opened.
@@ -176,6 +177,27 @@ impl Node {
         Monitor::new(self.core.clone())
     }
 
+    /// Writes a line to eCAL's log, as this node's logger does: see [`Logger::log`].
+    pub fn log(&self, level: LogLevel, text: &str) {
+        self.core.logger.log(level, text);
+    }
+
+    /// The node's logger, for the crates `log` and `tracing`. It does not keep the node open.
+    pub fn logger(&self) -> Logger {
+        self.core.logger.clone()
+    }
+
+    /// Receives the log lines that all programs send from now on, this one included. In local mode, only those of this
+    /// host.
+    ///
+    /// # Errors
+    /// When the port cannot be opened, the group not be joined, or the thread that receives not be started.
+    pub fn logs(&self) -> Result<LogReceiver, LogsError> {
+        let Core { config, transport, registry, .. } = &*self.core;
+        let host_name = (&*registry.identity.host_name.to_str_lossy()).into();
+        LogReceiver::open(config, transport, &host_name)
+    }
+
     /// The settings that the node was opened with: what to start from for [`publisher_with`](Self::publisher_with) and
     /// its kin.
     pub fn config(&self) -> &Config {
@@ -238,6 +260,17 @@ mod tests {
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
         let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
         Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }
+    }
+
+    #[test]
+    fn logging_does_not_keep_a_node_open() {
+        let node = node("node", &Network::new(1), None);
+        let core = Arc::downgrade(&node.core);
+        let (logger, logs) = (node.logger(), node.logs().unwrap());
+        drop(node);
+        assert_eq!(core.strong_count(), 0);
+        logger.log(LogLevel::Info, "the node is gone");
+        assert_eq!(logs.recv_timeout(HANG).unwrap().content, "the node is gone");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use faulty::{Fate, Faulty};
 use ferrocal::transport::memory::Network;
-use ferrocal::{Config, Mode, Node};
+use ferrocal::{Config, LogLevel, Mode, Node};
 
 /// Bounds a hang. The test does not take as long unless it fails.
 const HANG: Duration = Duration::from_secs(60);
@@ -92,9 +92,13 @@ fn a_forked_child_drops_what_it_got_without_a_trace() {
     publisher.send("first").unwrap();
     // The child is made while the callback runs: there it will never return.
     wait_entered.recv_timeout(HANG).unwrap();
-    let mut handles = Some((node, subscriber, subscription, own_publisher, own_subscriber));
+    let logs = node.logs().unwrap();
+    let mut handles = Some((node, logs, subscriber, subscription, own_publisher, own_subscriber));
     let ended = fork(|| {
-        let (node, subscriber, subscription, own_publisher, own_subscriber) = handles.take().unwrap();
+        let (node, logs, subscriber, subscription, own_publisher, own_subscriber) = handles.take().unwrap();
+        node.log(LogLevel::Error, "in the child");
+        logs.close();
+        drop(logs);
         subscriber.close();
         subscription.close();
         drop((subscriber, subscription, own_publisher, own_subscriber));
@@ -105,7 +109,9 @@ fn a_forked_child_drops_what_it_got_without_a_trace() {
     let read = traces.read(&mut text).map_err(|error| error.kind());
     assert_eq!(read, Err(ErrorKind::WouldBlock), "{}", String::from_utf8_lossy(&text));
 
-    let (_node, subscriber, _subscription, ..) = handles.expect("it is the child that took them");
+    let (node, logs, subscriber, _subscription, ..) = handles.expect("it is the child that took them");
+    node.log(LogLevel::Error, "in the parent");
+    assert_eq!(logs.recv_timeout(HANG).unwrap().content, "in the parent");
     leave.send(()).unwrap();
     publisher.send("second").unwrap();
     for text in ["first", "second"] {

@@ -33,6 +33,7 @@ impl Pair {
                 Mode::Network => config.registration.network_port,
             },
             payload_port: config.udp.port,
+            log_port: config.logging.receiver_port,
         };
         let node = Node::with_transport("receiver", config, self.receiver.clone());
         (node.expect("a node opens"), injector)
@@ -45,6 +46,7 @@ pub struct Injector {
     target: Ipv4Addr,
     registration_port: u16,
     payload_port: u16,
+    log_port: u16,
 }
 
 impl Injector {
@@ -64,6 +66,15 @@ impl Injector {
     #[track_caller]
     pub fn payload(&self, datagrams: &[Vec<u8>]) {
         self.send(self.payload_port, datagrams);
+    }
+
+    /// Sends datagrams to the port of log lines.
+    ///
+    /// # Panics
+    /// When they cannot be sent.
+    #[track_caller]
+    pub fn log(&self, datagrams: &[Vec<u8>]) {
+        self.send(self.log_port, datagrams);
     }
 
     #[track_caller]

@@ -55,13 +55,14 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         type Break = fn(&mut Config);
-        let broken: [(Break, &str); 8] = [
+        let broken: [(Break, &str); 9] = [
             (|config| config.udp.port = 0, "transport_layer.udp.port"),
             (|config| config.udp.mask = Some(Ipv4Addr::new(0, 0, 0, 15)), "transport_layer.udp.mask"),
             (|config| config.udp.local.group = Ipv4Addr::new(10, 0, 0, 1), "transport_layer.udp.local.group"),
             (|config| config.registration.timeout = Duration::ZERO, "registration.registration_timeout"),
             (|config| config.receive_thread.priority = Some(100), "ferrocal.receive_thread.priority"),
             (|config| config.subscriber.queue_len = 0, "ferrocal.subscriber.queue_len"),
+            (|config| config.logging.udp_port = 0, "logging.provider.udp_config.port"),
             (|config| config.limits.max_registry_bytes = 0, "ferrocal.limits.max_registry_bytes"),
             (
                 |config| config.limits.reassembly.timeout = Duration::ZERO,

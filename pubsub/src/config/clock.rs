@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Where a node has its time from: the send times of its publishers, and the receive times of its messages.
+/// Where a node has its time from: the send times of its publishers, the receive times of its messages, and the times of
+/// its log lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Clock {

@@ -8,7 +8,7 @@ use super::keys::{KEYS, OLD, OTHERS, names};
 use super::near::nearest;
 use super::origin::SettingOrigin;
 use super::yaml::{Entry, Node};
-use super::{Config, ConfigError, FilePosition, kind};
+use super::{Config, ConfigError, FilePosition, LogLevels, LogSink, kind};
 use crate::Mode;
 
 /// Something in a file that is ignored.
@@ -41,6 +41,16 @@ pub(super) fn apply(
     }
     let mut warnings = Vec::new();
     file.check_names("", root, &mut warnings)?;
+    for (section, sink) in [
+        ("logging.provider.console", &mut config.logging.console),
+        ("logging.provider.file", &mut config.logging.file),
+        ("logging.provider.udp", &mut config.logging.udp),
+    ] {
+        // As in eCAL 6.1: what is missing in a section that is there is off.
+        if root.find(section).is_some() {
+            *sink = LogSink::new(false, LogLevels::NONE);
+        }
+    }
     for key in KEYS {
         let Some(entry) = root.find(key.name) else { continue };
         (key.read)(&entry.value, config).ok_or_else(|| file.refused(key.name, entry, key.expected))?;

@@ -58,6 +58,15 @@ pub(super) const KEYS: &[Key] = keys! {
     "registration.local.udp.port": PORT => registration.local_port;
     "registration.network.udp.port": PORT => registration.network_port;
     "subscriber.drop_out_of_order_messages": BOOL => subscriber.drop_out_of_order;
+    "logging.provider.console.enable": BOOL => logging.console.enable;
+    "logging.provider.console.log_level": LEVELS => logging.console.levels;
+    "logging.provider.file.enable": BOOL => logging.file.enable;
+    "logging.provider.file.log_level": LEVELS => logging.file.levels;
+    "logging.provider.file_config.path": FOLDER => logging.folders;
+    "logging.provider.udp.enable": BOOL => logging.udp.enable;
+    "logging.provider.udp.log_level": LEVELS => logging.udp.levels;
+    "logging.provider.udp_config.port": PORT => logging.udp_port;
+    "logging.receiver.udp_config.port": PORT => logging.receiver_port;
     "ferrocal.transport": TRANSPORT => transport;
     "ferrocal.send": SEND_PATH => udp.send;
     "ferrocal.interfaces": INTERFACES => udp.interfaces;
@@ -68,6 +77,9 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.subscriber.queue_len": AT_LEAST_1 => subscriber.queue_len;
     "ferrocal.subscriber.queue_bytes": BYTES => subscriber.queue_bytes;
     "ferrocal.subscriber.inline": BOOL => subscriber.inline;
+    "ferrocal.logging.console_stream": CONSOLE_STREAM => logging.console_stream;
+    "ferrocal.logging.queue_len": AT_LEAST_1 => logging.queue_len;
+    "ferrocal.logging.queue_bytes": BYTES => logging.queue_bytes;
     "ferrocal.receive_thread.busy_poll_us": MICROSECONDS => receive_thread.busy_poll;
     "ferrocal.receive_thread.cpu": CPU => receive_thread.cpu;
     "ferrocal.receive_thread.priority": PRIORITY => receive_thread.priority;
@@ -96,9 +108,6 @@ pub(super) struct Others {
 pub(super) const OTHERS: [Others; 5] = [
     Others {
         names: &[
-            "logging.provider.console.enable",
-            "logging.provider.file.enable",
-            "logging.provider.udp.enable",
             "logging.receiver.enable",
             "publisher.layer.shm.enable",
             "publisher.layer.shm.zero_copy_mode",
@@ -113,8 +122,6 @@ pub(super) const OTHERS: [Others; 5] = [
     },
     Others {
         names: &[
-            "logging.provider.udp_config.port",
-            "logging.receiver.udp_config.port",
             "publisher.layer.shm.acknowledge_timeout_ms",
             "publisher.layer.shm.memfile_buffer_count",
             "publisher.layer.shm.memfile_min_size_bytes",
@@ -131,7 +138,6 @@ pub(super) const OTHERS: [Others; 5] = [
         names: &[
             "application.sys.filter_excl",
             "application.terminal.emulator",
-            "logging.provider.file_config.path",
             "registration.local.shm.domain",
             "registration.network.transport_mode",
             "registration.network.transport_type",
@@ -142,13 +148,7 @@ pub(super) const OTHERS: [Others; 5] = [
         is_allowed: |node| kind::text(node).is_some(),
     },
     Others {
-        names: &[
-            "logging.provider.console.log_level",
-            "logging.provider.file.log_level",
-            "logging.provider.udp.log_level",
-            "publisher.priority_local",
-            "publisher.priority_network",
-        ],
+        names: &["publisher.priority_local", "publisher.priority_network"],
         expected: "a list of words",
         is_allowed: |node| {
             kind::list(node).is_some_and(|words| words.iter().all(|word| kind::text(word).is_some()))

@@ -5,12 +5,13 @@
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ferrocal_proto::{HEADER_LEN, HashVersion, MAX_DATAGRAM_LEN};
 
 use super::yaml::Node;
-use crate::{Fragmentation, InterfaceSelector, Mode, Selection, SendPath};
+use crate::{ConsoleStream, Fragmentation, InterfaceSelector, LogLevels, Mode, Selection, SendPath};
 
 /// A kind of values.
 pub(super) struct Kind<T: 'static> {
@@ -53,6 +54,7 @@ words! {
     HASH_VERSION: HashVersion, "v1 or v2", [V1, V2];
     SEND_PATH: SendPath, "socket or raw", [Socket, Raw];
     FRAGMENTATION: Fragmentation, "auto, large or mtu", [Auto, Large, Mtu];
+    CONSOLE_STREAM: ConsoleStream, "stderr or stdout", [Stderr, Stdout];
 }
 
 pub(super) const BOOL: Kind<bool> =
@@ -168,6 +170,26 @@ pub(super) const INTERFACES: Kind<Vec<InterfaceSelector>> = Kind {
     show: |interfaces| {
         let interfaces: Vec<_> = interfaces.iter().map(InterfaceSelector::to_string).collect();
         format!("[{}]", interfaces.join(", "))
+    },
+};
+
+pub(super) const LEVELS: Kind<LogLevels> = Kind {
+    expected: "a list of info, warning, error, fatal, debug1, debug2, debug3, debug4, all",
+    read: |node| list(node)?.iter().map(|item| LogLevels::from_name(text(item)?)).collect(),
+    is_allowed: |_| true,
+    show: LogLevels::to_string,
+};
+
+/// eCAL takes an empty path as none.
+pub(super) const FOLDER: Kind<Vec<PathBuf>> = Kind {
+    expected: "a path",
+    read: |node| {
+        Some(Some(text(node)?).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect())
+    },
+    is_allowed: |_| true,
+    show: |folders| {
+        let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        format!("[{}]", folders.join(", "))
     },
 };
 

@@ -83,8 +83,17 @@ impl Machine<'_> {
             let root = Node::parse(&path, &yaml::decode(&bytes))?;
             let ignored = file::apply(&path, &root, &mut config, &mut origins)?;
             warnings.extend(ignored.iter().map(ToString::to_string));
+            let folder = path.parent().unwrap_or(Path::new(""));
+            config.logging.folders.extend([folder.join("logs"), folder.to_owned()]);
             loaded = Some(std::path::absolute(&path).unwrap_or(path));
         }
+        let data = self.variable("ECAL_DATA").map(PathBuf::from);
+        let logs = [
+            self.variable("ECAL_LOG_DIR").map(PathBuf::from),
+            data.as_ref().map(|data| data.join("logs")),
+            data,
+        ];
+        config.logging.folders.splice(..0, logs.into_iter().flatten());
         if let Some((variable, transport)) = self.transport(&mut warnings)? {
             config.transport = transport;
             origins.insert("ferrocal.transport", SettingOrigin::Environment(variable));
@@ -210,7 +219,28 @@ mod tests {
             let (config, warnings) = load(&variables, &files).unwrap();
             assert_eq!((config.transport, warnings), (Selection::Socket, vec![]), "{}", in_order[first]);
         }
-        assert_eq!(load(&variables, &[]).unwrap().0, Config::default());
+    }
+
+    #[test]
+    fn without_a_file_and_variables_the_defaults_apply() {
+        assert_eq!(load(&[], &[]).unwrap().0, Config::default());
+    }
+
+    #[test]
+    fn the_folders_for_log_files_are_those_of_ecal() {
+        let variables = [("ECAL_LOG_DIR", "logs here"), ("ECAL_DATA", "given")];
+        for (variables, file, expected) in [
+            (
+                &variables[..],
+                "given/ecal.yaml",
+                "logs here, given/logs, given, configured, given/logs, given",
+            ),
+            (&variables[..1], "ecal.yaml", "logs here, configured, logs, "),
+        ] {
+            let expected: Vec<_> = expected.split(", ").map(PathBuf::from).collect();
+            let text: &[u8] = b"logging: { provider: { file_config: { path: configured } } }";
+            assert_eq!(load(variables, &[(file, Some(text))]).unwrap().0.logging.folders, expected);
+        }
     }
 
     #[test]

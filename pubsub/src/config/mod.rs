@@ -35,6 +35,7 @@ mod keys;
 mod kind;
 mod limits;
 mod load;
+mod logging;
 mod near;
 mod origin;
 mod publisher;
@@ -54,6 +55,7 @@ use crate::{Mode, Selection};
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
+pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
@@ -101,6 +103,8 @@ pub struct Config {
     pub receive_thread: ReceiveThreadConfig,
     /// Where the node has its time from. Default: [`Clock::System`]. Not in the file.
     pub clock: Clock,
+    /// Where log lines go, and how they are received (`logging`, `ferrocal.logging`).
+    pub logging: LogConfig,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
     /// What [`Config::load`] found, which [`Config::origin`] compares with.
@@ -116,6 +120,7 @@ setters!(Config {
     subscriber: SubscriberConfig,
     receive_thread: ReceiveThreadConfig,
     clock: Clock,
+    logging: LogConfig,
     limits: LimitsConfig,
 } optional {
     max_bytes_per_second: NonZeroU64,

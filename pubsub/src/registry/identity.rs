@@ -28,8 +28,8 @@ pub(crate) struct Identity {
     time_module: &'static str,
 }
 
-/// What a node consists of, as eCAL's monitor shows it: it publishes (1), subscribes (2) and has the time (32).
-const COMPONENTS: (i32, &str) = (1 | 2 | 32, "pub|sub|time");
+/// What a node consists of, as eCAL's monitor shows it: it publishes (1), subscribes (2), logs (16) and has the time (32).
+const COMPONENTS: (i32, &str) = (1 | 2 | 16 | 32, "pub|sub|log|time");
 
 /// The first word of our runtime version.
 const RUNTIME: &str = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));

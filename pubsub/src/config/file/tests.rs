@@ -5,7 +5,7 @@ use std::time::Duration;
 use ferrocal_proto::HashVersion;
 
 use super::*;
-use crate::{Fragmentation, Selection, SendPath, UdpConfig};
+use crate::{ConsoleStream, Fragmentation, LogLevel, LogLevels, LogSink, Selection, SendPath, UdpConfig};
 
 fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
     let path = Path::new("ecal.yaml");
@@ -48,7 +48,16 @@ registration:
 subscriber:
   drop_out_of_order_messages: false
   layer: { shm: { enable: false }, udp: { enable: true } }
+logging:
+  provider:
+    console: { enable: false, log_level: [all] }
+    file: { enable: true, log_level: [debug1, 'debug2'] }
+    file_config: { path: /var/log/mine }
+    udp: { enable: false, log_level: [] }
+    udp_config: { port: 15003 }
+  receiver: { enable: true, udp_config: { port: 15004 } }
 ferrocal:
+  logging: { console_stream: stdout, queue_len: 16, queue_bytes: 17 }
   transport: socket
   send: raw
   interfaces: [10.0.0.1, 10.0.1.0/24, eth0]
@@ -98,6 +107,16 @@ ferrocal:
     assert!(!subscriber.drop_out_of_order && subscriber.inline);
     assert_eq!((subscriber.queue_len, subscriber.queue_bytes), (3, 0));
 
+    let levels = LogLevels::NONE.with(LogLevel::Debug1).with(LogLevel::Debug2);
+    let logging = &config.logging;
+    assert_eq!(logging.console, LogSink::new(false, LogLevels::ALL));
+    assert_eq!(logging.file, LogSink::new(true, levels));
+    assert_eq!(logging.udp, LogSink::new(false, LogLevels::NONE));
+    assert_eq!(logging.folders, [Path::new("/var/log/mine")]);
+    assert_eq!((logging.udp_port, logging.receiver_port), (15_003, 15_004));
+    assert_eq!(logging.console_stream, ConsoleStream::Stdout);
+    assert_eq!((logging.queue_len, logging.queue_bytes), (16, 17));
+
     let thread = config.receive_thread;
     assert_eq!(thread.busy_poll, Duration::from_micros(20));
     assert_eq!((thread.cpu, thread.priority), (Some(0), Some(99)));
@@ -111,6 +130,16 @@ ferrocal:
     assert_eq!((packets.max_bytes, packets.max_packets), (13, 14));
     assert_eq!((messages.timeout, packets.timeout), (Duration::from_millis(12), Duration::from_millis(15)));
     config.check().unwrap();
+}
+
+#[test]
+fn a_section_of_a_log_sink_has_no_defaults_as_in_ecal() {
+    let (config, _) =
+        load("logging: { provider: { udp: { log_level: [info] }, console: { enable: true }, file: } }")
+            .unwrap();
+    assert_eq!(config.logging.udp, LogSink::new(false, LogLevels::NONE.with(LogLevel::Info)));
+    assert_eq!(config.logging.console, LogSink::new(true, LogLevels::NONE));
+    assert_eq!(config.logging.file, Config::default().logging.file);
 }
 
 #[test]
@@ -156,6 +185,11 @@ fn bad_values_name_file_line_key_and_what_is_allowed() {
         (
             "ferrocal: { max_bytes_per_second: 0 }",
             "ecal.yaml:1: ferrocal.max_bytes_per_second: `0` is not a number of bytes in a second, 1 or more",
+        ),
+        (
+            "logging: { provider: { udp: { log_level: [info, warn] } } }",
+            "ecal.yaml:1: logging.provider.udp.log_level: `[info, warn]` is not a list of info, warning, error, fatal, \
+             debug1, debug2, debug3, debug4, all",
         ),
         (
             "ferrocal: { loopback: { a: b } }",
