@@ -194,8 +194,7 @@ impl Node {
     /// When the port cannot be opened, the group not be joined, or the thread that receives not be started.
     pub fn logs(&self) -> Result<LogReceiver, LogsError> {
         let Core { config, transport, registry, .. } = &*self.core;
-        let host_name = (&*registry.identity.host_name.to_str_lossy()).into();
-        LogReceiver::open(config, transport, &host_name)
+        LogReceiver::open(config, transport, registry.identity.host_name.to_string())
     }
 
     /// The settings that the node was opened with: what to start from for [`publisher_with`](Self::publisher_with) and

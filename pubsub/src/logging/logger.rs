@@ -72,7 +72,7 @@ pub struct LoggerStats {
 
 struct Inner {
     config: LogConfig,
-    host_name: Arc<str>,
+    host_name: String,
     process_id: i32,
     process_name: String,
     unit_name: String,
@@ -95,16 +95,16 @@ impl Logger {
         wall_clock: Arc<WallClock>,
     ) -> Self {
         let logging = config.logging.clone();
-        let file =
-            LogFile::new(logging.folders.clone(), &identity.unit_name.to_str_lossy(), identity.process_id);
+        let unit_name = identity.unit_name.to_string();
+        let file = LogFile::new(logging.folders.clone(), &unit_name, identity.process_id);
         Self {
             inner: Arc::new(Inner {
                 destination: SocketAddrV4::new(config.destination().group, logging.udp_port),
                 config: logging,
-                host_name: (&*identity.host_name.to_str_lossy()).into(),
+                host_name: identity.host_name.to_string(),
                 process_id: identity.process_id,
                 process_name: identity.process_name.to_string(),
-                unit_name: identity.unit_name.to_string(),
+                unit_name,
                 transport,
                 wall_clock,
                 sender: OnceLock::new(),
@@ -249,7 +249,7 @@ impl Inner {
     fn send(&self, time_us: i64, level: LogLevel, text: &str) -> bool {
         let message = LogMessage {
             time_us,
-            host_name: self.host_name.to_string(),
+            host_name: self.host_name.clone(),
             process_id: self.process_id,
             process_name: self.process_name.clone(),
             unit_name: self.unit_name.clone(),

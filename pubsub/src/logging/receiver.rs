@@ -59,11 +59,7 @@ struct Counters {
 }
 
 impl LogReceiver {
-    pub(crate) fn open(
-        config: &Config,
-        transport: &Selected,
-        host_name: &Arc<str>,
-    ) -> Result<Self, LogsError> {
+    pub(crate) fn open(config: &Config, transport: &Selected, host_name: String) -> Result<Self, LogsError> {
         let receiver = transport.receiver(config.logging.receiver_port)?;
         receiver.membership().join(config.destination().group)?;
         let (feed, lines) = Feed::with_bounds(config.logging.queue_len, config.logging.queue_bytes);
@@ -80,7 +76,7 @@ impl LogReceiver {
             receiver,
             intake: Intake::new(limits),
             failures: Failures::default(),
-            only_host: (config.mode == Mode::Local).then(|| host_name.clone()),
+            only_host: (config.mode == Mode::Local).then_some(host_name),
             feed: feed.clone(),
             counters: counters.clone(),
         };
@@ -183,7 +179,7 @@ struct LogSource {
     intake: Intake,
     failures: Failures,
     /// The host whose lines are wanted, if not those of all.
-    only_host: Option<Arc<str>>,
+    only_host: Option<String>,
     feed: Arc<FeedSender<LogMessage>>,
     counters: Arc<Counters>,
 }
@@ -194,7 +190,7 @@ impl Source for LogSource {
         let result = receiver.recv(Wait::sleep(EXPIRE_EVERY), &mut |datagram| {
             intake.each_message(datagram, |message| {
                 let message = LogMessage::decode(message.as_slice())?;
-                if only_host.as_ref().is_some_and(|host| **host != *message.host_name) {
+                if only_host.as_ref().is_some_and(|host| *host != message.host_name) {
                     add(&counters.other_hosts, 1);
                 } else {
                     add(&counters.received, 1);
