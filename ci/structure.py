@@ -29,7 +29,7 @@ ORDER = {
         "membership sync",
         "seam",
         "config",
-        "frame drops poll",
+        "frame drops poll selector",
         "backend error",
         "lib",
     ],
