@@ -20,7 +20,7 @@ pub enum NodeError {
     /// The backend could not be opened.
     #[error(transparent)]
     Open(#[from] transport::OpenError),
-    /// The group of registration and payload could not be joined.
+    /// The group of registration and payload is none that can be joined.
     #[error(transparent)]
     Join(#[from] transport::MembershipError),
     /// A thread or its event loop could not be started.

@@ -261,8 +261,9 @@
 //! # }
 //! ```
 //!
-//! An open node survives trouble with the network. It follows interfaces that come and go, and reports in the log what it
-//! cannot do meanwhile. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger` or
+//! A node opens also when there is no network yet, and survives trouble with it. It follows interfaces and routes that come,
+//! go and change, and reports in the log what it cannot do meanwhile, once. [`PublisherStats::not_sent`] counts what the
+//! system refused to send. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger` or
 //! [`Node::logger`], to see them.
 //!
 //! # Logging

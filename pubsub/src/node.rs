@@ -27,9 +27,9 @@ use crate::{
 /// ```
 ///
 /// # Threads
-/// One thread receives registrations, and one receives payload once there is a subscriber. The first callback brings one
-/// more. Each callback that takes long needs a thread while it runs. `Publisher::send_async` uses one thread, and each
-/// [`LogReceiver`] has one.
+/// One thread receives registrations, one follows the machine's interfaces, and one receives payload once there is a
+/// subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
+/// `Publisher::send_async` uses one thread, and each [`LogReceiver`] has one.
 ///
 /// # Fork
 /// A child that `fork` made has none of these threads: a node of its parent neither sends nor receives there. Dropping it
@@ -112,8 +112,8 @@ impl Node {
     /// Creates a subscriber of a topic. Messages are taken from it by blocking calls, asynchronously or as a stream.
     ///
     /// # Errors
-    /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes, its group cannot be joined, or (for
-    /// the first one) the thread that receives cannot be started.
+    /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes, or (for the first one) the port of
+    /// payload cannot be bound or the thread that receives cannot be started.
     pub fn subscriber<T: Payload + ?Sized>(&self, topic: &str) -> Result<Subscriber<T>, CreateError> {
         self.subscriber_with(topic, self.core.config.subscriber.clone())
     }

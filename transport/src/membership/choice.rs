@@ -283,10 +283,10 @@ mod tests {
             chooser.choose(interfaces.to_vec(), || None).outgoing().map_err(Missing::to_string)
         };
         assert_eq!(sends(&[first.clone(), second.clone()]), Ok(Some(HOME.into())));
-        assert_eq!(sends(&[second.clone()]), Ok(Some(LAN.into())));
+        assert_eq!(sends(std::slice::from_ref(&second)), Ok(Some(LAN.into())));
         let unplugged = Interface { has_carrier: false, ..first.clone() };
         assert_eq!(sends(&[unplugged.clone(), second.clone()]), Ok(Some(LAN.into())));
-        assert_eq!(sends(&[unplugged]), Ok(Some(HOME.into())), "better than nothing");
+        assert_eq!(sends(std::slice::from_ref(&unplugged)), Ok(Some(HOME.into())), "better than nothing");
         assert_eq!(sends(&[first, second]), Ok(Some(HOME.into())));
         let message = "this machine has no `eth0` or `eth1` that is up; it has lo (127.0.0.1)";
         assert_eq!(sends(&[interface(1, "lo", &[[127, 0, 0, 1]])]), Err(message.into()));

@@ -13,6 +13,5 @@ mod changes;
 pub(crate) use choice::Choice;
 pub(crate) use follow::{Follow, Follower};
 pub(crate) use groups::{Groups, Place, Refusals};
-pub(crate) use interfaces::Interface;
 #[cfg(feature = "raw")]
-pub(crate) use interfaces::list;
+pub(crate) use interfaces::{Interface, list};

@@ -227,3 +227,32 @@ impl ShortBatch {
         outbound.send_short(&batch[..self.ends.len()], plan)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn all_that_the_system_refuses_is_trouble_but_a_datagram_that_is_too_long() {
+        for (code, is_trouble) in [
+            (101, true), // ENETUNREACH
+            (113, true), // EHOSTUNREACH
+            (100, true), // ENETDOWN
+            (105, true), // ENOBUFS
+            (13, true),  // EACCES: a route that prohibits
+            (1, true),   // EPERM: a firewall
+            (22, true),  // EINVAL: a black hole, or an address that is gone
+            (19, true),  // ENODEV: an interface that is gone
+            (90, false), // EMSGSIZE
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(is_network_trouble(&error), is_trouble, "{error}");
+        }
+        assert!(is_network_trouble(&io::ErrorKind::NetworkDown.into()));
+        assert!(
+            !is_network_trouble(&io::ErrorKind::InvalidInput.into()),
+            "a backend of ours found it too long"
+        );
+    }
+}
