@@ -1,5 +1,6 @@
 //! Who a node is, as it registers with the others.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,8 @@ pub(crate) struct Identity {
     pub(crate) process_name: String,
     pub(crate) unit_name: String,
     command_line: String,
+    /// The configuration file, or an empty text.
+    config_file: String,
     ids: AtomicU16,
     joins_segments: AtomicBool,
     state: Mutex<ProcessState>,
@@ -65,6 +68,7 @@ impl Identity {
             process_name,
             unit_name: unit_name.to_owned(),
             command_line: arguments.join(" "),
+            config_file: config.file().unwrap_or(Path::new("")).to_string_lossy().into_owned(),
             ids: AtomicU16::new(0),
             joins_segments: AtomicBool::new(false),
             state: Mutex::new(ProcessState {
@@ -111,8 +115,24 @@ impl Identity {
             runtime_version: self.runtime_version(),
             time_sync_state: self.time_sync_state,
             time_sync_module_name: self.time_module.into(),
-            config_file_path: String::new(),
+            config_file_path: self.config_file.clone(),
         });
         Registration { action, announcement }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_file_is_registered() {
+        let registered =
+            |config: Config| match Identity::new("node", &config).registration(Action::Register, 1) {
+                Registration { announcement: Announcement::Process(process), .. } => process.config_file_path,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(registered(Config::default()), "");
+        assert_eq!(registered(Config::loaded_from("/etc/ecal/ecal.yaml")), "/etc/ecal/ecal.yaml");
     }
 }
