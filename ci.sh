@@ -99,6 +99,7 @@ package() {
 # Licences and sources of all that is built; deny.toml says which are allowed.
 deny() {
     if ! cargo deny --version >/dev/null 2>&1; then
+        announce "installing cargo-deny $DENY_VERSION"
         cargo install --quiet --locked --version "$DENY_VERSION" cargo-deny
     fi
     cargo deny --all-features check bans licenses sources
@@ -107,6 +108,7 @@ deny() {
 # The tests of the protocol under miri, which finds undefined behaviour in what it depends on, too.
 miri() {
     if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        announce "installing the nightly toolchain with miri"
         rustup toolchain install nightly --profile minimal --component miri,rust-src
     fi
     # The tests of properties write down what failed.
@@ -136,6 +138,7 @@ msrv() {
     local version
     version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
     if ! cargo "+$version" --version >/dev/null 2>&1; then
+        announce "installing the toolchain $version"
         rustup toolchain install "$version" --profile minimal
     fi
     cargo "+$version" check --workspace
@@ -256,14 +259,21 @@ for package in json.load(sys.stdin)["packages"]:
             print(package["name"], feature)' "$1"
 }
 
+# Says what is about to change outside of this folder.
+announce() {
+    echo "ci.sh: $*" >&2
+}
+
 component() {
     if ! cargo "${1/rustfmt/fmt}" --version >/dev/null 2>&1; then
+        announce "adding the component $1 to the toolchain"
         rustup component add "$1"
     fi
 }
 
 rust_target() {
     if ! rustup target list --installed | grep -qx "$1"; then
+        announce "adding the target $1 to the toolchain"
         rustup target add "$1"
     fi
 }
@@ -282,10 +292,11 @@ isolated() {
 # Installs Debian packages where that is possible; elsewhere the tests say what is missing.
 packages() {
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        announce "installing the Debian packages $*, which stay installed"
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
     else
-        echo "note: please install $*" >&2
+        announce "please install $*"
     fi
 }
 
@@ -373,19 +384,40 @@ assert importlib.metadata.version('eclipse-ecal') == '$ECAL_VERSION'" 2>/dev/nul
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         packages python3 python3-venv
     fi
+    announce "making .venv with eclipse-ecal $ECAL_VERSION from PyPI"
     python3 -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "eclipse-ecal==$ECAL_VERSION"
 }
 
 # Namespaces share these limits, but cannot set them. Long messages need room in the receive buffer.
 prepare_buffers() {
-    local name file
+    local name file old
+    trap restore_buffers EXIT
     for name in rmem_max wmem_max; do
         file=/proc/sys/net/core/$name
-        if [[ -r $file ]] && (($(<"$file") < SOCKET_BUFFER)) &&
-            ! { echo "$SOCKET_BUFFER" >"$file"; } 2>/dev/null; then
-            echo "note: net.core.$name is $(<"$file"); please run: sysctl -w net.core.$name=$SOCKET_BUFFER" >&2
+        if ! [[ -r $file ]] || (($(<"$file") >= SOCKET_BUFFER)); then
+            continue
         fi
+        old=$(<"$file")
+        if ((EUID == 0)); then
+            announce "raising net.core.$name from $old to $SOCKET_BUFFER until this job ends"
+        fi
+        if { echo "$SOCKET_BUFFER" >"$file"; } 2>/dev/null; then
+            RAISED[$file]=$old
+        else
+            announce "net.core.$name is $old; please run: sysctl -w net.core.$name=$SOCKET_BUFFER"
+        fi
+    done
+}
+
+# The limits that were raised, by file, with the values they had.
+declare -A RAISED
+
+restore_buffers() {
+    local file
+    for file in "${!RAISED[@]}"; do
+        announce "putting $file back to ${RAISED[$file]}"
+        echo "${RAISED[$file]}" >"$file"
     done
 }
 

@@ -13,7 +13,7 @@ import tempfile
 # From the top to the bottom. A crate's own items in `lib.rs` are the room `lib`.
 ORDER = {
     "pubsub": [
-        "node publisher subscriber subscription message monitor",
+        "node publisher subscriber subscription message monitor capture",
         "core",
         "registry delivery",
         "layer",
@@ -29,7 +29,7 @@ ORDER = {
         "membership sync",
         "seam",
         "config",
-        "frame drops poll",
+        "frame drops poll selector",
         "backend error",
         "lib",
     ],

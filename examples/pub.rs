@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 
 mod common;
-use common::{Common, Ramp, Tally};
+use common::{Common, Ramp, Stop, Tally};
 use ferrocal::{Node, Payload, PublishError, Publisher};
 
-/// Publishes on a topic, until it is stopped or --count is reached.
+/// Publishes on a topic, until --count is reached, Ctrl-C is pressed or, on Unix, SIGTERM comes.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
@@ -22,7 +22,7 @@ struct Options {
     count: Option<u64>,
     /// Length of each message in bytes [default: as the text is long; 64 for the ramp].
     #[arg(long, value_name = "BYTES")]
-    size: Option<usize>,
+    size: Option<u32>,
     /// Messages a second; 0 is as fast as it goes.
     #[arg(long, value_name = "HZ", default_value_t = 10.0, value_parser = rate)]
     rate: f64,
@@ -50,18 +50,22 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let Options { common, size, payload, .. } = options;
-    let node = common.open("pub")?;
+    let Options { common, payload, .. } = options;
+    let stop = Stop::on_signals()?;
+    let node = common.open("pub", common.config()?)?;
+    let size = options.size.map(|size| size as usize);
     // Text is published as such, so that eCAL's tools show it; the ramp has no type.
     match payload {
-        Pattern::Text => publish(options, &node, node.publisher::<str>(&common.topic)?, |publisher, n| {
-            let text = text(n, *size);
-            publisher.send(&text).map(|()| text.len())
-        }),
+        Pattern::Text => {
+            publish(options, &stop, &node, node.publisher::<str>(&common.topic)?, |publisher, n| {
+                let text = text(n, size);
+                publisher.send(&text).map(|()| text.len())
+            })
+        }
         Pattern::Ramp => {
             let len = size.unwrap_or(64);
             let ramp = Ramp::new(len);
-            publish(options, &node, node.publisher::<[u8]>(&common.topic)?, |publisher, n| {
+            publish(options, &stop, &node, node.publisher::<[u8]>(&common.topic)?, |publisher, n| {
                 publisher.send(ramp.message(n as u8, len)).map(|()| len)
             })
         }
@@ -77,33 +81,67 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn text(n: u64, size: Option<usize>) -> String {
-    let text = format!("hello world {n}");
-    match size {
-        Some(size) => format!("{text:.<size$.size$}"),
-        None => text,
+    let mut text = format!("hello world {n}");
+    if let Some(size) = size {
+        text.truncate(size);
+        text += &".".repeat(size - text.len());
+    }
+    text
+}
+
+/// Waits until a subscriber is matched, the time is over or the program is to end. Returns whether one is matched.
+fn wait_for_subscriber<T: Payload + ?Sized>(
+    publisher: &Publisher<T>,
+    timeout: Duration,
+    stop: &Stop,
+) -> bool {
+    let start = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(start.elapsed());
+        if publisher.wait_for_subscriber(left.min(Stop::INTERVAL)) {
+            return true;
+        }
+        if left.is_zero() || stop.is_requested() {
+            return false;
+        }
+    }
+}
+
+/// Sleeps until `due`, or until the program is to end.
+fn sleep_until(due: Instant, stop: &Stop) {
+    while !stop.is_requested() {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        thread::sleep(left.min(Stop::INTERVAL));
     }
 }
 
 /// Sends messages with `send`, which is given their numbers from 0 and tells their lengths.
 fn publish<T: Payload + ?Sized>(
     options: &Options,
+    stop: &Stop,
     node: &Node,
     publisher: Publisher<T>,
     send: impl Fn(&Publisher<T>, u64) -> Result<usize, PublishError>,
 ) -> Result<(), Box<dyn Error>> {
-    let Options { common, count, rate, wait_for_subscriber, .. } = options;
+    let Options { common, count, rate, wait_for_subscriber: wait, .. } = options;
     let mut tally = Tally::default();
     let mut outcome = Ok(());
     let mut peers = 0;
-    let waited = wait_for_subscriber.map(|timeout| publisher.wait_for_subscriber(timeout));
-    if waited == Some(false) {
-        outcome = Err(format!("topic {}: no subscriber came in time", common.topic).into());
+    if wait.is_some_and(|timeout| !wait_for_subscriber(&publisher, timeout, stop)) {
+        if !stop.is_requested() {
+            outcome = Err(format!("topic {}: no subscriber came in time", common.topic).into());
+        }
     } else {
         let start = Instant::now();
         for n in 0..count.unwrap_or(u64::MAX) {
             if *rate > 0.0 {
-                let due = start + Duration::from_secs_f64(n as f64 / rate);
-                thread::sleep(due.saturating_duration_since(Instant::now()));
+                sleep_until(start + Duration::from_secs_f64(n as f64 / rate), stop);
+            }
+            if stop.is_requested() {
+                break;
             }
             match send(&publisher, n) {
                 Ok(len) => {
@@ -125,17 +163,6 @@ fn publish<T: Payload + ?Sized>(
             }
         }
     }
-    if common.json {
-        writeln!(
-            io::stdout(),
-            "{}",
-            tally.json(
-                node,
-                &common.topic,
-                "sent",
-                [("corrupt", 0), ("dropped", 0), ("peers", peers as u64)]
-            )
-        )?;
-    }
+    tally.print(common, node, "sent", [("corrupt", 0), ("dropped", 0), ("peers", peers as u64)])?;
     outcome
 }

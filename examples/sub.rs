@@ -5,12 +5,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use ferrocal::{Config, Mode, Node, RecvTimeoutError, Selection, Subscriber, captured_topics};
 
 mod common;
-use common::{Common, Ramp, Tally};
+use common::{Common, Ramp, Stop, Tally};
 
-/// Receives a topic's messages, until it is stopped, or --count or --duration is reached.
+/// Receives a topic's messages, until --count or --duration is reached, Ctrl-C is pressed or, on Unix, SIGTERM comes.
+///
+/// Without a topic, lists those of a capture file before it is replayed.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
@@ -33,28 +37,50 @@ enum Pattern {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let arguments = Options::command().get_matches();
+    let is_topic_named = arguments.value_source("topic") == Some(ValueSource::CommandLine);
+    let options = Options::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    match run(&options, is_topic_named) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => common::fail(&*error),
     }
 }
 
+/// How long no message may come before `sub` says what it knows. Publishers are found within two seconds.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Tells whether all that was asked for came, and nothing was corrupt.
-fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Box<dyn Error>> {
-    let node = common.open("sub")?;
+fn run(
+    Options { common, count, duration, verify }: &Options,
+    is_topic_named: bool,
+) -> Result<bool, Box<dyn Error>> {
+    let stop = Stop::on_signals()?;
+    let config = common.config()?;
+    if !is_topic_named && !common.json && list_topics(&config, &common.topic)? == Some(false) {
+        return Ok(count.is_none());
+    }
+    let node = common.open("sub", config)?;
     let subscriber = node.subscriber::<[u8]>(&common.topic)?;
     let start = Instant::now();
     let mut tally = Tally::default();
     let mut ramp = (0, Ramp::new(0));
     let mut corrupt = 0;
     let mut peers = 0;
-    while count.is_none_or(|count| tally.messages < count) {
-        let message = match duration {
-            None => subscriber.recv().ok(),
-            Some(duration) => subscriber.recv_timeout(duration.saturating_sub(start.elapsed())).ok(),
+    let mut has_explained = false;
+    while count.is_none_or(|count| tally.messages < count) && !stop.is_requested() {
+        let left = duration.map(|duration| duration.saturating_sub(start.elapsed()));
+        let message = match subscriber.recv_timeout(left.unwrap_or(Duration::MAX).min(Stop::INTERVAL)) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) if left != Some(Duration::ZERO) => {
+                if !has_explained && tally.messages == 0 && start.elapsed() >= SILENCE {
+                    explain_silence(&node, &subscriber);
+                    has_explained = true;
+                }
+                continue;
+            }
+            Err(_) => break,
         };
-        let Some(message) = message else { break };
         tally.count(message.payload.len());
         peers = subscriber.publisher_count().max(peers);
         let intact = match verify {
@@ -74,12 +100,43 @@ fn run(Options { common, count, duration, verify }: &Options) -> Result<bool, Bo
         }
     }
     let stats = subscriber.stats();
-    if common.json {
-        let also =
-            [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
-        writeln!(io::stdout(), "{}", tally.json(&node, &common.topic, "received", also))?;
-    }
+    let also = [("corrupt", corrupt), ("dropped", stats.lost + stats.queue_full), ("peers", peers as u64)];
+    tally.print(common, &node, "received", also)?;
     Ok(corrupt == 0 && count.is_none_or(|count| tally.messages == count))
+}
+
+/// Lists the topics of the capture file that is to be replayed, and returns whether `wanted` is one of them. `None` without
+/// a file that can be read twice.
+fn list_topics(config: &Config, wanted: &str) -> Result<Option<bool>, Box<dyn Error>> {
+    let (Selection::File(path) | Selection::FileFast(path)) = &config.transport else { return Ok(None) };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let topics = captured_topics(path, config)?;
+    let mut out = io::stdout();
+    writeln!(out, "topics in {}: {}", path.display(), topics.len())?;
+    for topic in &topics {
+        let data_type = topic.data_type.as_ref().map(|data_type| data_type.name.as_str());
+        let data_type = data_type.filter(|name| !name.is_empty()).unwrap_or("without a type");
+        writeln!(out, "  {}: {} messages, {data_type}", topic.name, topic.messages)?;
+    }
+    let holds_it = topics.iter().any(|topic| topic.name == wanted);
+    if !holds_it && !topics.is_empty() {
+        writeln!(out, "name one of them to see its messages: sub TOPIC --transport {}", config.transport)?;
+    }
+    Ok(Some(holds_it))
+}
+
+/// Says on standard error why no message may have come.
+fn explain_silence(node: &Node, subscriber: &Subscriber<[u8]>) {
+    let found = match (subscriber.publisher_count(), node.config().mode) {
+        (0, Mode::Local) => {
+            "no publisher of it was found on this computer (--mode network looks further)".to_owned()
+        }
+        (0, Mode::Network) => "no publisher of it was found on this network".to_owned(),
+        (count, _) => format!("publishers found: {count}"),
+    };
+    eprintln!("no message on topic {} yet; {found}", subscriber.topic());
 }
 
 /// Whether a message follows the pattern from its first byte on.

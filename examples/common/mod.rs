@@ -2,13 +2,15 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use ferrocal::{Config, Mode, Node, Selection};
+use ferrocal::{Config, InterfaceSelector, Mode, Node, Selection};
 use serde_json::{Value, json};
+
+mod stop;
+pub(crate) use stop::Stop;
 
 /// Options of every program.
 #[derive(Args)]
@@ -19,10 +21,10 @@ pub(crate) struct Common {
     /// How far messages reach [default: local, or what ecal.yaml says].
     #[arg(long)]
     mode: Option<ModeOption>,
-    /// Address of the interface to use in network mode [default: the system's routes choose].
-    #[arg(long, value_name = "IP")]
-    interface: Option<Ipv4Addr>,
-    /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay [default: auto, or what FERROCAL_TRANSPORT, TRANSPORT or ecal.yaml say].
+    /// The interface to use in network mode: its address, its network (10.0.0.0/24) or its name [default: the system's routes choose].
+    #[arg(long)]
+    interface: Option<InterfaceSelector>,
+    /// What moves the datagrams: auto, socket, npcap or file:PATH, a capture to replay (file-fast:PATH as fast as it goes; - is standard input) [default: auto, or what FERROCAL_TRANSPORT, TRANSPORT or ecal.yaml say].
     #[arg(long)]
     transport: Option<Selection>,
     /// Print nothing but one line of JSON at the end.
@@ -37,7 +39,8 @@ enum ModeOption {
 }
 
 impl Common {
-    pub(crate) fn open(&self, name: &str) -> Result<Node, Box<dyn Error>> {
+    /// Starts logging, and returns the settings.
+    pub(crate) fn config(&self) -> Result<Config, Box<dyn Error>> {
         env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
         let mut config = Config::load()?;
         match self.mode {
@@ -45,10 +48,14 @@ impl Common {
             Some(ModeOption::Network) => config.mode = Mode::Network,
             None => {}
         }
-        if let Some(interface) = self.interface {
-            config.udp.interfaces = vec![interface];
+        if let Some(interface) = &self.interface {
+            config.udp.interfaces = vec![interface.clone()];
         }
         config.transport = self.transport.clone().unwrap_or(config.transport);
+        Ok(config)
+    }
+
+    pub(crate) fn open(&self, name: &str, config: Config) -> Result<Node, Box<dyn Error>> {
         let node = Node::with_config(name, config)?;
         if !self.json {
             let status = node.status();
@@ -100,10 +107,35 @@ impl Tally {
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
     }
 
-    /// The closing line. `counted` names what was counted: `sent` or `received`.
-    pub(crate) fn json(&self, node: &Node, topic: &str, counted: &str, also: [(&str, u64); 3]) -> String {
+    /// Prints the closing line. `counted` names what was counted: `sent` or `received`.
+    pub(crate) fn print(
+        &self,
+        common: &Common,
+        node: &Node,
+        counted: &str,
+        also: [(&str, u64); 3],
+    ) -> io::Result<()> {
+        let line = if common.json {
+            self.json(&common.topic, node, counted, also)
+        } else {
+            self.text(counted, also)
+        };
+        writeln!(io::stdout(), "{line}")
+    }
+
+    fn seconds(&self) -> f64 {
+        self.span.map_or(Duration::ZERO, |(first, last)| last - first).as_secs_f64()
+    }
+
+    fn text(&self, counted: &str, also: [(&str, u64); 3]) -> String {
+        let also = also.map(|(key, value)| format!("{key}: {value}")).join(", ");
+        let Self { messages, bytes, .. } = self;
+        format!("{counted}: {messages} messages of {bytes} bytes in all, in {:.1} s; {also}", self.seconds())
+    }
+
+    fn json(&self, topic: &str, node: &Node, counted: &str, also: [(&str, u64); 3]) -> String {
         let status = node.status();
-        let seconds = self.span.map_or(Duration::ZERO, |(first, last)| last - first).as_secs_f64();
+        let seconds = self.seconds();
         let rate = |amount: f64| {
             if self.messages < 2 || seconds == 0.0 { Value::Null } else { json!(amount / seconds) }
         };

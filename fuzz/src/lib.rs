@@ -56,9 +56,9 @@ impl<'a> Input<'a> {
     }
 
     /// Takes a text behind its length of one byte.
-    pub fn text(&mut self) -> String {
+    pub fn text(&mut self) -> Vec<u8> {
         let len = self.byte().into();
-        String::from_utf8_lossy(self.bytes(len)).into_owned()
+        self.bytes(len).to_vec()
     }
 }
 

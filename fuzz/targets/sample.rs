@@ -20,12 +20,12 @@ struct Sample {
 
 #[derive(Clone, PartialEq, Message)]
 struct Topic {
-    #[prost(string, tag = "2")]
-    host_name: String,
-    #[prost(string, tag = "6")]
-    topic_id: String,
-    #[prost(string, tag = "7")]
-    topic_name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    host_name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    topic_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    topic_name: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -128,7 +128,7 @@ fuzz_target!(|data: &[u8]| {
 
     let mut input = Input(data);
     let texts = [(); 3].map(|()| input.text());
-    let [topic_name, topic_id, host_name] = texts.each_ref().map(String::as_str);
+    let [topic_name, topic_id, host_name] = texts.each_ref().map(Vec::as_slice);
     let [clock, time_us, hash] = [(); 3].map(|()| input.long());
     let sample = PayloadSample { topic_name, topic_id, host_name, clock, time_us, hash, payload: input.0 };
     let message = encode(&sample);

@@ -13,6 +13,9 @@ const LIMITS: IpReassemblyLimits =
     IpReassemblyLimits { max_bytes: 4000, max_packets: 4, timeout: Duration::from_millis(500) };
 /// The reader's buffer.
 const READER_LEN: usize = 1024 * 1024;
+/// Link types of capture files only: Wi-Fi, radiotap, PPI.
+const WRAPPED: [i32; 3] = [105, 127, 192];
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn decode(decoder: &mut FrameDecoder, now: Duration, dlt: i32, frame: &[u8], len_on_wire: usize) {
     let (decoded, peak) = with_peak(|| decoder.decode(now, dlt, frame, len_on_wire));
@@ -25,7 +28,7 @@ fn decode(decoder: &mut FrameDecoder, now: Duration, dlt: i32, frame: &[u8], len
 
 fuzz_target!(|data: &[u8]| {
     check_merged(data);
-    for dlt in LINKS {
+    for dlt in LINKS.into_iter().chain(WRAPPED) {
         let mut decoder = FrameDecoder::new(LIMITS);
         decode(&mut decoder, Duration::ZERO, dlt, data, data.len());
     }
@@ -39,6 +42,11 @@ fuzz_target!(|data: &[u8]| {
             decode(&mut decoder, time, dlt, frame, len_on_wire);
         })
     });
-    assert!(read <= data.len(), "{read} bytes of frames in {}", data.len());
-    assert!(peak <= 2 * READER_LEN + 64 * data.len(), "{peak} bytes for {}", data.len());
+    if data.starts_with(&GZIP) {
+        // A thousand times as long, unpacked; what is kept of it has a bound.
+        assert!(peak <= 16 * READER_LEN, "{peak} bytes for {}", data.len());
+    } else {
+        assert!(read <= data.len(), "{read} bytes of frames in {}", data.len());
+        assert!(peak <= 2 * READER_LEN + 64 * data.len(), "{peak} bytes for {}", data.len());
+    }
 });

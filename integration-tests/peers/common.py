@@ -1,5 +1,6 @@
 """What the peer scripts share: starting the real eCAL over UDP only, events as JSON lines, the ramp payload."""
 
+import ctypes
 import json
 import os
 import sys
@@ -19,17 +20,19 @@ registration:
 transport_layer:
   udp:
     receive_buffer: {receive_buffer}
+    mask: {mask}
+    config_version: {config_version}
 publisher:
   layer:
-    shm: {{enable: false}}
-    udp: {{enable: true}}
+    shm: {{enable: {shm}}}
+    udp: {{enable: {udp}}}
     tcp: {{enable: false}}
-  priority_local: ["udp"]
-  priority_network: ["udp"]
+  priority_local: ["{layer}"]
+  priority_network: ["{layer}"]
 subscriber:
   layer:
-    shm: {{enable: false}}
-    udp: {{enable: true}}
+    shm: {{enable: {shm}}}
+    udp: {{enable: {udp}}}
     tcp: {{enable: false}}
 logging:
   provider:
@@ -50,6 +53,10 @@ def add_system(parser, unit_name):
     parser.add_argument("--unit-name", default=unit_name)
     # Holds the largest test message with the kernel's overhead.
     parser.add_argument("--receive-buffer", type=int, default=16777216, help="in bytes")
+    parser.add_argument("--mask", default="255.255.255.240", help="of the topics' groups")
+    parser.add_argument("--config-version", choices=["v1", "v2"], default="v2", help="of the topics' groups")
+    parser.add_argument("--layer", choices=["udp", "shm"], default="udp", help="the only one")
+    parser.add_argument("--latin-1", action="store_true", help="the unit's name goes out in Latin-1")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
 
 
@@ -57,16 +64,34 @@ def initialize(args):
     """Starts eCAL with a configuration of our own and returns its module."""
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "ecal.yaml"), "w", encoding="ascii") as file:
-            file.write(_ECAL_YAML.format(**vars(args)))
+            layers = {layer: str(layer == args.layer).lower() for layer in ("shm", "udp")}
+            file.write(_ECAL_YAML.format(**layers, **vars(args)))
         os.environ["ECAL_DATA"] = folder  # read when eCAL is imported or initialized
         import ecal.nanobind_core as ecal
 
-        if not ecal.initialize(args.unit_name, ecal.init.ALL):
+        unit_name = _latin_1(args.unit_name) if args.latin_1 else args.unit_name
+        if not ecal.initialize(unit_name, ecal.init.ALL):
             sys.exit("eCAL cannot be initialized")
         loaded = ecal.get_configuration().get_configuration_file_path()
         if os.path.dirname(loaded) != folder:
             sys.exit(f"eCAL took its configuration from {loaded!r}")
     return ecal
+
+
+def _latin_1(text):
+    """A text that reaches eCAL in Latin-1. Python passes on all others in UTF-8, but those in ASCII as they are."""
+    encoded = text.encode("latin-1")
+    passed = "?" * len(encoded)
+    ctypes.memmove(id(passed) + sys.getsizeof("") - 1, encoded, len(encoded))
+    return passed
+
+
+def host_name(identity):
+    """The name of an entity's host. None if it is not UTF-8: Python cannot read it then."""
+    try:
+        return identity.host_name
+    except UnicodeDecodeError:
+        return None
 
 
 def leave():
@@ -81,7 +106,7 @@ def data_type(ecal, args):
     information = ecal.DataTypeInformation()
     information.name = args.type_name
     information.encoding = args.encoding
-    information.descriptor = bytes.fromhex(args.descriptor)
+    information.descriptor = bytes.fromhex(args.descriptor) or bytes(args.descriptor_len)
     return information
 
 
@@ -90,6 +115,7 @@ def add_data_type(parser):
     parser.add_argument("--type-name", default="")
     parser.add_argument("--encoding", default="")
     parser.add_argument("--descriptor", default="", help="in hexadecimal digits")
+    parser.add_argument("--descriptor-len", type=int, default=0, help="of zeros, in bytes")
 
 
 class Matches:
@@ -108,13 +134,13 @@ class Matches:
         identity = topic.topic_id
         with self._lock:
             peers = self._peers.setdefault(topic.topic_name, set())
-            key = (identity.host_name, identity.process_id, identity.entity_id)
+            key = (host_name(identity), identity.process_id, identity.entity_id)
             (peers.add if connected else peers.discard)(key)
             emit(
                 "matched" if connected else "unmatched",
                 topic=topic.topic_name,
                 peers=len(peers),
-                host=identity.host_name,
+                host=host_name(identity),
                 pid=identity.process_id,
                 topic_id=str(identity.entity_id),
             )

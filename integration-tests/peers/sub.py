@@ -33,7 +33,7 @@ class Totals:
                 (topic.topic_name, identity.entity_id),
                 {
                     "topic": topic.topic_name,
-                    "host": identity.host_name,
+                    "host": common.host_name(identity),
                     "topic_id": str(identity.entity_id),
                     "received": 0,
                     "bytes": 0,

@@ -61,7 +61,7 @@ const WITH_GROUPS: &[Case] = &[
     ("an_interface_that_is_made_anew_is_followed", membership::a_new_interface_is_followed),
 ];
 const WITH_INTERFACES: &[Case] =
-    &[("an_unknown_interface_is_an_error", errors::an_unknown_interface_is_an_error)];
+    &[("an_unknown_interface_is_no_error_of_opening", errors::an_unknown_interface_is_no_error_of_opening)];
 const WITH_SYSTEM_PORTS: &[Case] =
     &[("a_port_that_is_not_shared_is_an_error", errors::a_port_that_is_not_shared_is_an_error)];
 

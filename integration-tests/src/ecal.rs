@@ -1,5 +1,6 @@
 //! The real eCAL as peer: the scripts in `peers/`, run by the Python that has its wheel.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -129,6 +130,28 @@ impl Publisher {
         Self { process: start(host, mode, "pub.py", &arguments) }
     }
 
+    /// As [`start`](Self::start), but the groups of topics follow from this mask.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with_mask(host: Host, topics: &[(&str, usize)], mask: Ipv4Addr) -> Self {
+        let topics = topics.iter().map(|(topic, len)| format!("{topic}:{len}"));
+        let arguments: Vec<_> = [format!("--mask={mask}")].into_iter().chain(topics).collect();
+        Self { process: start(host, Mode::Network, "pub.py", &arguments) }
+    }
+
+    /// As [`start`](Self::start) with one topic and options of the script.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with(host: Host, mode: Mode, options: &[&str], topic: &str, len: usize) -> Self {
+        let topic = format!("{topic}:{len}");
+        let arguments = options.iter().map(|option| (*option).to_owned()).chain([topic]);
+        Self { process: start(host, mode, "pub.py", &arguments.collect::<Vec<_>>()) }
+    }
+
     /// Waits for the event that brings the number of its subscribers on `topic` to `subscribers`.
     ///
     /// # Panics
@@ -188,6 +211,16 @@ impl Subscriber {
         Self { process: start(host, mode, "sub.py", &arguments) }
     }
 
+    /// As [`start`](Self::start) with one topic, options of the script, and without a count.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with(host: Host, mode: Mode, options: &[&str], topic: &str) -> Self {
+        let arguments = options.iter().chain([&topic]).map(|argument| (*argument).to_owned());
+        Self { process: start(host, mode, "sub.py", &arguments.collect::<Vec<_>>()) }
+    }
+
     /// Waits for the event that brings the number of its publishers on `topic` to `publishers`.
     ///
     /// # Panics
@@ -219,6 +252,17 @@ impl Subscriber {
         Self { process: start(host, mode, "sub.py", &arguments) }
     }
 
+    /// As [`start`](Self::start), but the groups of topics follow from this mask.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with_mask(host: Host, topics: &[&str], mask: Ipv4Addr) -> Self {
+        let topics = topics.iter().map(|topic| (*topic).to_owned());
+        let arguments: Vec<_> = [format!("--mask={mask}")].into_iter().chain(topics).collect();
+        Self { process: start(host, Mode::Network, "sub.py", &arguments) }
+    }
+
     /// Waits until `wanted` accepts what it received so far, a row per topic and publisher.
     ///
     /// # Panics
@@ -230,6 +274,18 @@ impl Subscriber {
             let rows = rows(&self.process.event("totals"));
             wanted(&rows).then_some(rows)
         })
+    }
+
+    /// Waits until it has `count` messages on each of its `topics`, from all publishers together.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn await_received(&mut self, count: u64, topics: usize) {
+        let all = topics as u64 * count;
+        self.totals_with(&format!("{all} messages at the real subscriber"), |rows| {
+            rows.iter().map(|row| row.received).sum::<u64>() >= all
+        });
     }
 
     /// Waits until it has its messages on every topic.

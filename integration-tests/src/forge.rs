@@ -1,7 +1,8 @@
 //! Datagrams and messages made by hand, good and bad ones.
 
 use ferrocal_proto::{
-    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, Registration, TopicInfo,
+    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, Registration, Text,
+    TopicInfo,
 };
 
 /// A datagram: a header and what follows it.
@@ -26,10 +27,11 @@ pub fn fragment(id: i32, number: u32, payload: &[u8]) -> Vec<u8> {
 
 /// A payload message.
 pub fn payload(topic: &str, publisher: u64, clock: i64, payload: &[u8]) -> Vec<u8> {
+    let id = publisher.to_string();
     let sample = PayloadSample {
-        topic_name: topic,
-        topic_id: &publisher.to_string(),
-        host_name: "forged",
+        topic_name: topic.as_bytes(),
+        topic_id: id.as_bytes(),
+        host_name: b"forged",
         clock,
         time_us: 1,
         hash: clock,
@@ -45,13 +47,13 @@ pub fn payload(topic: &str, publisher: u64, clock: i64, payload: &[u8]) -> Vec<u
 pub fn topic_info(host_name: &str, process_id: i32, id: u64, topic: &str) -> TopicInfo {
     let udp = Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: false };
     TopicInfo {
-        host_name: host_name.to_owned(),
-        shm_transport_domain: host_name.to_owned(),
+        host_name: host_name.into(),
+        shm_transport_domain: host_name.into(),
         process_id,
-        process_name: "forged".to_owned(),
-        unit_name: "forged".to_owned(),
+        process_name: "forged".into(),
+        unit_name: "forged".into(),
         topic_id: EntityId::from_wire(&id.to_string()),
-        topic_name: topic.to_owned(),
+        topic_name: topic.into(),
         layers: vec![udp],
         registration_clock: 1,
         ..TopicInfo::default()
@@ -64,7 +66,7 @@ pub fn topic_info(host_name: &str, process_id: i32, id: u64, topic: &str) -> Top
 /// When the system does not tell the host's name.
 pub fn on_this_host(info: TopicInfo) -> TopicInfo {
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a host has a name");
-    let host_name = host_name.trim_end().to_owned();
+    let host_name = Text::from(host_name.trim_end());
     TopicInfo { shm_transport_domain: host_name.clone(), host_name, ..info }
 }
 

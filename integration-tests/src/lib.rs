@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod ecal;
 pub mod example;
 pub mod forge;
+pub mod logged;
 pub mod netns;
 pub mod ours;
 pub mod pair;

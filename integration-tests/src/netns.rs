@@ -25,7 +25,8 @@ pub const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 11, 12, 1);
 /// The second host's address on the veth.
 pub const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 11, 12, 2);
 
-const FIRST_LINK: &str = "veth-a";
+/// The first host's end of the veth.
+pub const FIRST_LINK: &str = "veth-a";
 const SECOND_LINK: &str = "veth-b";
 
 /// Holds the name of the network namespace that the test binary was started in.
@@ -177,7 +178,11 @@ impl Host {
         self.ip("link set lo multicast on")
     }
 
-    fn ip(self, arguments: &str) -> Result<(), String> {
+    /// Runs `ip` (iproute2) on this host, with arguments that spaces separate.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn ip(self, arguments: &str) -> Result<(), String> {
         run(self.command("ip").args(arguments.split(' '))).map(drop)
     }
 }
@@ -231,18 +236,30 @@ impl SecondHost {
     /// # Errors
     /// A sentence on the step that failed.
     pub fn replace_link(&self) -> Result<(), String> {
-        Host::first().ip(&format!("link del {FIRST_LINK}"))?;
-        self.link()
+        self.remove_link()?;
+        self.make_link()
+    }
+
+    /// Takes the link away.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn remove_link(&self) -> Result<(), String> {
+        Host::first().ip(&format!("link del {FIRST_LINK}"))
     }
 
     fn connect(&self) -> Result<(), String> {
         let second = self.host();
         run(second.command("hostname").arg(SECOND_NAME))?;
         second.prepare_loopback()?;
-        self.link()
+        self.make_link()
     }
 
-    fn link(&self) -> Result<(), String> {
+    /// Makes the link.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn make_link(&self) -> Result<(), String> {
         let (first, second) = (Host::first(), self.host());
         let resident = self.resident.id();
         first.ip(&format!(
@@ -263,7 +280,8 @@ impl SecondHost {
 impl Drop for SecondHost {
     fn drop(&mut self) {
         // The kernel frees the namespace some time after its last process; the link's name is needed again at once.
-        let _ = Host::first().ip(&format!("link del {FIRST_LINK}"));
+        // The first host may have renamed its end.
+        let _ = self.host().ip(&format!("link del {SECOND_LINK}"));
         let _ = self.resident.kill();
         let _ = self.resident.wait();
     }

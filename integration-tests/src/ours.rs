@@ -31,7 +31,7 @@ pub fn node(world: &World, host: Host, name: &str) -> Node {
 pub fn config(world: &World, host: Host) -> Config {
     let interface = if host == Host::first() { world.interface() } else { world.interface_there() };
     let mut config = Config::default().mode(world.mode().into());
-    config.udp.interfaces.extend(interface);
+    config.udp.interfaces.extend(interface.map(Into::into));
     config.udp.receive_buffer_len = RECEIVE_BUFFER_LEN;
     config
 }
@@ -68,7 +68,7 @@ impl Publisher {
         }
     }
 
-    /// Sends `count` messages on every topic at `rate` Hz.
+    /// Sends `count` messages on every topic at `rate` Hz (0: as fast as it goes).
     ///
     /// # Panics
     /// When one is refused.
@@ -76,8 +76,10 @@ impl Publisher {
     pub fn send(&mut self, count: u64, rate: f64) {
         let start = Instant::now();
         for n in 0..count {
-            let due = start + Duration::from_secs_f64(n as f64 / rate);
-            thread::sleep(due.saturating_duration_since(Instant::now()));
+            if rate > 0.0 {
+                let due = start + Duration::from_secs_f64(n as f64 / rate);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
             for (publisher, len) in &self.topics {
                 publisher.send(self.ramp.message(self.sent, *len)).expect("a message is sent");
             }

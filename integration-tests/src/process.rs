@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::wait;
 
 /// How long an event may take before the other side counts as hanging.
 ///
@@ -81,6 +84,18 @@ impl Process {
     pub fn send_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("standard input is open");
         if let Err(error) = writeln!(stdin, "{line}").and_then(|()| stdin.flush()) {
+            self.fail(&format!("does not read its input: {error}"));
+        }
+    }
+
+    /// Writes to its standard input, and closes it.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let mut stdin = self.stdin.take().expect("standard input is open");
+        if let Err(error) = stdin.write_all(bytes) {
             self.fail(&format!("does not read its input: {error}"));
         }
     }
@@ -167,6 +182,38 @@ impl Process {
         let done = self.event("done");
         self.wait(HANG);
         done
+    }
+
+    /// Asks it to end, as Ctrl-C does.
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Asks it to end, as kill(1) and the system's shutdown do.
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_child(&self.child);
+        kill_process(id, signal).unwrap_or_else(|error| panic!("{} cannot be signalled: {error}", self.name));
+    }
+
+    /// Waits until it has written `text`, to standard output or standard error.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn await_text(&self, text: &str) {
+        wait::until(&format!("{} writes {text:?}", self.name), || {
+            self.transcript.lock().expect("no reader panics").contains(text)
+        });
     }
 
     /// Ends it at once with SIGKILL.

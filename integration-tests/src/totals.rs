@@ -9,7 +9,7 @@ pub struct Totals {
     pub topic: String,
     /// The publisher's entity id.
     pub topic_id: String,
-    /// The publisher's host name; none where the subscriber is ours, which does not tell it.
+    /// The publisher's host name. None if it is not UTF-8, and where the subscriber is ours, which does not tell it.
     pub host: Option<String>,
     /// Messages.
     pub received: u64,
@@ -37,7 +37,7 @@ impl Totals {
         Self {
             topic: text("topic"),
             topic_id: text("topic_id"),
-            host: Some(text("host")),
+            host: row["host"].as_str().map(str::to_owned),
             received: number("received"),
             bytes: number("bytes"),
             corrupt: number("corrupt"),

@@ -197,7 +197,6 @@ fn bad_payload(pair: &Pair) {
             R::BadSample,
         ),
         ("a topic that is no message", sample(b"\x08\x01\x28\x01"), R::BadSample),
-        ("a topic's name that is not UTF-8", sample(b"\x08\x01\x2a\x03\x3a\x01\xff"), R::BadSample),
         ("field 0", sample(b"\x08\x01\x00\x01"), R::BadSample),
         ("a length beyond all", sample(b"\x08\x01\x32\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), R::BadSample),
     ];
@@ -215,7 +214,7 @@ fn bad_registration(pair: &Pair) {
     let info = || forge::topic_info("forged", 7, 1, TOPIC);
     let long = "x".repeat(100_000);
     let mut long_host = info();
-    long_host.host_name = long.clone();
+    long_host.host_name = long.as_str().into();
     let mut many_layers = info();
     many_layers.layers = vec![many_layers.layers[0]; 1000];
     let cases = vec![
@@ -230,7 +229,7 @@ fn bad_registration(pair: &Pair) {
         ("a field cut short", sample(b"\x08\x02\x2a\x7f\x3a"), R::BadSample),
         ("a host's name too long", fragmented(1, &forge::publisher(long_host)), R::TooLong),
         ("too many layers", message(&forge::publisher(many_layers)), R::TooLong),
-        ("too long a message", vec![forge::info(2, 10_000, 64 * 1024 * 1024)], R::TooLong),
+        ("too long a message", vec![forge::info(2, 10_000, 65 * 1024 * 1024)], R::TooLong),
     ];
     check_each(&node, cases, |it| injector.registration(it), registration_works(&node, &injector));
 }

@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn on(interface: Ipv4Addr) -> Config {
-    Config { mode: Mode::Network, group: GROUP, interfaces: vec![interface], ..Config::default() }
+    Config { mode: Mode::Network, group: GROUP, interfaces: vec![interface.into()], ..Config::default() }
 }
 
 fn socket_on(interface: Ipv4Addr) -> Arc<dyn Transport> {

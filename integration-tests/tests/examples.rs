@@ -1,13 +1,16 @@
 //! The examples `pub` and `sub` as programs: their options, their closing line and their exit codes.
 
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
+use ferrocal::Node;
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::example::{self, Ended};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
-use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
 
 const HERE: Host = Host::first();
@@ -24,6 +27,10 @@ fn main() -> ExitCode {
     }
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[Need::Examples], body));
     test("text_is_the_default", text_is_the_default);
+    test("text_can_be_long", text_can_be_long);
+    test("signals_end_them_in_good_order", signals_end_them_in_good_order);
+    test("a_signal_ends_the_waiting_for_a_subscriber", a_signal_ends_the_waiting_for_a_subscriber);
+    test("sub_says_that_nothing_comes", sub_says_that_nothing_comes);
     test("sub_ends_at_its_duration", sub_ends_at_its_duration);
     test("sub_ends_at_its_count", sub_ends_at_its_count);
     test("sub_fails_on_corrupt_messages", sub_fails_on_corrupt_messages);
@@ -109,6 +116,108 @@ fn text_is_the_default() {
     }
 }
 
+fn text_can_be_long() {
+    let world = World::new(Mode::Local);
+    let node = ours::node(&world, HERE, "ours");
+    let subscriber = node.subscriber::<str>("hello").expect("a good topic");
+    // Around the longest width that Rust's formatting takes, and far beyond it.
+    for size in [65_535, 65_536, 5_000_000] {
+        let arguments = format!("--count 1 --size {size} --wait-for-subscriber 60 --json");
+        let publisher = example::start(HERE, "pub", &arguments);
+        let payload = subscriber.recv_timeout(HANG).expect("a message arrives").payload;
+        assert!(payload.starts_with("hello world 0...") && payload.len() as u64 == size, "{size}");
+        Ended::of(publisher).assert_all("hello", "sent", 1, size);
+    }
+}
+
+/// A node that finds only by a peer's own word that the peer is gone.
+fn patient_node(world: &World) -> Node {
+    let mut config = ours::config(world, HERE);
+    config.registration.timeout = Duration::from_secs(3600);
+    Node::with_config("patient", config).expect("a node opens")
+}
+
+fn signals_end_them_in_good_order() {
+    let world = World::new(Mode::Local);
+    let node = patient_node(&world);
+    let publisher = node.publisher::<[u8]>("to_sub").expect("a good topic");
+    let subscriber = node.subscriber::<[u8]>("from_pub").expect("a good topic");
+    // It would send the next message in a quarter of an hour.
+    let slow = "from_pub --payload ramp --size 4 --rate 0.001 --wait-for-subscriber 60";
+    for signal in [Process::interrupt, Process::terminate] {
+        let process = example::start(HERE, "sub", "to_sub");
+        assert!(publisher.wait_for_subscriber(HANG));
+        publisher.send(b"1234").expect("a message is sent");
+        process.await_text("received message");
+        signal(&process);
+        expect_closing_line(process, "received: 1 messages of 4 bytes in all");
+        wait::until_eq("subscribers", &0, || publisher.subscriber_count());
+
+        let process = example::start(HERE, "sub", "to_sub --json");
+        assert!(publisher.wait_for_subscriber(HANG));
+        signal(&process);
+        Ended::of(process).assert_all("to_sub", "received", 0, 0);
+        wait::until_eq("subscribers", &0, || publisher.subscriber_count());
+
+        let process = example::start(HERE, "pub", slow);
+        process.await_text("sent message 1:");
+        assert!(subscriber.recv_timeout(HANG).is_ok());
+        signal(&process);
+        expect_closing_line(process, "sent: 1 messages of 4 bytes in all");
+        wait::until_eq("publishers", &0, || subscriber.publisher_count());
+
+        let process = example::start(HERE, "pub", &format!("{slow} --json"));
+        assert!(subscriber.wait_for_publisher(HANG) && subscriber.recv_timeout(HANG).is_ok());
+        signal(&process);
+        Ended::of(process).assert_all("from_pub", "sent", 1, 4);
+        wait::until_eq("publishers", &0, || subscriber.publisher_count());
+    }
+    // Too few messages are a failure, whatever ends it.
+    let process = example::start(HERE, "sub", "to_sub --count 2 --json");
+    assert!(publisher.wait_for_subscriber(HANG));
+    process.interrupt();
+    assert_eq!(Ended::of(process).status.code(), Some(1));
+}
+
+#[track_caller]
+fn expect_closing_line(process: Process, start: &str) {
+    let (status, transcript) = process.last_text(HANG);
+    assert!(status.success(), "{status}: {transcript}");
+    let last = transcript.lines().last().unwrap_or_default();
+    assert!(last.trim_start().starts_with(start), "not {start}, but {transcript}");
+}
+
+fn a_signal_ends_the_waiting_for_a_subscriber() {
+    let process = example::start(HERE, "pub", "lonely --wait-for-subscriber 3600");
+    process.await_text("topic lonely");
+    process.interrupt();
+    expect_closing_line(process, "sent: 0 messages");
+}
+
+fn sub_says_that_nothing_comes() {
+    for (options, expected) in [
+        ("--mode local", "no message on topic nothing yet; no publisher of it was found on this computer"),
+        (
+            "--mode local --json",
+            "no message on topic nothing yet; no publisher of it was found on this computer",
+        ),
+        ("--mode network", "no message on topic nothing yet; no publisher of it was found on this network"),
+    ] {
+        let _network = (options == "--mode network").then(|| World::new(Mode::Network));
+        let process = example::start(HERE, "sub", &format!("nothing {options}"));
+        process.await_text(&format!("! {expected}"));
+        process.interrupt();
+        let (status, transcript) = process.last_text(HANG);
+        assert!(status.success(), "{transcript}");
+        assert_eq!(transcript.matches(expected).count(), 1, "once: {transcript}");
+    }
+    let world = World::new(Mode::Local);
+    let node = ours::node(&world, HERE, "ours");
+    let _silent = node.publisher::<[u8]>("nothing").expect("a good topic");
+    example::start(HERE, "sub", "nothing")
+        .await_text("! no message on topic nothing yet; publishers found: 1");
+}
+
 fn sub_ends_at_its_duration() {
     let ended = Ended::of(example::start(HERE, "sub", "nothing --duration 0.2 --json"));
     ended.assert_all("nothing", "received", 0, 0);
@@ -118,17 +227,12 @@ fn sub_ends_at_its_duration() {
     ended.assert_line("nothing", "received", 0, 0);
 
     // Some messages, but too few.
-    let world = World::new(Mode::Local);
-    let node = ours::node(&world, HERE, "ours");
-    let publisher = node.publisher::<[u8]>("some").expect("a good topic");
-    let subscriber = example::start(HERE, "sub", "some --duration 4 --count 3 --json");
-    assert!(publisher.wait_for_subscriber(HANG));
-    for _ in 0..2 {
-        publisher.send(b"1234").expect("a message is sent");
-    }
-    let ended = Ended::of(subscriber);
+    let publisher = example::start(HERE, "pub", "some --rate 20 --size 4");
+    let ended = Ended::of(example::start(HERE, "sub", "some --duration 4 --count 1000 --json"));
+    publisher.interrupt();
     assert_eq!(ended.status.code(), Some(1), "its count was not reached");
-    ended.assert_line("some", "received", 2, 8);
+    let received = ended.number("received");
+    ended.assert_line("some", "received", received, 4 * received);
 }
 
 fn sub_ends_at_its_count() {
@@ -143,7 +247,7 @@ fn sub_ends_at_its_count() {
             publisher.send(b"123456").expect("a message is sent");
         }
         Ended::of(subscriber).assert_all("many", "received", count, 6);
-        ferrocal_integration_tests::wait::until_eq("subscribers", &0, || publisher.subscriber_count());
+        wait::until_eq("subscribers", &0, || publisher.subscriber_count());
     }
 }
 
@@ -234,6 +338,7 @@ fn bad_options_are_named() {
         ("sub", "--mode network --interface 10.99.98.97 --count 1", "10.99.98.97"),
         ("pub", "--rate=-1 --count 1", "--rate"),
         ("pub", "--payload noise", "noise"),
+        ("pub", "--size 4294967296 --count 1", "--size"),
         ("sub", "--verify noise", "noise"),
         ("sub", "--duration never", "never"),
         ("sub", "--duration=1e300", "--duration"),

@@ -240,8 +240,9 @@ fn check_payload<'a>(
     for message in messages {
         let sample = PayloadSample::decode(&message.bytes).expect("a payload sample");
         assert_eq!(split_name(&message.bytes).expect("a sample name").0, capture.topic.as_bytes());
-        assert_eq!(sample.topic_name, capture.topic);
-        assert!(publishers.contains(sample.topic_id), "{} was never registered", sample.topic_id);
+        assert_eq!(sample.topic_name, capture.topic.as_bytes());
+        let topic_id = str::from_utf8(sample.topic_id).expect("a decimal number");
+        assert!(publishers.contains(topic_id), "{topic_id} was never registered");
         assert!(ramp::is(sample.payload, count, capture.payload_len), "the bytes of message {count}");
         assert!(sample.time_us > last_time_us);
         assert_eq!(*message.destination.ip(), capture.payload_group);

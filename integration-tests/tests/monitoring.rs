@@ -168,6 +168,8 @@ fn everything_is_listed(mode: Mode) {
 
 fn traffic_is_told(mode: Mode) {
     const LEN: usize = 1234;
+    // For several seconds.
+    const COUNT: u64 = 200;
     let world = World::new(mode);
     let node = ours::node(&world, world.here(), UNIT);
     let mut publisher = ours::Publisher::new(&node, &[("out", LEN)]);
@@ -183,14 +185,17 @@ fn traffic_is_told(mode: Mode) {
     // Its frequency is told while it goes on.
     real_publisher.begin_sending(0, 50.0);
     subscriber.await_received(10);
-    publisher.send(100, 50.0);
-    let snapshot = monitor.snapshot_with("traffic of ours", |snapshot| {
-        let told = |row: &&Value| {
-            row["data_frequency_mhz"].as_u64().is_some_and(|mhz| mhz > 0) && row["topic_size"] == LEN
-        };
-        let [publisher, subscriber] =
-            ["publishers", "subscribers"].map(|list| of_ours(snapshot, list).into_iter().find(told));
-        publisher.is_some_and(|row| row["data_clock"] == 100) && subscriber.is_some()
+    thread::scope(|scope| {
+        scope.spawn(|| publisher.send(COUNT, 50.0));
+        monitor.snapshot_with("frequencies of ours", |snapshot| {
+            let is_told = |row: &&Value| {
+                row["data_frequency_mhz"].as_u64().is_some_and(|mhz| mhz > 0) && row["topic_size"] == LEN
+            };
+            ["publishers", "subscribers"].iter().all(|list| of_ours(snapshot, list).iter().any(is_told))
+        });
+    });
+    let snapshot = monitor.snapshot_with("clock of ours", |snapshot| {
+        of_ours(snapshot, "publishers").iter().any(|row| row["data_clock"] == COUNT)
     });
     for list in ["publishers", "subscribers"] {
         let row = of_ours(&snapshot, list)[0];
@@ -286,12 +291,12 @@ fn processes_of(snapshot: &ferrocal::Snapshot) -> Vec<Value> {
     let row = |seen: &ferrocal::Seen<ferrocal::ProcessInfo>| {
         let info = &seen.info;
         json!({
-            "host": info.host_name, "pid": info.process_id, "name": info.process_name, "unit": info.unit_name,
-            "parameter": info.process_parameter, "runtime_version": info.runtime_version,
+            "host": info.host_name.to_str_lossy(), "pid": info.process_id, "name": info.process_name.to_str_lossy(), "unit": info.unit_name.to_str_lossy(),
+            "parameter": info.process_parameter.to_str_lossy(), "runtime_version": info.runtime_version.to_str_lossy(),
             "state": info.state.severity as i32, "state_level": info.state.severity_level,
-            "state_info": info.state.info, "component_state": info.component_init_state,
-            "component_info": info.component_init_info, "time_sync_module": info.time_sync_module_name,
-            "config_file": info.config_file_path, "shm_transport_domain": info.shm_transport_domain,
+            "state_info": info.state.info.to_str_lossy(), "component_state": info.component_init_state,
+            "component_info": info.component_init_info.to_str_lossy(), "time_sync_module": info.time_sync_module_name.to_str_lossy(),
+            "config_file": info.config_file_path.to_str_lossy(), "shm_transport_domain": info.shm_transport_domain.to_str_lossy(),
         })
     };
     snapshot.processes.iter().map(row).collect()
@@ -302,12 +307,12 @@ fn topics_of(seen: &[ferrocal::Seen<ferrocal::TopicInfo>]) -> Vec<Value> {
         let info = &seen.info;
         let descriptor: String = info.data_type.descriptor.iter().map(|byte| format!("{byte:02x}")).collect();
         json!({
-            "host": info.host_name, "pid": info.process_id, "process_name": info.process_name,
-            "unit": info.unit_name, "topic": info.topic_name, "topic_id": info.topic_id.to_string(),
+            "host": info.host_name.to_str_lossy(), "pid": info.process_id, "process_name": info.process_name.to_str_lossy(),
+            "unit": info.unit_name.to_str_lossy(), "topic": info.topic_name.to_str_lossy(), "topic_id": info.topic_id.to_string(),
             "type_name": info.data_type.name, "encoding": info.data_type.encoding, "descriptor": descriptor,
             "connections_local": info.connections_local, "connections_external": info.connections_external,
             "data_clock": info.data_clock, "topic_size": info.topic_size, "message_drops": info.message_drops,
-            "shm_transport_domain": info.shm_transport_domain,
+            "shm_transport_domain": info.shm_transport_domain.to_str_lossy(),
         })
     };
     seen.iter().map(row).collect()
@@ -321,14 +326,14 @@ fn services_of(seen: &[ferrocal::Seen<ferrocal::ServiceInfo>]) -> Vec<Value> {
             .iter()
             .map(|method| {
                 json!({
-                    "name": method.name, "request": method.request.name, "response": method.response.name,
+                    "name": method.name.to_str_lossy(), "request": method.request.name, "response": method.response.name,
                     "calls": method.call_count,
                 })
             })
             .collect();
         json!({
-            "host": info.host_name, "pid": info.process_id, "process_name": info.process_name,
-            "unit": info.unit_name, "service": info.service_name, "service_id": info.service_id.to_string(),
+            "host": info.host_name.to_str_lossy(), "pid": info.process_id, "process_name": info.process_name.to_str_lossy(),
+            "unit": info.unit_name.to_str_lossy(), "service": info.service_name.to_str_lossy(), "service_id": info.service_id.to_string(),
             "methods": methods,
         })
     };

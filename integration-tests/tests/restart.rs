@@ -1,7 +1,9 @@
 //! Either side killed and started again while the other one goes on, and either side leaving in good order.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use ferrocal::Node;
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::example::{self, Ended};
 use ferrocal_integration_tests::suite::{self, Need, Test};
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         test("our_publisher_leaves", our_publisher_leaves);
         test("our_subscriber_leaves", our_subscriber_leaves);
         test("our_process_ends", our_process_ends);
+        test("our_process_is_asked_to_end", our_process_is_asked_to_end);
         test("real_side_leaves", real_side_leaves);
     }
     suite::main(tests)
@@ -54,7 +57,10 @@ fn real_publisher_killed(mode: Mode) {
 
 fn real_subscriber_killed(mode: Mode) {
     let world = World::new(mode);
-    let node = ours::node(&world, world.here(), "ours");
+    let mut config = ours::config(&world, world.here());
+    // Long enough for the second one to start and be found meanwhile.
+    config.registration.timeout = Duration::from_secs(20);
+    let node = Node::with_config("ours", config).expect("a node opens");
     let mut publisher = ours::Publisher::new(&node, &[(TOPIC, LEN)]);
     let start = || ecal::Subscriber::start(world.there(), mode, &[TOPIC], 0);
 
@@ -186,12 +192,33 @@ fn our_process_ends(mode: Mode) {
     assert_eq!((&gone["pid"], &gone["peers"]), (&pid.into(), &0.into()), "{gone}");
 }
 
+fn our_process_is_asked_to_end(mode: Mode) {
+    let world = World::new(mode);
+    let mut subscriber = ecal::Subscriber::start_patient(world.there(), mode, &[TOPIC]);
+    let arguments = format!("{TOPIC} --mode {} --payload ramp --size {LEN} --rate 20", mode.name());
+    let publisher = example::start(world.here(), "pub", &arguments);
+    subscriber.totals_with("5 messages", |rows| received(rows) >= 5);
+    publisher.terminate();
+    let gone = subscriber.process.event("unmatched");
+    assert_eq!((&gone["pid"], &gone["peers"]), (&publisher.id().into(), &0.into()), "{gone}");
+    subscriber.finish();
+
+    let mut publisher = ecal::Publisher::start_patient(world.there(), mode, TOPIC, LEN);
+    publisher.begin_sending(0, 20.0);
+    let arguments = format!("{TOPIC} --mode {} --verify ramp", mode.name());
+    let subscriber = example::start(world.here(), "sub", &arguments);
+    subscriber.await_text("received message");
+    subscriber.interrupt();
+    let gone = publisher.process.event("unmatched");
+    assert_eq!((&gone["pid"], &gone["peers"]), (&subscriber.id().into(), &0.into()), "{gone}");
+}
+
 fn real_side_leaves(mode: Mode) {
     let world = World::new(mode);
     let mut config = ours::config(&world, world.here());
     // Long enough that only what the real side says can end the connection.
-    config.registration.timeout = std::time::Duration::from_secs(3600);
-    let node = ferrocal::Node::with_config("ours", config).expect("a node opens");
+    config.registration.timeout = Duration::from_secs(3600);
+    let node = Node::with_config("ours", config).expect("a node opens");
     let publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
     let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
     wait::until_eq("own connections", &(1, 1), || {

@@ -169,10 +169,18 @@ fn messages_do_not_overrun_a_small_buffer(mode: Mode) {
         let message = |number: u64| vec![u8::try_from(number).expect("there are few"); len];
         let send = || (1..=COUNT).for_each(|number| publisher.send(&message(number)).expect("it is sent"));
         let arrived = thread::scope(|scope| {
-            scope.spawn(send);
-            std::iter::from_fn(|| subscriber.recv_timeout(PATIENCE).ok())
-                .inspect(|received| assert!(received.payload == message(received.payload[0].into())))
-                .count()
+            let sending = scope.spawn(send);
+            std::iter::from_fn(|| {
+                loop {
+                    let is_over = sending.is_finished();
+                    let received = subscriber.recv_timeout(PATIENCE).ok();
+                    if received.is_some() || is_over {
+                        return received;
+                    }
+                }
+            })
+            .inspect(|received| assert!(received.payload == message(received.payload[0].into())))
+            .count()
         });
         // The machine may be busy with something else for longer than the buffer lasts.
         assert!(arrived >= COUNT as usize / 2, "{arrived} of {COUNT} messages of {len} bytes");

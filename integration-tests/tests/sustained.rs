@@ -1,5 +1,5 @@
-//! Large messages at a rate for some time: 1 MB at 100 Hz for 10 s, either way, over loopback and between two hosts;
-//! and longer ones than the buffer of a real reader holds.
+//! Many large messages at a rate: 1000 of 1 MB at 100 Hz, either way, over loopback and between two hosts; and longer
+//! ones than the buffer of a real reader holds.
 
 use std::process::ExitCode;
 
@@ -13,6 +13,9 @@ const TOPIC: &str = "large";
 const LEN: usize = 1_000_000;
 const RATE: f64 = 100.0;
 const COUNT: u64 = 1000;
+/// Messages that are sent before the publisher waits for the subscriber: as many as its buffer holds, in case it gets
+/// no processor for a while.
+const UNREAD: u64 = 8;
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
@@ -36,8 +39,10 @@ fn real_to_ours(mode: Mode) {
     let subscriber = ours::Subscriber::new(&node, &[TOPIC]);
     let mut publisher = ecal::Publisher::start(world.there(), mode, &[(TOPIC, LEN)], &DataType::default());
     publisher.expect_matched(TOPIC, 1);
-    publisher.send(COUNT, RATE);
-    subscriber.await_received(COUNT);
+    for sent in (UNREAD..=COUNT).step_by(UNREAD as usize) {
+        publisher.send(UNREAD, RATE);
+        subscriber.await_received(sent);
+    }
     let [row] = &subscriber.totals()[..] else { panic!("one topic, one publisher") };
     row.assert_all(COUNT, LEN);
     let status = node.status();
@@ -52,7 +57,10 @@ fn ours_to_real(mode: Mode) {
     let mut subscriber = ecal::Subscriber::start(world.there(), mode, &[TOPIC], COUNT);
     subscriber.expect_matched(TOPIC, 1);
     publisher.expect_matched(1);
-    publisher.send(COUNT, RATE);
+    for sent in (UNREAD..=COUNT).step_by(UNREAD as usize) {
+        publisher.send(UNREAD, RATE);
+        subscriber.await_received(sent, 1);
+    }
     subscriber.await_complete();
     let [row] = &subscriber.finish()[..] else { panic!("one topic, one publisher") };
     row.assert_all(COUNT, LEN);

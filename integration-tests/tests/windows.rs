@@ -2,12 +2,16 @@
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use ferrocal::Node;
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::example::{self, Ended};
 use ferrocal_integration_tests::netns::Host;
+use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::wine::{Machine, Situation};
 use ferrocal_integration_tests::world::{LENS, Mode, World};
 
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         let name = format!("says_what_it_uses_and_why::{}", situation.name());
         tests.push(Test::new(name, &[Need::Wine], move || says_what_it_uses_and_why(situation)));
     }
+    let needs = &[Need::Wine];
+    tests.push(Test::new("ctrl_c_ends_them_in_good_order", needs, ctrl_c_ends_them_in_good_order));
     suite::main(tests)
 }
 
@@ -196,4 +202,30 @@ fn says_what_it_uses_and_why(situation: Situation) {
             (_, told) => panic!("strictly npcap: {told:?}"),
         }
     }
+}
+
+/// Wine makes the signal of Ctrl-C the event that Windows has for it.
+fn ctrl_c_ends_them_in_good_order() {
+    let world = World::new(Mode::Local);
+    let machine = Machine::new(world.here(), Situation::Absent);
+    let mut config = ours::config(&world, world.here());
+    // Long enough that only what the programs say can end the connection.
+    config.registration.timeout = Duration::from_secs(3600);
+    let node = Node::with_config("ours", config).expect("a node opens");
+    let publisher = node.publisher::<[u8]>("to_sub").expect("a good topic");
+    let subscriber = node.subscriber::<[u8]>("from_pub").expect("a good topic");
+
+    let process = machine.start("sub", "to_sub --mode local --json");
+    assert!(publisher.wait_for_subscriber(HANG));
+    process.interrupt();
+    Ended::of(process).assert_all("to_sub", "received", 0, 0);
+    wait::until_eq("subscribers", &0, || publisher.subscriber_count());
+
+    let arguments =
+        "from_pub --mode local --payload ramp --size 4 --rate 0.001 --wait-for-subscriber 60 --json";
+    let process = machine.start("pub", arguments);
+    assert!(subscriber.wait_for_publisher(HANG) && subscriber.recv_timeout(HANG).is_ok());
+    process.interrupt();
+    Ended::of(process).assert_all("from_pub", "sent", 1, 4);
+    wait::until_eq("publishers", &0, || subscriber.publisher_count());
 }

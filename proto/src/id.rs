@@ -23,11 +23,10 @@ impl EntityId {
     ///
     /// A decimal number is taken as it is. eCAL 5.x allows any text, which is hashed (64-bit
     /// FNV-1a): the result still tells entities apart, but does not print as the text.
-    pub fn from_wire(text: &str) -> Self {
-        match text.parse() {
-            Ok(id) if !text.starts_with('+') => Self(id),
-            _ => Self(fnv_1a(text.as_bytes())),
-        }
+    pub fn from_wire(text: impl AsRef<[u8]>) -> Self {
+        let text = text.as_ref();
+        let number = str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
+        Self(number.and_then(|number| number.parse().ok()).unwrap_or_else(|| fnv_1a(text)))
     }
 
     /// Returns the id as a number.
@@ -72,6 +71,7 @@ mod tests {
         assert_eq!(EntityId::from_wire("").get(), 0xcbf2_9ce4_8422_2325);
         assert_eq!(EntityId::from_wire("a").get(), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(EntityId::from_wire("foobar").get(), 0x8594_4171_f739_67e8);
+        assert_eq!(EntityId::from_wire(b"\xff").get(), fnv_1a(b"\xff"), "not UTF-8");
         assert_ne!(EntityId::from_wire("+5"), EntityId::from_wire("5"));
         assert_eq!(EntityId::from_wire("18446744073709551616").get(), fnv_1a(b"18446744073709551616"));
     }

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use prost::Message as _;
 
-use crate::registration::{MAX_NAME_LEN, MAX_TEXT_LEN, capped};
+use crate::registration::{MAX_NAME_LEN, MAX_TEXT_LEN};
 use crate::sample::put_name;
+use crate::text::readable;
 use crate::{DropReason, pb, split_name};
 
 /// The sample name of log messages in the eCAL wire format.
@@ -16,7 +17,7 @@ const LOG_NAME: &[u8] = b"_log_message_";
 /// unknown here.
 const MAX_LOG_MESSAGE_LEN: usize = 2 * MAX_TEXT_LEN;
 
-/// A line of a process's log.
+/// A line of a process's log. In its texts, U+FFFD stands for bytes that are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogMessage {
     /// When it was written, in microseconds since the Unix epoch.
@@ -107,12 +108,12 @@ impl LogMessage {
         let log = pb::LogMessage::decode(log).map_err(|_| DropReason::BadSample)?;
         Ok(Self {
             time_us: log.time,
-            host_name: capped(log.host_name, MAX_NAME_LEN)?,
+            host_name: readable(log.host_name, MAX_NAME_LEN)?,
             process_id: log.process_id,
-            process_name: capped(log.process_name, MAX_NAME_LEN)?,
-            unit_name: capped(log.unit_name, MAX_NAME_LEN)?,
+            process_name: readable(log.process_name, MAX_NAME_LEN)?,
+            unit_name: readable(log.unit_name, MAX_NAME_LEN)?,
             level: LogLevel::from_wire(log.level),
-            content: capped(log.content, MAX_TEXT_LEN)?,
+            content: readable(log.content, MAX_TEXT_LEN)?,
         })
     }
 
@@ -120,12 +121,12 @@ impl LogMessage {
     pub fn encode(&self) -> Vec<u8> {
         let log = pb::LogMessage {
             time: self.time_us,
-            host_name: self.host_name.clone(),
+            host_name: self.host_name.clone().into(),
             process_id: self.process_id,
-            process_name: self.process_name.clone(),
-            unit_name: self.unit_name.clone(),
+            process_name: self.process_name.clone().into(),
+            unit_name: self.unit_name.clone().into(),
             level: self.level.to_wire(),
-            content: self.content.clone(),
+            content: self.content.clone().into(),
         };
         let mut message = Vec::new();
         put_name(&mut message, LOG_NAME);
@@ -183,8 +184,8 @@ mod tests {
         };
         assert_eq!(decode(LOG_NAME, &[]), Ok(()));
         assert_eq!(decode(b"hello", &[]), Err(DropReason::UnexpectedSample));
-        assert_eq!(decode(LOG_NAME, &[0x12, 1, 0xff]), Err(DropReason::BadSample), "not UTF-8");
-        let long = pb::LogMessage { content: "x".repeat(MAX_TEXT_LEN + 1), ..Default::default() };
+        assert_eq!(decode(LOG_NAME, &[0x12, 1, 0xff]), Ok(()), "not UTF-8");
+        let long = pb::LogMessage { content: std::vec![b'x'; MAX_TEXT_LEN + 1], ..Default::default() };
         assert_eq!(decode(LOG_NAME, &long.encode_to_vec()), Err(DropReason::TooLong));
     }
 }

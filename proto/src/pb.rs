@@ -20,10 +20,10 @@ pub struct Sample {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataTypeInformation {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub encoding: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub encoding: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "bytes", tag = "3")]
     pub descriptor_information: ::prost::bytes::Bytes,
 }
@@ -44,23 +44,23 @@ pub struct TransportLayer {
 pub struct Topic {
     #[prost(int32, tag = "1")]
     pub registration_clock: i32,
-    #[prost(string, tag = "2")]
-    pub host_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(int32, tag = "3")]
     pub process_id: i32,
-    #[prost(string, tag = "4")]
-    pub process_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub unit_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub process_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub unit_name: ::prost::alloc::vec::Vec<u8>,
     /// An entity id in decimal.
-    #[prost(string, tag = "6")]
-    pub topic_id: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub topic_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub topic_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    pub topic_name: ::prost::alloc::vec::Vec<u8>,
     /// 8: direction, always empty
     /// "encoding:name" in 5.x only.
-    #[prost(string, tag = "9")]
-    pub ttype: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "9")]
+    pub ttype: ::prost::alloc::vec::Vec<u8>,
     /// The type's descriptor in 5.x only.
     #[prost(bytes = "bytes", tag = "10")]
     pub tdesc: ::prost::bytes::Bytes,
@@ -81,8 +81,8 @@ pub struct Topic {
     /// In millihertz.
     #[prost(int32, tag = "21")]
     pub data_frequency: i32,
-    #[prost(string, tag = "28")]
-    pub shm_transport_domain: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "28")]
+    pub shm_transport_domain: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, optional, tag = "30")]
     pub datatype_information: ::core::option::Option<DataTypeInformation>,
     /// From publishers to this subscriber; since 6.1.
@@ -109,8 +109,8 @@ pub struct Statistics {
 pub struct ProcessState {
     #[prost(enumeration = "EProcessSeverity", tag = "1")]
     pub severity: i32,
-    #[prost(string, tag = "2")]
-    pub info: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub info: ::prost::alloc::vec::Vec<u8>,
     /// From 1 to 5 within a severity.
     #[prost(int32, tag = "3")]
     pub severity_level: i32,
@@ -119,42 +119,42 @@ pub struct ProcessState {
 pub struct Process {
     #[prost(int32, tag = "1")]
     pub registration_clock: i32,
-    #[prost(string, tag = "2")]
-    pub host_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(int32, tag = "3")]
     pub process_id: i32,
-    #[prost(string, tag = "4")]
-    pub process_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub unit_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "6")]
-    pub process_parameter: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub process_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub unit_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    pub process_parameter: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, optional, tag = "12")]
     pub state: ::core::option::Option<ProcessState>,
     #[prost(enumeration = "ETimeSyncState", tag = "13")]
     pub time_sync_state: i32,
-    #[prost(string, tag = "14")]
-    pub time_sync_module_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "14")]
+    pub time_sync_module_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(int32, tag = "15")]
     pub component_init_state: i32,
-    #[prost(string, tag = "16")]
-    pub component_init_info: ::prost::alloc::string::String,
-    #[prost(string, tag = "17")]
-    pub ecal_runtime_version: ::prost::alloc::string::String,
-    #[prost(string, tag = "18")]
-    pub shm_transport_domain: ::prost::alloc::string::String,
-    #[prost(string, tag = "19")]
-    pub config_file_path: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "16")]
+    pub component_init_info: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "17")]
+    pub ecal_runtime_version: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "18")]
+    pub shm_transport_domain: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "19")]
+    pub config_file_path: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Method {
-    #[prost(string, tag = "1")]
-    pub method_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub method_name: ::prost::alloc::vec::Vec<u8>,
     /// The types' names and descriptors in 5.x.
-    #[prost(string, tag = "2")]
-    pub req_type: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub resp_type: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub req_type: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub resp_type: ::prost::alloc::vec::Vec<u8>,
     #[prost(int64, tag = "4")]
     pub call_count: i64,
     #[prost(bytes = "bytes", tag = "5")]
@@ -170,22 +170,22 @@ pub struct Method {
 pub struct Service {
     #[prost(int32, tag = "1")]
     pub registration_clock: i32,
-    #[prost(string, tag = "2")]
-    pub host_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub process_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub unit_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub process_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub unit_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(int32, tag = "5")]
     pub process_id: i32,
-    #[prost(string, tag = "6")]
-    pub service_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub service_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "7")]
     pub tcp_port_v0: u32,
     #[prost(message, repeated, tag = "8")]
     pub methods: ::prost::alloc::vec::Vec<Method>,
-    #[prost(string, tag = "9")]
-    pub service_id: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "9")]
+    pub service_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "10")]
     pub version: u32,
     #[prost(uint32, tag = "11")]
@@ -195,18 +195,18 @@ pub struct Service {
 pub struct Client {
     #[prost(int32, tag = "1")]
     pub registration_clock: i32,
-    #[prost(string, tag = "2")]
-    pub host_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub process_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub unit_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub process_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub unit_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(int32, tag = "5")]
     pub process_id: i32,
-    #[prost(string, tag = "6")]
-    pub service_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub service_id: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub service_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    pub service_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "8")]
     pub version: u32,
     #[prost(message, repeated, tag = "9")]
@@ -372,19 +372,19 @@ pub struct LogMessage {
     /// Microseconds since the Unix epoch.
     #[prost(int64, tag = "1")]
     pub time: i64,
-    #[prost(string, tag = "2")]
-    pub host_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_name: ::prost::alloc::vec::Vec<u8>,
     #[prost(int32, tag = "3")]
     pub process_id: i32,
-    #[prost(string, tag = "4")]
-    pub process_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub unit_name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub process_name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub unit_name: ::prost::alloc::vec::Vec<u8>,
     /// 1 info, 2 warning, 4 error, 8 fatal, 16 to 128 debug.
     #[prost(int32, tag = "6")]
     pub level: i32,
-    #[prost(string, tag = "7")]
-    pub content: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "7")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct SimTime {

@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use crate::sample::put_name;
 use crate::wire::Fields;
-use crate::{DropReason, EntityId, pb, split_name};
+use crate::{DropReason, EntityId, Text, pb, split_name};
 
 mod convert;
 mod service;
@@ -29,17 +29,14 @@ pub const MAX_TOPIC_NAME_LEN: usize = u16::MAX as usize - 1;
 /// The longest free text taken from a registration or a log message in bytes.
 pub const MAX_TEXT_LEN: usize = 64 * 1024;
 
-/// The longest descriptor of a data type taken from a registration in bytes.
-pub const MAX_DESCRIPTOR_LEN: usize = 4 * 1024 * 1024;
-
 /// The largest number of transport layers taken from a registration; eCAL has three or four.
 pub const MAX_LAYERS: usize = 16;
 
 /// The largest number of methods taken from the registration of a service.
 pub const MAX_METHODS: usize = 256;
 
-/// The longest registration message that is decoded in bytes.
-pub const MAX_REGISTRATION_LEN: usize = 8 * 1024 * 1024;
+/// The longest registration message that is decoded in bytes. Nearly all of a long one is the descriptor of its type.
+pub const MAX_REGISTRATION_LEN: usize = 64 * 1024 * 1024;
 
 /// One registration message.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +72,7 @@ pub enum Announcement {
     Client(ServiceInfo),
 }
 
-/// The type of a topic's payload.
+/// The type of a topic's payload. In its texts, U+FFFD stands for bytes that are not UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataType {
     /// The type's name, such as the full name of a protobuf message; empty when not told.
@@ -92,19 +89,19 @@ pub struct DataType {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     /// The name of its host.
-    pub host_name: String,
+    pub host_name: Text,
     /// Where shared memory reaches; the host name unless configured.
-    pub shm_transport_domain: String,
+    pub shm_transport_domain: Text,
     /// Its process's id on the host.
     pub process_id: i32,
     /// The path of its process's executable.
-    pub process_name: String,
+    pub process_name: Text,
     /// The name its process gave itself.
-    pub unit_name: String,
+    pub unit_name: Text,
     /// Its id.
     pub topic_id: EntityId,
     /// The topic's name.
-    pub topic_name: String,
+    pub topic_name: Text,
     /// The type of the payload.
     pub data_type: DataType,
     /// The layers it can use.
@@ -178,17 +175,17 @@ pub enum LayerKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessInfo {
     /// The name of its host.
-    pub host_name: String,
+    pub host_name: Text,
     /// Where shared memory reaches; the host name unless configured.
-    pub shm_transport_domain: String,
+    pub shm_transport_domain: Text,
     /// Its id on the host.
     pub process_id: i32,
     /// The path of its executable.
-    pub process_name: String,
+    pub process_name: Text,
     /// The name it gave itself.
-    pub unit_name: String,
+    pub unit_name: Text,
     /// Its command line.
-    pub process_parameter: String,
+    pub process_parameter: Text,
     /// How often it was registered; eCAL 5.x leaves it at 0.
     pub registration_clock: i32,
     /// How it is.
@@ -196,15 +193,15 @@ pub struct ProcessInfo {
     /// The components it has started, as eCAL's bit set.
     pub component_init_state: i32,
     /// The components it has started, for people.
-    pub component_init_info: String,
+    pub component_init_info: Text,
     /// The version of its eCAL.
-    pub runtime_version: String,
+    pub runtime_version: Text,
     /// Where its time comes from.
     pub time_sync_state: TimeSyncState,
     /// The module its time comes from.
-    pub time_sync_module_name: String,
+    pub time_sync_module_name: Text,
     /// The path of its configuration file.
-    pub config_file_path: String,
+    pub config_file_path: Text,
 }
 
 /// How a process says it is.
@@ -215,7 +212,7 @@ pub struct ProcessState {
     /// How grave it is within the severity, from 1 to 5; 0 when not told.
     pub severity_level: i32,
     /// What the process has to say.
-    pub info: String,
+    pub info: Text,
 }
 
 /// How grave a process's state is.
@@ -310,11 +307,11 @@ fn check_counts(sample: &[u8]) -> Result<(), DropReason> {
 }
 
 /// Passes a text on unless it is longer than the limit.
-pub(crate) fn capped(text: String, max_len: usize) -> Result<String, DropReason> {
+fn capped(text: Vec<u8>, max_len: usize) -> Result<Text, DropReason> {
     if text.len() > max_len {
         return Err(DropReason::TooLong);
     }
-    Ok(text)
+    Ok(text.into())
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The sample that carries a payload, read and written in place.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::DropReason;
@@ -22,14 +21,16 @@ const CONTENT_PAYLOAD: u32 = 4;
 const CONTENT_HASH: u32 = 7;
 
 /// A published payload with what identifies it, borrowed from the message.
+///
+/// Texts are bytes, which need not be UTF-8: see [`Text`](crate::Text).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PayloadSample<'a> {
     /// The name of the topic.
-    pub topic_name: &'a str,
+    pub topic_name: &'a [u8],
     /// The publisher's id; a decimal number, but eCAL 5.x takes any text.
-    pub topic_id: &'a str,
+    pub topic_id: &'a [u8],
     /// The name of the publisher's host.
-    pub host_name: &'a str,
+    pub host_name: &'a [u8],
     /// The publisher's count of messages, from 1.
     pub clock: i64,
     /// The time of sending in microseconds since the Unix epoch.
@@ -106,9 +107,9 @@ impl<'a> PayloadSample<'a> {
         let mut fields = Fields(topic);
         while let Some((number, value)) = fields.next()? {
             match number {
-                TOPIC_HOST_NAME => self.host_name = value.text()?,
-                TOPIC_ID => self.topic_id = value.text()?,
-                TOPIC_NAME => self.topic_name = value.text()?,
+                TOPIC_HOST_NAME => self.host_name = value.bytes()?,
+                TOPIC_ID => self.topic_id = value.bytes()?,
+                TOPIC_NAME => self.topic_name = value.bytes()?,
                 _ => {}
             }
         }
@@ -140,9 +141,9 @@ impl<'a> PayloadSample<'a> {
 
     /// Appends the part of the head that is the same for all messages of a publisher.
     pub fn encode_topic(&self, out: &mut Vec<u8>) {
-        let text_len = |text: &str| 1 + varint_len(text.len() as u64) + text.len();
+        let text_len = |text: &[u8]| 1 + varint_len(text.len() as u64) + text.len();
 
-        put_name(out, self.topic_name.as_bytes());
+        put_name(out, self.topic_name);
         put_varint_field(out, SAMPLE_CMD_TYPE, SET_SAMPLE as u64);
 
         let texts =
@@ -180,9 +181,9 @@ const MAX_KNOWN_LEN: usize = 4096;
 pub struct SampleHead {
     /// Empty when no message is known.
     head: Vec<u8>,
-    topic_name: String,
-    topic_id: String,
-    host_name: String,
+    topic_name: Vec<u8>,
+    topic_id: Vec<u8>,
+    host_name: Vec<u8>,
 }
 
 impl SampleHead {
@@ -200,7 +201,7 @@ impl SampleHead {
             (&mut self.host_name, sample.host_name),
         ] {
             known.clear();
-            known.push_str(text);
+            known.extend_from_slice(text);
         }
     }
 
@@ -271,9 +272,9 @@ mod tests {
     use std::vec;
 
     const SAMPLE: PayloadSample<'static> = PayloadSample {
-        topic_name: "hi",
-        topic_id: "7",
-        host_name: "h",
+        topic_name: b"hi",
+        topic_id: b"7",
+        host_name: b"h",
         clock: 1,
         time_us: 300,
         hash: -1,
@@ -327,7 +328,7 @@ mod tests {
         message.extend_from_slice(SAMPLE.payload);
         message.extend_from_slice(&[0x32, 2, 0x10, 5]); // content: clock
         message.extend_from_slice(&[0x2a, 3, 0x3a, 1, b'x']); // topic: name
-        let expected = PayloadSample { clock: 5, topic_name: "x", ..SAMPLE };
+        let expected = PayloadSample { clock: 5, topic_name: b"x", ..SAMPLE };
         assert_eq!(PayloadSample::decode(&message), Ok(expected));
     }
 
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!(decode(&[0x08, 0x81, 0x80, 0x80, 0x80, 0x10]), Ok(()));
         assert_eq!(decode(&[0x08, 2]), Err(DropReason::UnexpectedSample));
         assert_eq!(decode(&[]), Err(DropReason::UnexpectedSample));
-        assert_eq!(decode(&[0x08, 1, 0x2a, 3, 0x3a, 1, 0xff]), Err(DropReason::BadSample), "not UTF-8");
+        assert_eq!(decode(&[0x08, 1, 0x2a, 3, 0x3a, 1, 0xff]), Ok(()), "not UTF-8");
         assert_eq!(decode(&[0x0a, 0]), Err(DropReason::BadSample), "another wire type");
     }
 
@@ -383,7 +384,6 @@ mod tests {
         assert!(!decode(&[0x08, 1]), "no topic");
         assert!(!decode(&[0x08, 2, 0x2a, 0]), "a registration");
         assert!(!decode(&[0x2a, 0]), "no command");
-        assert!(!decode(&[0x08, 1, 0x2a, 3, 0x3a, 1, 0xff]), "not UTF-8");
         assert!(!decode(&[0x08, 1, 0x28, 0]), "another wire type");
     }
 
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(head.decode(&first), Some(SAMPLE));
         assert_eq!(head.decode(&message(next)), Some(next));
         for other in [
-            message(PayloadSample { topic_id: "8", ..SAMPLE }),
+            message(PayloadSample { topic_id: b"8", ..SAMPLE }),
             [&first[..], &[0x32, 0]].concat(),           // content once more
             [&first[..], &[0x2a, 0]].concat(),           // topic once more
             first[..first.len() - 1].to_vec(),           // cut
@@ -425,7 +425,7 @@ mod tests {
         ] {
             assert_eq!(head.decode(&other), None, "{other:x?}");
         }
-        let long_name = "x".repeat(MAX_KNOWN_LEN);
+        let long_name = vec![b'x'; MAX_KNOWN_LEN];
         let long = PayloadSample { host_name: &long_name, ..SAMPLE };
         for (unknowable, sample) in [([&first[..], &[0x08, 1]].concat(), SAMPLE), (message(long), long)] {
             head.learn(&first, &SAMPLE);
@@ -462,9 +462,9 @@ mod tests {
         let message = include_bytes!("../tests/data/ecal-6.1.1-payload.bin");
         let payload: Vec<u8> = (0..20).map(|at| (at * 31) as u8).collect();
         let expected = PayloadSample {
-            topic_name: "hello",
-            topic_id: "22989044687568896",
-            host_name: "ha",
+            topic_name: b"hello",
+            topic_id: b"22989044687568896",
+            host_name: b"ha",
             clock: 1,
             time_us: 1_795_175_721_070_756,
             hash: 22_989_044_687_568_898,
@@ -478,9 +478,9 @@ mod tests {
         let message = include_bytes!("../tests/data/ecal-5.13.4-payload.bin");
         let payload: Vec<u8> = (0..20).map(|at| (at * 31) as u8).collect();
         let expected = PayloadSample {
-            topic_name: "hello",
-            topic_id: "3334618399782",
-            host_name: "ha",
+            topic_name: b"hello",
+            topic_id: b"3334618399782",
+            host_name: b"ha",
             clock: 1,
             time_us: 1_795_177_313_560_528,
             hash: 11_672_281_674_998_197_529_u64 as i64,

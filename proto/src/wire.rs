@@ -26,10 +26,6 @@ impl<'a> Value<'a> {
             _ => Err(DropReason::BadSample),
         }
     }
-
-    pub(crate) fn text(self) -> Result<&'a str, DropReason> {
-        core::str::from_utf8(self.bytes()?).map_err(|_| DropReason::BadSample)
-    }
 }
 
 /// The fields of a message, one after the other; groups, which proto3 does not have, are refused.
@@ -118,9 +114,9 @@ pub(crate) fn put_len_prefix(out: &mut Vec<u8>, number: u32, len: usize) {
 }
 
 /// Appends a text field.
-pub(crate) fn put_text_field(out: &mut Vec<u8>, number: u32, text: &str) {
+pub(crate) fn put_text_field(out: &mut Vec<u8>, number: u32, text: &[u8]) {
     put_len_prefix(out, number, text.len());
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
 /// Returns the length of a varint in bytes.

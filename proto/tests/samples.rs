@@ -18,12 +18,12 @@ struct Sample {
 
 #[derive(Clone, PartialEq, Message)]
 struct Topic {
-    #[prost(string, tag = "2")]
-    host_name: String,
-    #[prost(string, tag = "6")]
-    topic_id: String,
-    #[prost(string, tag = "7")]
-    topic_name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    host_name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    topic_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    topic_name: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -139,7 +139,7 @@ proptest! {
 
     #[test]
     fn agrees_with_prost(
-        (host_name, topic_id, topic_name) in any::<(String, String, String)>(),
+        (host_name, topic_id, topic_name) in any::<(Vec<u8>, Vec<u8>, Vec<u8>)>(),
         (clock, time, hash) in any::<(i64, i64, i64)>(),
         payload in vec(any::<u8>(), 0..40),
         edits in edits(),
@@ -166,7 +166,7 @@ proptest! {
 
     #[test]
     fn prost_reads_what_is_encoded(
-        (host_name, topic_id, topic_name) in any::<(String, String, String)>(),
+        (host_name, topic_id, topic_name) in any::<(Vec<u8>, Vec<u8>, Vec<u8>)>(),
         (clock, time_us, hash) in any::<(i64, i64, i64)>(),
         payload in vec(any::<u8>(), 0..300),
     ) {
@@ -185,7 +185,7 @@ proptest! {
         prop_assert_eq!(PayloadSample::decode(&message), Ok(sample));
         prop_assert_eq!(PayloadSample::decode_prefix(&message), Some(sample));
         let (name, encoded) = split_name(&message).unwrap();
-        prop_assert_eq!(name, topic_name.as_bytes());
+        prop_assert_eq!(name, &topic_name);
         let expected = Sample {
             cmd_type: 1,
             topic: Some(Topic {

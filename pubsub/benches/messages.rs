@@ -32,9 +32,9 @@ fn each_len(
 
 fn sample(payload: &[u8]) -> PayloadSample<'_> {
     PayloadSample {
-        topic_name: "hello",
-        topic_id: "22989044687568896",
-        host_name: "host",
+        topic_name: b"hello",
+        topic_id: b"22989044687568896",
+        host_name: b"host",
         clock: 1,
         time_us: 1_795_175_721_070_756,
         hash: 1 << 62,

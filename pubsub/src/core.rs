@@ -15,7 +15,7 @@ use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
+    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
 };
 
 pub(crate) struct Core {
@@ -46,6 +46,9 @@ struct LayerSlot {
 
 impl Core {
     pub(crate) fn open(name: &str, config: Config, selected: Selected) -> Result<Arc<Self>, NodeError> {
+        if let Some(warning) = config.udp.unusual_groups().filter(|_| config.mode == Mode::Network) {
+            log::warn!("{warning}");
+        }
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
         let counters = udp.counters();
@@ -233,7 +236,7 @@ impl Sink for SimTimeSink {
 
     fn lost(&self, _: &Arc<Origin>, _: i64) {}
 
-    fn forget(&self, _: &str, _: EntityId) {}
+    fn forget(&self, _: &[u8], _: EntityId) {}
 
     fn end(&self, _: Ended) {}
 }

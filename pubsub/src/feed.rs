@@ -113,9 +113,73 @@ impl<T> Feed<T> {
         Poll::Pending
     }
 
+    /// Calls `callback` with each item, on a thread of its own, until the returned handle is dropped or the feed ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn for_each(self, mut callback: impl FnMut(T) + Send + 'static) -> std::io::Result<FeedCallback>
+    where
+        T: Send + 'static,
+    {
+        let shared = Arc::downgrade(&self.shared);
+        let thread = std::thread::Builder::new().name("ferrocal feed".into()).spawn(move || {
+            while let Ok(item) = self.recv() {
+                callback(item);
+            }
+        })?;
+        let close = move || {
+            if let Some(shared) = shared.upgrade() {
+                let waiting = std::mem::take(&mut lock(&shared.state).waiting);
+                shared.end();
+                drop(waiting);
+            }
+        };
+        Ok(FeedCallback { close: Box::new(close), thread: Some(thread) })
+    }
+
     /// How many items were dropped, because the program took them too slowly.
     pub fn dropped(&self) -> u64 {
         lock(&self.shared.state).dropped
+    }
+}
+
+impl<T> Shared<T> {
+    /// Nothing comes any more. That wakes those who wait, which runs code of the program.
+    fn end(&self) {
+        let tasks = {
+            let mut state = lock(&self.state);
+            state.has_ended = true;
+            std::mem::take(&mut state.tasks)
+        };
+        self.arrived.notify_all();
+        tasks.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A function that is called with each item of a [`Feed`].
+///
+/// It is not called any more once the drop of this has returned; only if the function itself drops it, that does not wait.
+#[must_use = "the function is not called any more when this is dropped"]
+pub struct FeedCallback {
+    close: Box<dyn Fn() + Send + Sync>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for FeedCallback {
+    fn drop(&mut self) {
+        (self.close)();
+        if let Some(thread) =
+            self.thread.take().filter(|one| one.thread().id() != std::thread::current().id())
+        {
+            // It panicked if the program's function did.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for FeedCallback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeedCallback").finish_non_exhaustive()
     }
 }
 
@@ -158,14 +222,9 @@ impl<T> FeedSender<T> {
 
 impl<T> Drop for FeedSender<T> {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let tasks = {
-            let mut state = lock(&shared.state);
-            state.has_ended = true;
-            std::mem::take(&mut state.tasks)
-        };
-        shared.arrived.notify_all();
-        tasks.into_iter().for_each(Waker::wake);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.end();
+        }
     }
 }
 
@@ -194,6 +253,19 @@ mod tests {
             drop(sender);
             assert_eq!(waiting.join().unwrap(), [Some(1), None]);
         });
+    }
+
+    #[test]
+    fn a_function_is_called_until_its_handle_is_dropped() {
+        let (sender, feed) = Feed::new();
+        let (called, calls) = std::sync::mpsc::channel();
+        let callback = feed.for_each(move |item| called.send(item).unwrap()).unwrap();
+        sender.send(1);
+        assert_eq!(calls.recv(), Ok(1));
+        drop(callback);
+        assert!(!sender.is_open());
+        sender.send(2);
+        assert!(calls.recv().is_err(), "the function is gone");
     }
 
     #[test]

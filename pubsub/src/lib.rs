@@ -330,9 +330,11 @@
 //! | `json` | `Json<T>` |
 //! | `tokio` | `send_async` and `wait_for_*_async`; they need no runtime of tokio |
 //! | `raw` | raw frames through Npcap (Windows) or libpcap |
-//! | `replay` | replay of capture files |
+//! | `replay` | replay of capture files, and `captured_topics` |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
 
+#[cfg(feature = "replay")]
+mod capture;
 mod config;
 mod core;
 mod delivery;
@@ -359,11 +361,12 @@ mod wire;
 pub use bytes::Bytes;
 pub use ferrocal_proto::{
     DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits,
-    MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, TimeSyncState, TopicInfo,
+    MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
-    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, IpReassemblyLimits, MembershipError, Mode,
-    OpenError, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason, SendError, SendPath,
+    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, InterfaceSelector, IpReassemblyLimits,
+    MembershipError, Mode, OpenError, ParseInterfaceError, ReceiveDrops, ReceiveError, SelectError,
+    Selection, SelectionReason, SendError, SendPath,
 };
 
 /// Whether raw frames can be had on this machine.
@@ -383,13 +386,15 @@ pub mod transport {
 #[cfg(feature = "protobuf")]
 pub use prost;
 
+#[cfg(feature = "replay")]
+pub use capture::{CapturedTopic, captured_topics};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, Destination, FilePosition, Fragmentation, LimitsConfig,
     PublisherConfig, ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, SubscriberConfig,
     UdpConfig,
 };
 pub use error::{CreateError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError};
-pub use feed::Feed;
+pub use feed::{Feed, FeedCallback};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
 pub use node::Node;

@@ -137,11 +137,13 @@ impl Decoder {
         {
             return known.publisher.clone();
         }
-        let publisher = Arc::new(PublisherIdentity {
-            id: origin.id,
-            host_name: origin.host_name.to_string(),
-            process_id: self.core.registry.process_of(&origin.host_name, origin.id),
-        });
+        let registry = &self.core.registry;
+        let process_id = registry.process_of(&origin.host_name, origin.id);
+        if process_id.is_none() {
+            registry.heard_stranger(&self.entity.topic, &origin.host_name, origin.id, now);
+        }
+        let host_name = origin.host_name.to_string();
+        let publisher = Arc::new(PublisherIdentity { id: origin.id, host_name, process_id });
         let known = Known { origin, publisher: publisher.clone(), since: now };
         match index {
             Some(index) => all[index] = known,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ferrocal_transport::{Selected, SelectionReason, Transport};
+use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::core::Core;
 use crate::registry::Role;
@@ -101,6 +101,9 @@ impl Node {
     ) -> Result<Publisher<T>, CreateError> {
         let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
         let entity = self.core.new_entity(Role::Publisher, topic, data_type)?;
+        if self.core.transport.backend() == Backend::File {
+            log::warn!("topic {topic}: a replay sends nothing, so that what is published reaches nobody");
+        }
         self.core.registry.add(&entity);
         Ok(Publisher::new(self.core.clone(), entity, &config))
     }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::frame::IpReassemblyLimits;
+use crate::selector::InterfaceSelector;
 
 /// The broadcast address of the loopback network.
 pub const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
@@ -39,10 +40,10 @@ pub struct Config {
     /// The address that most datagrams are sent to: a multicast group in network mode. The route to it decides the
     /// outgoing interface and the length of segments. Default: [`LOOPBACK_BROADCAST`], for local mode.
     pub group: Ipv4Addr,
-    /// Addresses of the interfaces to receive multicast on. Multicast is sent through the first. If empty (the default),
-    /// the system's routes decide. Network mode only.
-    pub interfaces: Vec<Ipv4Addr>,
-    /// Receive multicast on every interface that has an IPv4 address. Default: `false`. Network mode only.
+    /// The interfaces to receive multicast on. Multicast is sent through the first of them that is there. If empty (the
+    /// default), the system's routes decide. Network mode only.
+    pub interfaces: Vec<InterfaceSelector>,
+    /// Receive multicast on every interface that has an IPv4 address, also on those that come later. Default: `false`. Network mode only.
     pub join_all_interfaces: bool,
     /// Time to live of sent packets, in router hops. Default: 1.
     pub ttl: u8,

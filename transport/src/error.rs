@@ -10,14 +10,6 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// No interface of this machine has an address that `interfaces` names.
-    #[error("interfaces: no interface of this machine has the address {address}; it has {}", list(.available))]
-    UnknownInterface {
-        /// The address that was configured.
-        address: Ipv4Addr,
-        /// The IPv4 addresses this machine has.
-        available: Vec<Ipv4Addr>,
-    },
     /// No interface can be captured on.
     #[error("raw frames cannot be captured or sent")]
     Capture(#[source] CaptureError),
@@ -52,42 +44,13 @@ impl OpenError {
     }
 }
 
-fn list(addresses: &[Ipv4Addr]) -> String {
-    let texts: Vec<_> = addresses.iter().map(Ipv4Addr::to_string).collect();
-    if texts.is_empty() { "none".into() } else { texts.join(", ") }
-}
-
 /// Why a multicast group could not be joined or left.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MembershipError {
-    /// The system refused to join.
-    #[error(
-        "group {group} could not be joined on {interface}; {}",
-        if *.interface == Ipv4Addr::UNSPECIFIED {
-            "is there a route for it? Name an interface, or add a route for the group"
-        } else {
-            "is the interface up? On Linux see also net.ipv4.igmp_max_memberships"
-        }
-    )]
-    Join {
-        /// The group.
-        group: Ipv4Addr,
-        /// Address of the interface. 0.0.0.0: the system's routes choose one.
-        interface: Ipv4Addr,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// The system refused to leave.
-    #[error("group {group} could not be left on {interface}")]
-    Leave {
-        /// The group.
-        group: Ipv4Addr,
-        /// Address of the interface. 0.0.0.0: the system's routes choose one.
-        interface: Ipv4Addr,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    /// The address is none of a group.
+    #[error("{0} is not the address of a multicast group (224.0.0.0 to 239.255.255.255)")]
+    NotMulticast(Ipv4Addr),
     /// The group is joined already.
     #[error("group {0} is joined already")]
     AlreadyJoined(Ipv4Addr),
@@ -167,15 +130,27 @@ pub enum SavefileError {
     Read {
         /// The file.
         path: PathBuf,
+        /// The operating system's error, or what is wrong with a gzip file.
+        source: io::Error,
+    },
+    /// The file is empty. A program that captures may not have written anything yet.
+    #[error("the capture file {} is empty", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is of another format.
-    #[error("{} is neither a pcap nor a pcapng file", .path.display())]
+    #[error("{} is neither a pcap nor a pcapng file, nor such a file in gzip", .path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// The file ends within a frame. All frames before were read.
-    #[error("the capture file {} ends within a frame", .path.display())]
+    /// The file ends within a frame. All frames before were read. So it is with a file that is still being written.
+    #[error(
+        "the capture file {} ends within a frame; if it is still being written, this follows it: \
+         tail -c +1 -f FILE | PROGRAM, with the transport file:-",
+        .path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,

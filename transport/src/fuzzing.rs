@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::frame::{Decoder, Emit, LinkType, SavedFrame, Savefile, Udp};
+use crate::frame::{Decoder, Emit, LinkType, SavedFrame, Savefile, Udp, Unwrapped, unwrap};
 use crate::{FrameDrop, IpReassemblyLimits, SavefileError};
 
 /// Those of eCAL: registration, logging, payload.
@@ -26,8 +26,9 @@ impl FrameDecoder {
         frame: &'a [u8],
         frame_len_on_wire: usize,
     ) -> Result<Option<(SocketAddrV4, SocketAddrV4, &'a [u8])>, FrameDrop> {
-        let Some(link) = LinkType::from_dlt(dlt) else { return Ok(None) };
-        let udp = self.0.decode(now, link, frame, frame_len_on_wire)?;
+        let Unwrapped::Frame(link, packet) = unwrap(dlt, frame)? else { return Ok(None) };
+        let frame_len_on_wire = frame_len_on_wire.saturating_sub(frame.len() - packet.len());
+        let udp = self.0.decode(now, link, packet, frame_len_on_wire)?;
         Ok(udp.map(|Udp { source, destination, payload, .. }| (source, destination, payload)))
     }
 
@@ -76,7 +77,7 @@ pub fn read_savefile(
 ) -> Result<(), SavefileError> {
     let mut file = Savefile::read(Path::new("fuzzed"), Cursor::new(file))?;
     while let Some(SavedFrame { dlt, bytes, original_len, time }) = file.next_frame()? {
-        each(dlt, bytes, original_len, time);
+        each(dlt, bytes, original_len, time.unwrap_or_default());
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ mod raw;
 mod replay;
 mod seam;
 mod select;
+mod selector;
 mod socket;
 mod sync;
 
@@ -54,4 +55,5 @@ pub use seam::{
 pub use select::{
     Fallback, FallbackReason, ParseSelectionError, SelectError, Selected, Selection, SelectionReason, select,
 };
+pub use selector::{InterfaceSelector, ParseInterfaceError};
 pub use socket::{ReceiveQueue, ReceiveQueues, SocketTransport, sockets_of};

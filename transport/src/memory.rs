@@ -14,7 +14,6 @@
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -253,8 +252,7 @@ impl Membership for Mailbox {
     fn join(&self, group: Ipv4Addr) -> Result<(), MembershipError> {
         // The broadcast address of local mode may be joined, without effect.
         if !group.is_multicast() && !group.is_loopback() {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "this is no multicast address");
-            return Err(MembershipError::Join { group, interface: self.host, source });
+            return Err(MembershipError::NotMulticast(group));
         }
         if lock(&self.state).groups.insert(group) {
             Ok(())

@@ -1,34 +1,91 @@
 //! Replays a capture file.
 
+mod player;
+mod reader;
+mod summary;
+mod timeline;
+
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ferrocal_proto::MAX_DATAGRAM_LEN;
 
 use crate::backend::Backend;
 use crate::drops::ReceiveDrops;
-use crate::error::{MembershipError, OpenError, ReceiveError, SendError};
-use crate::frame::{Decoder, IpReassemblyLimits, LinkType, SavedFrame, Savefile, each_datagram};
+use crate::error::{MembershipError, OpenError, ReceiveError, SavefileError, SendError};
 use crate::seam::{
     Datagram, Granted, Interrupt, Membership, Receiver, SendLimits, Sender, Transmit, Transport, Wait,
 };
 use crate::sync::{Signal, lock};
+use player::{Next, Packet, Player};
+use reader::{Read, Reader};
+use summary::{Counts, Summary};
 
-/// Replays a capture file (pcap or pcapng) at the pace it was captured. Needs no capture library.
+/// Replays a capture file (pcap or pcapng, or either in gzip). Needs no capture library.
 ///
-/// Receives what was sent to any group. Discards what is sent.
+/// Receives what was sent to any group, and discards what is sent. Reads frames of Ethernet, loopback, Linux's `any`,
+/// raw IPv4, and Wi-Fi that is not encrypted, with radiotap or PPI in front of them.
+///
+/// # Pace
+/// Each datagram is received when as much time has passed since the beginning as in the capture. Pauses of more than 10 s
+/// are shortened to 10 s. A frame without a time is played with the one behind it.
+///
+/// # Receivers
+/// All receivers share one replay. It begins when the first of them receives, and the file is opened and read once. A
+/// receiver that is opened later first receives what has been played to its port before; at most 32 MiB are held for it.
+/// When all of them are dropped, the next one begins a new replay.
+///
+/// # Pipes and files that grow
+/// The path may be that of a pipe, and `-` is standard input. Then the program that writes sets the pace as well:
+/// `tcpdump -U -w - udp | PROGRAM` shows what is captured at that moment. The replay of a file ends where the file ends when
+/// it is read. `tail -c +1 -f FILE | PROGRAM` follows a file that is still being written.
+///
+/// # Log
+/// At the end, or when the last receiver is dropped before it, one line at the level `info` says what was played, and what
+/// was skipped and why; it is a warning if nothing was played. There is a warning for each link type that is not supported,
+/// and one if frames were cut when they were captured.
 #[derive(Debug)]
 pub struct FileTransport {
     path: PathBuf,
+    is_fast: bool,
+    player: Mutex<Option<Arc<Player>>>,
 }
 
 impl FileTransport {
-    /// Makes a transport that replays this file. Opens nothing yet.
+    /// Makes a transport that replays this file at the pace at which it was captured. Opens nothing yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, is_fast: false, player: Mutex::default() }
+    }
+
+    /// Makes a transport that replays this file as fast as its receivers take it. Opens nothing yet.
+    pub fn fast(path: PathBuf) -> Self {
+        Self { is_fast: true, ..Self::new(path) }
+    }
+
+    /// Passes all datagrams of the file to `sink`, with the ports that they were sent to, as fast as it takes them.
+    /// Blocks until the end of the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or not further. What comes before was passed on.
+    pub fn each_datagram(&self, sink: &mut dyn FnMut(u16, Datagram<'_>)) -> Result<(), SavefileError> {
+        let mut reader = Reader::open(&self.path)?;
+        let mut counts = Counts::default();
+        let result = loop {
+            let frame = reader.read(|Read { port, source, bytes }| {
+                counts.played += 1;
+                sink(port, datagram(bytes, source, Instant::now()));
+            });
+            match frame {
+                Ok(Some(frame)) => reader.count(frame, &mut counts),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        Summary { path: self.path.clone(), counts, is_over: true }.log();
+        result
     }
 }
 
@@ -38,16 +95,18 @@ impl Transport for FileTransport {
     }
 
     fn receiver(&self, port: u16) -> Result<Box<dyn Receiver>, OpenError> {
-        Ok(Box::new(Replay {
-            file: Savefile::open(&self.path).map_err(OpenError::File)?,
-            decoder: Decoder::new(&[port], IpReassemblyLimits::default()),
-            next: None,
-            bytes: Vec::new(),
-            began: None,
-            signal: Arc::default(),
-            drops: ReceiveDrops::default(),
-            groups: Arc::default(),
-        }))
+        let mut current = lock(&self.player);
+        let running = current.as_ref().and_then(|player| Some((player.clone(), player.open(port)?)));
+        let (player, (id, signal)) = match running {
+            Some(running) => running,
+            None => {
+                let player = Player::start(&self.path, self.is_fast).map_err(OpenError::File)?;
+                let opened = player.open(port).expect("a replay does not stop before its first receiver");
+                *current = Some(player.clone());
+                (player, opened)
+            }
+        };
+        Ok(Box::new(Replay { player, id, signal, batch: Vec::new(), groups: Arc::default() }))
     }
 
     fn sender(&self) -> Result<Arc<dyn Sender>, OpenError> {
@@ -55,43 +114,13 @@ impl Transport for FileTransport {
     }
 }
 
+/// A receiver of a replay.
 struct Replay {
-    file: Savefile,
-    decoder: Decoder,
-    /// The next frame, if one was read.
-    next: Option<Upcoming>,
-    /// Its bytes.
-    bytes: Vec<u8>,
-    /// When the replay began, and the time of the first frame in the file.
-    began: Option<(Instant, Duration)>,
+    player: Arc<Player>,
+    id: u64,
     signal: Arc<Signal>,
-    drops: ReceiveDrops,
+    batch: Vec<Packet>,
     groups: Arc<Groups>,
-}
-
-struct Upcoming {
-    dlt: i32,
-    original_len: usize,
-    time: Duration,
-    due: Instant,
-}
-
-impl Replay {
-    /// Reads the next frame.
-    fn read(&mut self) -> Result<Upcoming, ReceiveError> {
-        match self.file.next_frame() {
-            Ok(Some(SavedFrame { dlt, bytes, original_len, time })) => {
-                self.bytes.clear();
-                self.bytes.extend_from_slice(bytes);
-                let (began, first) = *self.began.get_or_insert((Instant::now(), time));
-                // A damaged file may claim any time. Such a frame does not wait.
-                let due = began.checked_add(time.saturating_sub(first)).unwrap_or(began);
-                Ok(Upcoming { dlt, original_len, time, due })
-            }
-            Ok(None) => Err(ReceiveError::EndOfFile(None)),
-            Err(error) => Err(ReceiveError::EndOfFile(Some(error))),
-        }
-    }
 }
 
 impl Receiver for Replay {
@@ -101,42 +130,19 @@ impl Receiver for Replay {
             if self.signal.is_interrupted() {
                 return Ok(());
             }
-            let frame = match self.next.take() {
-                Some(frame) => frame,
-                None => self.read()?,
-            };
             let now = Instant::now();
-            if frame.due > now {
-                let until = deadline.map_or(frame.due, |deadline| deadline.min(frame.due));
-                let is_due = until == frame.due;
-                self.next = Some(frame);
-                self.signal.wait_until(Some(until));
-                if !is_due {
+            match self.player.take(self.id, now, &mut self.batch) {
+                Next::Pass => {
+                    for Packet { source, bytes, .. } in self.batch.drain(..) {
+                        sink(datagram(&bytes, source, now));
+                    }
                     return Ok(());
                 }
-                continue;
-            }
-            let Some(link) = LinkType::from_dlt(frame.dlt) else { continue };
-            match self.decoder.decode(frame.time, link, &self.bytes, frame.original_len) {
-                Ok(Some(udp)) => {
-                    each_datagram(udp.payload, |bytes| {
-                        sink(Datagram {
-                            bytes,
-                            memory: None,
-                            segment_len: bytes.len(),
-                            source: udp.source,
-                            is_after_loss: false,
-                            received: now,
-                        });
-                    });
-                    return Ok(());
+                Next::Wait(_) if deadline.is_some_and(|deadline| deadline <= now) => return Ok(()),
+                Next::Wait(until) => {
+                    self.signal.wait_until(deadline.into_iter().chain(until).min());
                 }
-                Ok(None) => {}
-                Err(reason) => self.drops.frames.count(reason),
-            }
-            // Frames of other ports may be many.
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(());
+                Next::End(error) => return Err(ReceiveError::EndOfFile(error)),
             }
         }
     }
@@ -150,14 +156,22 @@ impl Receiver for Replay {
     }
 
     fn drops(&self) -> ReceiveDrops {
-        let mut drops = self.drops.clone();
-        drops.frames.add(self.decoder.drops());
-        drops
+        ReceiveDrops { frames: self.player.drops(self.id), ..ReceiveDrops::default() }
     }
 
     fn granted(&self) -> Granted {
         Granted { backend: Backend::File, receive_buffer_len: 0, joins_segments: false }
     }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.player.close(self.id);
+    }
+}
+
+fn datagram(bytes: &[u8], source: SocketAddrV4, received: Instant) -> Datagram<'_> {
+    Datagram { bytes, memory: None, segment_len: bytes.len(), source, is_after_loss: false, received }
 }
 
 #[derive(Default)]
@@ -187,60 +201,4 @@ impl Sender for Discard {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::thread;
-
-    use super::*;
-
-    fn receiver() -> Box<dyn Receiver> {
-        let file = "../integration-tests/captures/ecal-6.1.1-network-small.pcap";
-        let transport = FileTransport::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
-        transport.receiver(14_002).expect("the file can be read")
-    }
-
-    #[test]
-    fn everything_in_the_file_is_received() {
-        let (mut receiver, mut count) = (receiver(), 0);
-        let end = loop {
-            if let Err(error) = receiver.recv(Wait::sleep(Duration::MAX), &mut |_| count += 1) {
-                break error;
-            }
-        };
-        assert!(matches!(end, ReceiveError::EndOfFile(None)), "{end}");
-        assert_eq!(count, 10);
-    }
-
-    #[test]
-    fn a_timeout_returns() {
-        let mut receiver = receiver();
-        // The file holds more than this many frames, and each call reads one at least.
-        let count = (0..5)
-            .map(|_| {
-                let mut count = 0;
-                receiver.recv(Wait::sleep(Duration::ZERO), &mut |_| count += 1).expect("the file goes on");
-                count
-            })
-            .sum::<usize>();
-        assert!(count <= 5);
-    }
-
-    #[test]
-    fn an_interrupt_ends_the_present_and_every_later_wait() {
-        let mut receiver = receiver();
-        let interrupter = receiver.interrupter();
-        let receiving = thread::spawn(move || {
-            let mut count = 0;
-            while count < 1 {
-                receiver.recv(Wait::sleep(Duration::MAX), &mut |_| count += 1).expect("the file goes on");
-            }
-            receiver
-        });
-        let mut receiver = receiving.join().expect("a datagram comes");
-        interrupter.interrupt();
-        for _ in 0..100 {
-            let result = receiver.recv(Wait::sleep(Duration::MAX), &mut |_| panic!("it was interrupted"));
-            result.expect("the end of the file is not reached");
-        }
-    }
-}
+mod tests;

@@ -21,13 +21,13 @@ pub trait Transport: Send + Sync {
     /// Opens a receiver for one UDP port.
     ///
     /// # Errors
-    /// If the port cannot be bound, or a configured interface does not exist.
+    /// If the port cannot be bound. That there is no network yet is no error: the receiver receives as soon as there is.
     fn receiver(&self, port: u16) -> Result<Box<dyn Receiver>, OpenError>;
 
     /// Opens a sender.
     ///
     /// # Errors
-    /// If the system refuses a socket, or a configured interface does not exist.
+    /// If the system refuses a socket. That there is no network yet is no error.
     fn sender(&self) -> Result<Arc<dyn Sender>, OpenError>;
 }
 
@@ -93,10 +93,11 @@ pub trait Interrupt: Send + Sync {
 
 /// The multicast groups of a [`Receiver`].
 pub trait Membership: Send + Sync {
-    /// Receives what is sent to `group` from now on, on the configured interfaces. Does nothing in local mode.
+    /// Receives what is sent to `group` from now on, on the configured interfaces: those that are there, and those that
+    /// come later. What the system refuses is logged and tried again. Does nothing in local mode.
     ///
     /// # Errors
-    /// If no interface could join, or the group has been joined already.
+    /// If the address is none of a group, or the group has been joined already.
     fn join(&self, group: Ipv4Addr) -> Result<(), MembershipError>;
 
     /// Stops receiving what is sent to `group`.

@@ -31,11 +31,17 @@ pub enum Selection {
     Socket,
     /// [`Backend::Npcap`], or an error if raw frames are not available.
     Npcap,
-    /// [`Backend::File`]: replays a capture file (pcap or pcapng) at the pace it was captured. Sends nothing.
+    /// [`Backend::File`]: replays a capture file (pcap or pcapng, or either in gzip) at the pace at which it was captured;
+    /// pauses of more than 10 s are shortened to 10 s. Sends nothing. The path may be that of a pipe, and `-` is standard
+    /// input. Written `file:PATH`.
     File(PathBuf),
+    /// Like `File`, but as fast as the receivers take it. Messages that a subscriber's queue has no room for are dropped, so
+    /// prefer a callback. Written `file-fast:PATH`.
+    FileFast(PathBuf),
 }
 
 const AUTO: &str = "auto";
+const FILE_FAST: &str = "file-fast";
 
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +50,7 @@ impl fmt::Display for Selection {
             Selection::Socket => Backend::Socket.fmt(f),
             Selection::Npcap => Backend::Npcap.fmt(f),
             Selection::File(path) => write!(f, "{}:{}", Backend::File, path.display()),
+            Selection::FileFast(path) => write!(f, "{FILE_FAST}:{}", path.display()),
         }
     }
 }
@@ -53,7 +60,7 @@ impl fmt::Display for Selection {
 #[non_exhaustive]
 pub enum ParseSelectionError {
     /// No backend is written like this.
-    #[error("`{0}` is none of {AUTO}, {all}", all = Backend::selections())]
+    #[error("`{0}` is none of {AUTO}, {all}, {FILE_FAST}:PATH", all = Backend::selections())]
     Unknown(String),
     /// The program was built without this backend.
     #[error("`{text}` needs the cargo feature `{feature}`, without which this program was built")]
@@ -73,13 +80,15 @@ impl FromStr for Selection {
             return Ok(Selection::Auto);
         }
         let unknown = || ParseSelectionError::Unknown(text.into());
-        let (row, path) = Backend::selected_by(text).ok_or_else(unknown)?;
+        let fast = text.strip_prefix(FILE_FAST).map(|path| format!("{}{path}", Backend::File));
+        let (row, path) = Backend::selected_by(fast.as_deref().unwrap_or(text)).ok_or_else(unknown)?;
         if let Some(feature) = row.missing_feature {
             return Err(ParseSelectionError::NotBuilt { text: text.into(), feature });
         }
         match (row.backend, path) {
             (Backend::Socket, None) => Ok(Selection::Socket),
             (Backend::Npcap, None) => Ok(Selection::Npcap),
+            (Backend::File, Some(path)) if fast.is_some() => Ok(Selection::FileFast(path.into())),
             (Backend::File, Some(path)) => Ok(Selection::File(path.into())),
             _ => Err(unknown()),
         }
@@ -182,7 +191,8 @@ pub fn select(selection: &Selection, config: Config) -> Result<Selected, SelectE
     let sockets = |config| Arc::new(SocketTransport::new(config)) as Arc<dyn Transport>;
     Ok(match selection {
         Selection::Socket => Selected::fixed(sockets(config), SelectionReason::Requested),
-        Selection::File(path) => Selected::fixed(replay(path)?, SelectionReason::Requested),
+        Selection::File(path) => Selected::fixed(replay(path, false)?, SelectionReason::Requested),
+        Selection::FileFast(path) => Selected::fixed(replay(path, true)?, SelectionReason::Requested),
         Selection::Npcap => {
             let (raw, _) = raw(config).map_err(SelectError::NoRawFrames)?;
             Selected::fixed(raw, SelectionReason::Requested)
@@ -214,12 +224,13 @@ fn raw(_: Config) -> Result<(Arc<dyn Transport>, RawFrames), Unavailable> {
 
 #[cfg(feature = "replay")]
 #[expect(clippy::unnecessary_wraps, reason = "it fails without the feature")]
-fn replay(path: &std::path::Path) -> Result<Arc<dyn Transport>, SelectError> {
-    Ok(Arc::new(FileTransport::new(path.into())))
+fn replay(path: &std::path::Path, is_fast: bool) -> Result<Arc<dyn Transport>, SelectError> {
+    let open = if is_fast { FileTransport::fast } else { FileTransport::new };
+    Ok(Arc::new(open(path.into())))
 }
 
 #[cfg(not(feature = "replay"))]
-fn replay(_: &std::path::Path) -> Result<Arc<dyn Transport>, SelectError> {
+fn replay(_: &std::path::Path, _: bool) -> Result<Arc<dyn Transport>, SelectError> {
     Err(SelectError::NotBuilt { backend: Backend::File, feature: "replay" })
 }
 

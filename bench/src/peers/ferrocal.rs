@@ -22,7 +22,7 @@ fn config(setup: &Setup) -> Config {
     }
     if let Some(address) = setup.interface {
         config.mode = Mode::Network;
-        config.udp.interfaces = vec![address];
+        config.udp.interfaces = vec![address.into()];
     }
     config
 }

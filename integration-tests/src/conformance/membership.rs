@@ -75,9 +75,9 @@ pub(super) fn errors_have_types(stage: &Stage) {
     assert_eq!((listener.next_bytes(), listener.next_bytes()), (b"once".to_vec(), b"marker".to_vec()));
     membership.leave(GROUP).expect("a group can be left");
     assert!(not_joined(membership.leave(GROUP).expect_err("it was left")));
-    // A unicast address is no group: the system refuses, or there would be nothing to receive.
-    let error = membership.join(Ipv4Addr::new(10, 9, 8, 7)).expect_err("not a group");
-    assert!(matches!(error, MembershipError::Join { .. }), "{error}");
+    let unicast = Ipv4Addr::new(10, 9, 8, 7);
+    let error = membership.join(unicast).expect_err("not a group");
+    assert!(matches!(error, MembershipError::NotMulticast(group) if group == unicast), "{error}");
 }
 
 /// The system drops the membership with the interface, and the new one has another index.

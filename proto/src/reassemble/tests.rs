@@ -367,7 +367,7 @@ fn given_up(reassembler: &mut Reassembler) -> Vec<(u16, DropReason, Vec<u8>)> {
 
 #[test]
 fn a_message_given_up_names_its_topic_at_once() {
-    let sample = PayloadSample { topic_name: "scan", topic_id: "7", clock: 3, ..PayloadSample::default() };
+    let sample = PayloadSample { topic_name: b"scan", topic_id: b"7", clock: 3, ..PayloadSample::default() };
     let mut head = Vec::new();
     PayloadSample { payload: &[0; 5000], ..sample }.encode_head(&mut head);
     let datagrams: Vec<_> = Fragments::new(1, [&head, &[0; 5000]], 1472)

@@ -1,17 +1,16 @@
 //! Between the generated messages and the crate's own types.
 
-use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::service::{client_from_wire, client_to_wire, server_from_wire, server_to_wire};
 use super::{
-    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_DESCRIPTOR_LEN, MAX_NAME_LEN,
-    MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
-    TopicInfo, capped,
+    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_NAME_LEN, MAX_TEXT_LEN,
+    MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState, TopicInfo, capped,
 };
 use crate::pb::{ECmdType, EProcessSeverity, ETimeSyncState, ETransportLayerType};
-use crate::{DropReason, EntityId, pb};
+use crate::text::readable;
+use crate::{DropReason, EntityId, Text, pb};
 
 pub(super) fn registration_from_wire(sample: pb::Sample) -> Result<Registration, DropReason> {
     use Action::{Register, Unregister};
@@ -70,7 +69,7 @@ pub(super) fn registration_to_wire(registration: &Registration) -> pb::Sample {
     }
 }
 
-pub(super) fn name(text: String) -> Result<String, DropReason> {
+pub(super) fn name(text: Vec<u8>) -> Result<Text, DropReason> {
     capped(text, MAX_NAME_LEN)
 }
 
@@ -104,12 +103,12 @@ fn topic_from_wire(topic: pb::Topic) -> Result<TopicInfo, DropReason> {
 fn topic_to_wire(topic: &TopicInfo) -> pb::Topic {
     pb::Topic {
         registration_clock: topic.registration_clock,
-        host_name: topic.host_name.clone(),
+        host_name: topic.host_name.to_vec(),
         process_id: topic.process_id,
-        process_name: topic.process_name.clone(),
-        unit_name: topic.unit_name.clone(),
-        topic_id: topic.topic_id.to_string(),
-        topic_name: topic.topic_name.clone(),
+        process_name: topic.process_name.to_vec(),
+        unit_name: topic.unit_name.to_vec(),
+        topic_id: topic.topic_id.to_string().into(),
+        topic_name: topic.topic_name.to_vec(),
         transport_layer: topic.layers.iter().map(layer_to_wire).collect::<Vec<_>>(),
         topic_size: topic.topic_size,
         connections_local: topic.connections_local,
@@ -119,7 +118,7 @@ fn topic_to_wire(topic: &TopicInfo) -> pb::Topic {
         data_clock: topic.data_clock,
         data_frequency: topic.data_frequency_mhz,
         data_latency_us: topic.latency.map(latency_to_wire),
-        shm_transport_domain: topic.shm_transport_domain.clone(),
+        shm_transport_domain: topic.shm_transport_domain.to_vec(),
         datatype_information: Some(data_type_to_wire(&topic.data_type)),
         ..pb::Topic::default()
     }
@@ -152,30 +151,30 @@ fn latency_to_wire(latency: LatencyInfo) -> pb::Statistics {
 
 fn data_type_from_wire(
     told: pb::DataTypeInformation,
-    ttype: String,
+    ttype: Vec<u8>,
     tdesc: bytes::Bytes,
 ) -> Result<DataType, DropReason> {
-    let data_type = if told == pb::DataTypeInformation::default() {
-        let (encoding, name) = ttype.split_once(':').unwrap_or(("", &ttype));
-        DataType { name: name.to_owned(), encoding: encoding.to_owned(), descriptor: tdesc }
-    } else {
-        DataType { name: told.name, encoding: told.encoding, descriptor: told.descriptor_information }
-    };
-    limited(data_type)
+    if told != pb::DataTypeInformation::default() {
+        return told_type(told);
+    }
+    let ttype = readable(ttype, MAX_NAME_LEN)?;
+    let (encoding, name) = ttype.split_once(':').unwrap_or(("", &ttype));
+    Ok(DataType { name: name.into(), encoding: encoding.into(), descriptor: tdesc })
 }
 
-/// Passes a data type on unless a part of it is longer than its limit.
-pub(super) fn limited(data_type: DataType) -> Result<DataType, DropReason> {
-    if data_type.descriptor.len() > MAX_DESCRIPTOR_LEN {
-        return Err(DropReason::TooLong);
-    }
-    Ok(DataType { name: name(data_type.name)?, encoding: name(data_type.encoding)?, ..data_type })
+pub(super) fn told_type(told: pb::DataTypeInformation) -> Result<DataType, DropReason> {
+    let pb::DataTypeInformation { name, encoding, descriptor_information: descriptor } = told;
+    Ok(DataType {
+        name: readable(name, MAX_NAME_LEN)?,
+        encoding: readable(encoding, MAX_NAME_LEN)?,
+        descriptor,
+    })
 }
 
 pub(super) fn data_type_to_wire(data_type: &DataType) -> pb::DataTypeInformation {
     pb::DataTypeInformation {
-        name: data_type.name.clone(),
-        encoding: data_type.encoding.clone(),
+        name: data_type.name.clone().into(),
+        encoding: data_type.encoding.clone().into(),
         descriptor_information: data_type.descriptor.clone(),
     }
 }
@@ -207,7 +206,7 @@ fn layer_to_wire(layer: &Layer) -> pb::TransportLayer {
 }
 
 fn process_from_wire(process: pb::Process) -> Result<ProcessInfo, DropReason> {
-    let text = |text: String| capped(text, MAX_TEXT_LEN);
+    let text = |text| capped(text, MAX_TEXT_LEN);
     let time_sync_state = match process.time_sync_state() {
         ETimeSyncState::TsyncNone => TimeSyncState::None,
         ETimeSyncState::TsyncRealtime => TimeSyncState::Realtime,
@@ -254,22 +253,22 @@ fn process_to_wire(process: &ProcessInfo) -> pb::Process {
     };
     pb::Process {
         registration_clock: process.registration_clock,
-        host_name: process.host_name.clone(),
+        host_name: process.host_name.to_vec(),
         process_id: process.process_id,
-        process_name: process.process_name.clone(),
-        unit_name: process.unit_name.clone(),
-        process_parameter: process.process_parameter.clone(),
+        process_name: process.process_name.to_vec(),
+        unit_name: process.unit_name.to_vec(),
+        process_parameter: process.process_parameter.to_vec(),
         state: Some(pb::ProcessState {
             severity: severity.into(),
-            info: process.state.info.clone(),
+            info: process.state.info.to_vec(),
             severity_level: process.state.severity_level,
         }),
         time_sync_state: time_sync_state.into(),
-        time_sync_module_name: process.time_sync_module_name.clone(),
+        time_sync_module_name: process.time_sync_module_name.to_vec(),
         component_init_state: process.component_init_state,
-        component_init_info: process.component_init_info.clone(),
-        ecal_runtime_version: process.runtime_version.clone(),
-        shm_transport_domain: process.shm_transport_domain.clone(),
-        config_file_path: process.config_file_path.clone(),
+        component_init_info: process.component_init_info.to_vec(),
+        ecal_runtime_version: process.runtime_version.to_vec(),
+        shm_transport_domain: process.shm_transport_domain.to_vec(),
+        config_file_path: process.config_file_path.to_vec(),
     }
 }

@@ -1,29 +1,30 @@
 //! Services and their clients, as they are registered.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::DataType;
-use super::convert::{data_type_to_wire, limited, name};
-use crate::{DropReason, EntityId, pb};
+use super::convert::{data_type_to_wire, name, told_type};
+use super::{DataType, MAX_NAME_LEN};
+use crate::text::readable;
+use crate::{DropReason, EntityId, Text, pb};
 
 /// A server or a client of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceInfo {
     /// The name of its host.
-    pub host_name: String,
+    pub host_name: Text,
     /// Its process's id on the host.
     pub process_id: i32,
     /// The path of its process's executable.
-    pub process_name: String,
+    pub process_name: Text,
     /// The name its process gave itself.
-    pub unit_name: String,
+    pub unit_name: Text,
     /// Its id.
     pub service_id: EntityId,
     /// The service's name.
-    pub service_name: String,
+    pub service_name: Text,
     /// The methods that the server offers, or that the client knows.
     pub methods: Vec<MethodInfo>,
     /// The version of the protocol.
@@ -40,7 +41,7 @@ pub struct ServiceInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MethodInfo {
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// The type of what is asked.
     pub request: DataType,
     /// The type of what is answered.
@@ -84,14 +85,14 @@ pub(super) fn client_from_wire(client: pb::Client) -> Result<ServiceInfo, DropRe
 pub(super) fn server_to_wire(service: &ServiceInfo) -> pb::Service {
     pb::Service {
         registration_clock: service.registration_clock,
-        host_name: service.host_name.clone(),
-        process_name: service.process_name.clone(),
-        unit_name: service.unit_name.clone(),
+        host_name: service.host_name.to_vec(),
+        process_name: service.process_name.to_vec(),
+        unit_name: service.unit_name.to_vec(),
         process_id: service.process_id,
-        service_name: service.service_name.clone(),
+        service_name: service.service_name.to_vec(),
         tcp_port_v0: service.tcp_port_v0,
         methods: service.methods.iter().map(method_to_wire).collect(),
-        service_id: service.service_id.to_string(),
+        service_id: service.service_id.to_string().into(),
         version: service.version,
         tcp_port_v1: service.tcp_port_v1,
     }
@@ -100,12 +101,12 @@ pub(super) fn server_to_wire(service: &ServiceInfo) -> pb::Service {
 pub(super) fn client_to_wire(client: &ServiceInfo) -> pb::Client {
     pb::Client {
         registration_clock: client.registration_clock,
-        host_name: client.host_name.clone(),
-        process_name: client.process_name.clone(),
-        unit_name: client.unit_name.clone(),
+        host_name: client.host_name.to_vec(),
+        process_name: client.process_name.to_vec(),
+        unit_name: client.unit_name.to_vec(),
         process_id: client.process_id,
-        service_name: client.service_name.clone(),
-        service_id: client.service_id.to_string(),
+        service_name: client.service_name.to_vec(),
+        service_id: client.service_id.to_string().into(),
         version: client.version,
         methods: client.methods.iter().map(method_to_wire).collect(),
     }
@@ -127,20 +128,22 @@ fn method_from_wire(method: pb::Method) -> Result<MethodInfo, DropReason> {
 /// What eCAL 5 has in fields of its own is taken if the usual one is absent.
 fn type_from_wire(
     told: Option<pb::DataTypeInformation>,
-    old_name: String,
+    old_name: Vec<u8>,
     old_descriptor: Bytes,
 ) -> Result<DataType, DropReason> {
-    limited(match told {
-        Some(told) => {
-            DataType { name: told.name, encoding: told.encoding, descriptor: told.descriptor_information }
-        }
-        None => DataType { name: old_name, encoding: String::new(), descriptor: old_descriptor },
-    })
+    match told {
+        Some(told) => told_type(told),
+        None => Ok(DataType {
+            name: readable(old_name, MAX_NAME_LEN)?,
+            descriptor: old_descriptor,
+            ..DataType::default()
+        }),
+    }
 }
 
 fn method_to_wire(method: &MethodInfo) -> pb::Method {
     pb::Method {
-        method_name: method.name.clone(),
+        method_name: method.name.to_vec(),
         call_count: method.call_count,
         request_datatype_information: Some(data_type_to_wire(&method.request)),
         response_datatype_information: Some(data_type_to_wire(&method.response)),

@@ -145,14 +145,13 @@ fn commands() {
 #[test]
 fn limits_hold_to_the_byte() {
     type Set = fn(&mut pb::Topic, usize);
-    let fields: [(Set, usize); 8] = [
-        (|topic, len| topic.host_name = "x".repeat(len), MAX_NAME_LEN),
-        (|topic, len| topic.shm_transport_domain = "x".repeat(len), MAX_NAME_LEN),
-        (|topic, len| topic.process_name = "x".repeat(len), MAX_NAME_LEN),
-        (|topic, len| topic.unit_name = "x".repeat(len), MAX_NAME_LEN),
-        (|topic, len| topic.topic_name = "x".repeat(len), MAX_TOPIC_NAME_LEN),
-        (|topic, len| topic.ttype = "x".repeat(len), MAX_NAME_LEN),
-        (|topic, len| topic.tdesc = vec![0; len].into(), MAX_DESCRIPTOR_LEN),
+    let fields: [(Set, usize); 7] = [
+        (|topic, len| topic.host_name = vec![b'x'; len], MAX_NAME_LEN),
+        (|topic, len| topic.shm_transport_domain = vec![b'x'; len], MAX_NAME_LEN),
+        (|topic, len| topic.process_name = vec![b'x'; len], MAX_NAME_LEN),
+        (|topic, len| topic.unit_name = vec![b'x'; len], MAX_NAME_LEN),
+        (|topic, len| topic.topic_name = vec![b'x'; len], MAX_TOPIC_NAME_LEN),
+        (|topic, len| topic.ttype = vec![b'x'; len], MAX_NAME_LEN),
         (|topic, len| topic.transport_layer = vec![pb::TransportLayer::default(); len], MAX_LAYERS),
     ];
     for (set, max_len) in fields {
@@ -204,10 +203,50 @@ fn a_long_message_is_not_decoded() {
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_refused() {
-    let mut message = message(&pb::Sample { cmd_type: 2, ..Default::default() });
-    message.extend_from_slice(&[0x2a, 3, 0x3a, 1, 0xff]);
-    assert_eq!(Registration::decode(&message), Err(DropReason::BadSample));
+fn text_that_is_not_utf_8_keeps_its_bytes() {
+    for set in [
+        (|topic, text| topic.host_name = text) as fn(&mut TopicInfo, Text),
+        |topic, text| topic.shm_transport_domain = text,
+        |topic, text| topic.process_name = text,
+        |topic, text| topic.unit_name = text,
+        |topic, text| topic.topic_name = text,
+    ] {
+        let mut topic = topic();
+        set(&mut topic, b"/home/f\xfcr/pub"[..].into());
+        let registration =
+            Registration { action: Action::Register, announcement: Announcement::Publisher(topic) };
+        assert_eq!(Registration::decode(&registration.encode()), Ok(registration));
+    }
+}
+
+#[test]
+fn a_type_that_is_not_utf_8_is_readable() {
+    let name_of = |name: &[u8], in_ecal_5: bool| {
+        let told = pb::DataTypeInformation { name: name.into(), ..Default::default() };
+        let topic = if in_ecal_5 {
+            pb::Topic { ttype: name.into(), ..Default::default() }
+        } else {
+            pb::Topic { datatype_information: Some(told), ..Default::default() }
+        };
+        match Registration::decode(&message(&publisher(topic)))?.announcement {
+            Announcement::Publisher(info) => Ok(info.data_type.name),
+            other => panic!("{other:?}"),
+        }
+    };
+    for in_ecal_5 in [false, true] {
+        assert_eq!(name_of(b"f\xfcr", in_ecal_5).as_deref(), Ok("f\u{fffd}r"));
+        assert_eq!(name_of(&[0xff; MAX_NAME_LEN], in_ecal_5), Err(DropReason::TooLong));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes minutes there")]
+fn the_descriptor_may_fill_the_message() {
+    let mut topic = topic();
+    topic.data_type.descriptor = vec![7; 9 << 20].into();
+    let registration =
+        Registration { action: Action::Register, announcement: Announcement::Publisher(topic) };
+    assert_eq!(Registration::decode(&registration.encode()), Ok(registration));
 }
 
 #[test]

@@ -13,10 +13,11 @@ impl Config {
         }
         let (udp, registration) = (&self.udp, &self.registration);
         // With fewer bits kept, the hash of a name could make an address that is not multicast.
-        if udp.hash_version == HashVersion::V2 && udp.mask.octets()[0] & 0xf0 != 0xf0 {
+        let mask = udp.effective_mask();
+        if udp.hash_version == HashVersion::V2 && mask.octets()[0] & 0xf0 != 0xf0 {
             return Err(self.refused(
                 "transport_layer.udp.mask",
-                &udp.mask,
+                &mask,
                 "a mask for config_version v2, which keeps at least the first four bits of the group (such as 255.255.255.240)",
             ));
         }
@@ -56,7 +57,7 @@ mod tests {
         type Break = fn(&mut Config);
         let broken: [(Break, &str); 8] = [
             (|config| config.udp.port = 0, "transport_layer.udp.port"),
-            (|config| config.udp.mask = Ipv4Addr::new(0, 0, 0, 15), "transport_layer.udp.mask"),
+            (|config| config.udp.mask = Some(Ipv4Addr::new(0, 0, 0, 15)), "transport_layer.udp.mask"),
             (|config| config.udp.local.group = Ipv4Addr::new(10, 0, 0, 1), "transport_layer.udp.local.group"),
             (|config| config.registration.timeout = Duration::ZERO, "registration.registration_timeout"),
             (|config| config.receive_thread.priority = Some(100), "ferrocal.receive_thread.priority"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ferrocal_proto::{HEADER_LEN, HashVersion, MAX_DATAGRAM_LEN};
 
 use super::yaml::Node;
-use crate::{Fragmentation, Mode, Selection, SendPath};
+use crate::{Fragmentation, InterfaceSelector, Mode, Selection, SendPath};
 
 /// A kind of values.
 pub(super) struct Kind<T: 'static> {
@@ -23,7 +23,7 @@ pub(super) struct Kind<T: 'static> {
 }
 
 pub(super) const TRANSPORT: Kind<Selection> = Kind {
-    expected: "one of auto, socket, npcap, file:PATH",
+    expected: "one of auto, socket, npcap, file:PATH, file-fast:PATH",
     read: |node| text(node)?.parse().ok(),
     is_allowed: |_| true,
     show: Selection::to_string,
@@ -140,8 +140,12 @@ pub(super) const DOMAIN: Kind<Option<String>> = Kind {
     show: show_option,
 };
 
-pub(super) const ADDRESS: Kind<Ipv4Addr> =
-    Kind { expected: "an IPv4 address", read: address, is_allowed: |_| true, show: Ipv4Addr::to_string };
+pub(super) const MASK: Kind<Option<Ipv4Addr>> = Kind {
+    expected: "an IPv4 address",
+    read: |node| address(node).map(Some),
+    is_allowed: |_| true,
+    show: |mask| mask.map_or_else(|| "255.255.255.240, with v1 0.0.0.15".into(), |mask| mask.to_string()),
+};
 
 pub(super) const MULTICAST: Kind<Ipv4Addr> = Kind {
     expected: "a multicast address (224.0.0.0 to 239.255.255.255)",
@@ -157,13 +161,13 @@ pub(super) const LOOPBACK: Kind<Ipv4Addr> = Kind {
     show: Ipv4Addr::to_string,
 };
 
-pub(super) const ADDRESSES: Kind<Vec<Ipv4Addr>> = Kind {
-    expected: "a list of IPv4 addresses",
-    read: |node| list(node)?.iter().map(address).collect(),
+pub(super) const INTERFACES: Kind<Vec<InterfaceSelector>> = Kind {
+    expected: "a list of addresses (10.0.0.7), networks (10.0.0.0/24) and names (eth0) of interfaces",
+    read: |node| list(node)?.iter().map(|item| text(item)?.parse().ok()).collect(),
     is_allowed: |_| true,
-    show: |addresses| {
-        let addresses: Vec<_> = addresses.iter().map(Ipv4Addr::to_string).collect();
-        format!("[{}]", addresses.join(", "))
+    show: |interfaces| {
+        let interfaces: Vec<_> = interfaces.iter().map(InterfaceSelector::to_string).collect();
+        format!("[{}]", interfaces.join(", "))
     },
 };
 

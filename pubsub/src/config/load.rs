@@ -339,6 +339,9 @@ mod tests {
         assert_eq!((config.transport, warnings), (Selection::Socket, vec![]));
 
         let error = load(&[("FERROCAL_TRANSPORT", "udp")], &[]).unwrap_err().to_string();
-        assert_eq!(error, "FERROCAL_TRANSPORT: `udp` is not one of auto, socket, npcap, file:PATH");
+        assert_eq!(
+            error,
+            "FERROCAL_TRANSPORT: `udp` is not one of auto, socket, npcap, file:PATH, file-fast:PATH"
+        );
     }
 }

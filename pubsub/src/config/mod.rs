@@ -47,6 +47,8 @@ mod yaml;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 
+use ferrocal_proto::{HashVersion, topic_group};
+
 use crate::{Mode, Selection};
 
 pub use clock::{Clock, ClockFunction};
@@ -138,15 +140,27 @@ impl Config {
 
     /// Where a topic's payload goes.
     pub(crate) fn topic_group(&self, topic: &str) -> Ipv4Addr {
+        let UdpConfig { hash_version, network, .. } = &self.udp;
         match self.mode {
             Mode::Local => self.udp.local.group,
-            Mode::Network => ferrocal_proto::topic_group(
-                self.udp.hash_version,
-                self.udp.network.group,
-                self.udp.mask,
-                topic,
-            ),
+            Mode::Network => topic_group(*hash_version, network.group, self.udp.effective_mask(), topic),
         }
+    }
+
+    /// Where a topic's payload goes from those who have the same settings but for the version of the hash, if that is
+    /// another group.
+    pub(crate) fn other_topic_group(&self, topic: &str) -> Option<Ipv4Addr> {
+        // The mask means the opposite in the other version.
+        let mask = Ipv4Addr::from_bits(!self.udp.effective_mask().to_bits());
+        let version = match self.udp.hash_version {
+            HashVersion::V1 => HashVersion::V2,
+            HashVersion::V2 => HashVersion::V1,
+        };
+        // As in `check_udp`: version 2 has to keep what makes an address one of multicast.
+        let is_usable = version == HashVersion::V1 || mask.octets()[0] & 0xf0 == 0xf0;
+        let is_usable = is_usable && self.mode == Mode::Network;
+        let group = is_usable.then(|| topic_group(version, self.udp.network.group, mask, topic))?;
+        (group != self.topic_group(topic)).then_some(group)
     }
 
     pub(crate) fn transport_config(&self) -> ferrocal_transport::Config {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ferrocal_proto::{HashVersion, MAX_DATAGRAM_LEN};
 
-use crate::SendPath;
+use crate::{InterfaceSelector, SendPath};
 
 /// The UDP layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,17 +14,19 @@ pub struct UdpConfig {
     pub port: u16,
     /// How a topic's multicast group follows from its name (`config_version`). Default: [`HashVersion::V2`].
     pub hash_version: HashVersion,
-    /// Which bits of the group base all topics share (`mask`). Default: 255.255.255.240; 0.0.0.15 with
-    /// [`HashVersion::V1`] names the bits that differ.
-    pub mask: Ipv4Addr,
+    /// Which bits of the group base all topics share (`mask`); with [`HashVersion::V1`], those that differ. Default:
+    /// `None`, which is 255.255.255.240, and with [`HashVersion::V1`] 0.0.0.15: the default of the eCAL that has it.
+    pub mask: Option<Ipv4Addr>,
     /// Destination in local mode (`local`). Default: 127.255.255.255, TTL 1.
     pub local: Destination,
     /// Group base in network mode (`network`). Default: 239.0.0.1, TTL 3.
     pub network: Destination,
-    /// Addresses of the interfaces to receive multicast on; the first one also sends. Empty (the default) leaves the
-    /// choice to the system's routes. Network mode only. Not in eCAL; `ferrocal.interfaces`.
-    pub interfaces: Vec<Ipv4Addr>,
-    /// Receive multicast on every interface (`join_all_interfaces`). Default: `false`. Network mode only.
+    /// The interfaces to receive multicast on, each named by its address (`10.0.0.7`), its network (`10.0.0.0/24`) or its
+    /// name (`eth0`); the first that is there also sends. They need not exist when the node opens. Empty (the default)
+    /// leaves the choice to the system's routes. Network mode only. Not in eCAL; `ferrocal.interfaces`.
+    pub interfaces: Vec<InterfaceSelector>,
+    /// Receive multicast on every interface, also on those that come later (`join_all_interfaces`). Sending follows
+    /// `interfaces` or the system's routes. Default: `false`. Network mode only.
     pub join_all_interfaces: bool,
     /// Whether other programs of this host receive what is sent. Default: `true`. Network mode only. Not in eCAL;
     /// `ferrocal.loopback`.
@@ -47,10 +49,9 @@ pub struct UdpConfig {
 setters!(UdpConfig {
     port: u16,
     hash_version: HashVersion,
-    mask: Ipv4Addr,
     local: Destination,
     network: Destination,
-    interfaces: Vec<Ipv4Addr>,
+    interfaces: Vec<InterfaceSelector>,
     join_all_interfaces: bool,
     loopback: bool,
     send_buffer_len: usize,
@@ -58,6 +59,8 @@ setters!(UdpConfig {
     max_datagram_len: usize,
     npcap_enabled: bool,
     send: SendPath,
+} optional {
+    mask: Ipv4Addr,
 });
 
 impl Default for UdpConfig {
@@ -65,7 +68,7 @@ impl Default for UdpConfig {
         Self {
             port: 14_002,
             hash_version: HashVersion::V2,
-            mask: Ipv4Addr::new(255, 255, 255, 240),
+            mask: None,
             local: Destination::new(Ipv4Addr::new(127, 255, 255, 255), 1),
             network: Destination::new(Ipv4Addr::new(239, 0, 0, 1), 3),
             interfaces: Vec::new(),
@@ -77,6 +80,36 @@ impl Default for UdpConfig {
             npcap_enabled: false,
             send: SendPath::default(),
         }
+    }
+}
+
+impl UdpConfig {
+    /// The mask in force.
+    pub(crate) fn effective_mask(&self) -> Ipv4Addr {
+        self.mask.unwrap_or(match self.hash_version {
+            HashVersion::V1 => Ipv4Addr::new(0, 0, 0, 15),
+            HashVersion::V2 => Ipv4Addr::new(255, 255, 255, 240),
+        })
+    }
+
+    /// What is unusual about the groups of network mode, if the system's routes are to lead to them.
+    pub(crate) fn unusual_groups(&self) -> Option<String> {
+        let Self { network: Destination { group, .. }, hash_version, interfaces, .. } = self;
+        let mask = self.effective_mask();
+        let (key, value) = if group.octets()[0] != 239 {
+            ("network.group", *group)
+        } else if *hash_version == HashVersion::V2 && mask.octets()[0] != 255 {
+            ("mask", mask)
+        } else {
+            return None;
+        };
+        interfaces.is_empty().then(|| {
+            format!(
+                "transport_layer.udp.{key}: {value}: messages are sent to groups outside 239.0.0.0/8, which routers may treat \
+                 in another way, and which a route for 239.0.0.0/8 does not lead to. Check the routes, or name interfaces \
+                 (ferrocal.interfaces)"
+            )
+        })
     }
 }
 

@@ -265,7 +265,7 @@ impl Sink for Callback {
         lock(&self.state).waiting.lost(origin, clock);
     }
 
-    fn forget(&self, host_name: &str, publisher: EntityId) {
+    fn forget(&self, host_name: &[u8], publisher: EntityId) {
         lock(&self.state).waiting.forget(host_name, publisher);
     }
 
@@ -276,6 +276,7 @@ impl Sink for Callback {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::resume_unwind;
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
@@ -377,7 +378,7 @@ mod tests {
                 let count = count.clone();
                 move |_| {
                     count.fetch_add(1, Ordering::SeqCst);
-                    panic!("on purpose");
+                    resume_unwind(Box::new("on purpose"));
                 }
             });
             let reported = Arc::new(AtomicBool::new(false));
@@ -395,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_panic_before_anybody_asked_for_it_is_reported() {
-        let callback = callback(SubscriberConfig::default(), |_| panic!("on purpose"));
+        let callback = callback(SubscriberConfig::default(), |_| resume_unwind(Box::new("on purpose")));
         push(&callback, [1]);
         let (report, reported) = mpsc::channel();
         callback.set_on_panic(Box::new(move || report.send(()).unwrap()));

@@ -71,7 +71,7 @@ impl ClockFilter {
     }
 
     /// Forgets a publisher.
-    pub(super) fn forget(&mut self, host_name: &str, id: EntityId) {
+    pub(super) fn forget(&mut self, host_name: &[u8], id: EntityId) {
         self.publishers.retain(|origin, _| origin.id != id || *origin.host_name != *host_name);
     }
 
@@ -144,7 +144,7 @@ mod tests {
         }
         assert_eq!(filter.check(&origin("a", 3), 7), Order::Duplicate);
         assert_eq!(filter.check(&origin("a", 1), 7), new(0), "it made room for the third");
-        filter.forget("a", origin("a", 1).id);
+        filter.forget(b"a", origin("a", 1).id);
         assert_eq!(filter.check(&origin("a", 1), 7), new(0), "it is gone");
     }
 }

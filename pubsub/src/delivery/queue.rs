@@ -143,7 +143,7 @@ impl Sink for Queue {
         lock(&self.state).waiting.lost(origin, clock);
     }
 
-    fn forget(&self, host_name: &str, publisher: EntityId) {
+    fn forget(&self, host_name: &[u8], publisher: EntityId) {
         lock(&self.state).waiting.forget(host_name, publisher);
     }
 

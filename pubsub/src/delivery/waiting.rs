@@ -118,7 +118,7 @@ impl Waiting {
         add(&self.counters.lost, self.filter.lost(origin, clock));
     }
 
-    pub(super) fn forget(&mut self, host_name: &str, publisher: EntityId) {
+    pub(super) fn forget(&mut self, host_name: &[u8], publisher: EntityId) {
         self.filter.forget(host_name, publisher);
     }
 

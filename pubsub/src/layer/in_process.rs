@@ -102,7 +102,7 @@ impl Inlet for Bus {
         Ok(Box::new(QueueReader))
     }
 
-    fn forget(&self, topic: &str, host_name: &str, publisher: EntityId) {
+    fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
         let sinks = lock(&self.state).sinks.get(topic).cloned().unwrap_or_default();
         sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ferrocal_proto::{EntityId, LayerKind, TopicInfo};
+use ferrocal_proto::{EntityId, LayerKind, Text, TopicInfo};
 use ferrocal_transport::{Interrupt, SendError};
 
 use crate::NodeError;
@@ -29,6 +29,12 @@ pub(crate) trait Layer: Send + Sync {
     /// Whether payload can reach this subscriber.
     fn reaches(&self, subscriber: &TopicInfo) -> bool {
         subscriber.layers.iter().any(|layer| layer.enabled && layer.kind == self.kind())
+    }
+
+    /// What is to be set so that payload can go between this node and a peer for sure, if the peer seems to have other
+    /// settings. The text follows the peer's name.
+    fn advice(&self, _peer: &TopicInfo) -> Option<&'static str> {
+        None
     }
 
     /// Opens a topic for writing.
@@ -60,7 +66,7 @@ pub(crate) trait Inlet: Send + Sync {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError>;
 
     /// Forgets what is remembered of a publisher that is gone.
-    fn forget(&self, topic: &str, host_name: &str, publisher: EntityId);
+    fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId);
 
     /// Reports to all sinks, the present and later ones, that no message will come any more.
     fn end(&self, why: Ended);
@@ -74,7 +80,7 @@ pub(crate) trait Reader: Send + Sync {}
 pub(crate) struct Outlet<'a> {
     pub(crate) topic: &'a str,
     pub(crate) id: EntityId,
-    pub(crate) host_name: &'a str,
+    pub(crate) host_name: &'a [u8],
     pub(crate) config: &'a crate::PublisherConfig,
 }
 
@@ -86,6 +92,8 @@ pub(crate) struct Destination {
     pub(crate) local: bool,
     /// Whether its system joins consecutive datagrams before it reads them.
     pub(crate) joins_segments: bool,
+    /// Whether it is of this crate.
+    pub(crate) is_ferrocal: bool,
 }
 
 /// Sends a publisher's messages.
@@ -144,7 +152,7 @@ pub(crate) struct Outgoing<'a> {
 /// A publisher that messages came from, as the messages name it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
-    pub(crate) host_name: Box<str>,
+    pub(crate) host_name: Text,
     pub(crate) id: EntityId,
 }
 
@@ -167,7 +175,7 @@ pub(crate) trait Sink: Send + Sync {
     fn lost(&self, origin: &Arc<Origin>, clock: i64);
 
     /// Forgets what is remembered of a publisher that is gone.
-    fn forget(&self, host_name: &str, publisher: EntityId);
+    fn forget(&self, host_name: &[u8], publisher: EntityId);
 
     /// Takes note that no message will come any more.
     fn end(&self, why: Ended);

@@ -1,8 +1,8 @@
 //! A publisher or subscriber of this node: its name on the wire, its connections and its registration.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferrocal_proto::{
     Action, Announcement, DataType, EntityId, LatencyInfo, Layer, LayerKind, Registration, TopicInfo,
@@ -76,6 +76,9 @@ pub(crate) struct Entity {
     changed_async: tokio::sync::Notify,
     /// The total of the connections, to be read without their lock.
     connected: AtomicU32,
+    created: Instant,
+    /// Whether it had a connection, or was reported to have none.
+    is_settled: AtomicBool,
     version: AtomicU64,
     announcing: Mutex<Announcing>,
 }
@@ -112,6 +115,8 @@ impl Entity {
             #[cfg(feature = "tokio")]
             changed_async: tokio::sync::Notify::new(),
             connected: AtomicU32::new(0),
+            created: Instant::now(),
+            is_settled: AtomicBool::new(false),
             version: AtomicU64::new(0),
             announcing: Mutex::default(),
         }
@@ -126,6 +131,12 @@ impl Entity {
         self.connected.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether it has had no connection for as long as `patience` after it was made. Returns `true` once.
+    pub(super) fn becomes_lonely(&self, now: Instant, patience: Duration) -> bool {
+        now.saturating_duration_since(self.created) >= patience
+            && !self.is_settled.swap(true, Ordering::Relaxed)
+    }
+
     /// Changes when any of the matched peers does.
     pub(crate) fn connections_version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
@@ -138,6 +149,9 @@ impl Entity {
         let changed = matched.connections != new;
         matched.connections = new;
         self.connected.store(new.local + new.external, Ordering::Relaxed);
+        if new.total() > 0 {
+            self.is_settled.store(true, Ordering::Relaxed);
+        }
         self.version.fetch_add(1, Ordering::Release);
         changed
     }
@@ -226,13 +240,13 @@ impl Entity {
         let offered = layers.iter().enumerate().filter(|(index, _)| is_offered(*index));
         let layer = |kind| Layer { kind, version: LAYER_VERSION, enabled: true, active: messages > 0 };
         let info = TopicInfo {
-            host_name: identity.host_name.to_string(),
+            host_name: identity.host_name.clone(),
             shm_transport_domain: identity.domain.clone(),
             process_id: identity.process_id,
             process_name: identity.process_name.clone(),
             unit_name: identity.unit_name.clone(),
             topic_id: self.id,
-            topic_name: self.topic.to_string(),
+            topic_name: (*self.topic).into(),
             data_type: self.data_type.clone(),
             layers: offered.map(|(_, &kind)| layer(kind)).collect(),
             registration_clock: announcing.clock,

@@ -1,11 +1,12 @@
 //! Who a node is, as it registers with the others.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
 
 use ferrocal_proto::{
-    Action, Announcement, EntityId, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
+    Action, Announcement, EntityId, ProcessInfo, ProcessState, Registration, Severity, Text, TimeSyncState,
 };
 
 use crate::{Clock, Config, lock};
@@ -13,15 +14,15 @@ use crate::{Clock, Config, lock};
 /// Who a node is, as it registers with the others.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    pub(crate) host_name: Arc<str>,
+    pub(crate) host_name: Text,
     /// eCAL's name for the group of hosts that share memory.
-    pub(crate) domain: String,
+    pub(crate) domain: Text,
     pub(crate) process_id: i32,
-    pub(crate) process_name: String,
-    pub(crate) unit_name: String,
-    command_line: String,
+    pub(crate) process_name: Text,
+    pub(crate) unit_name: Text,
+    command_line: Text,
     /// The configuration file, or an empty text.
-    config_file: String,
+    config_file: Text,
     ids: AtomicU16,
     joins_segments: AtomicBool,
     state: Mutex<ProcessState>,
@@ -38,20 +39,32 @@ const RUNTIME: &str = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
 /// The end of the runtime version of a node whose system joins consecutive datagrams before it reads them (`UDP_GRO`).
 const JOINS_SEGMENTS: &str = "+gro";
 
-/// Whether a node of this runtime version reads consecutive datagrams in one piece.
-pub(super) fn joins_segments(runtime_version: &str) -> bool {
-    runtime_version.starts_with("ferrocal ") && runtime_version.ends_with(JOINS_SEGMENTS)
+/// What a node is told to be by its runtime version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Runtime {
+    /// Whether it is this crate.
+    pub(super) is_ferrocal: bool,
+    /// Whether its system joins consecutive datagrams before it reads them.
+    pub(super) joins_segments: bool,
+}
+
+impl Runtime {
+    pub(super) fn new(version: &Text) -> Self {
+        let is_ferrocal = version.starts_with(b"ferrocal ");
+        Self { is_ferrocal, joins_segments: is_ferrocal && version.ends_with(JOINS_SEGMENTS.as_bytes()) }
+    }
 }
 
 impl Identity {
     pub(crate) fn new(unit_name: &str, config: &Config) -> Self {
-        let host_name = gethostname::gethostname().to_string_lossy().into_owned();
-        let domain = config.registration.shm_transport_domain.clone().unwrap_or_else(|| host_name.clone());
-        let host_name = host_name.into();
-        let arguments: Vec<_> =
-            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        // The system's own bytes: eCAL programs on this host send the same.
+        let bytes = OsString::into_encoded_bytes;
+        let host_name = Text::from(bytes(gethostname::gethostname()));
+        let domain = config.registration.shm_transport_domain.clone();
+        let domain = domain.map_or_else(|| host_name.clone(), Text::from);
+        let arguments: Vec<_> = std::env::args_os().map(bytes).collect();
         let process_name = match std::env::current_exe() {
-            Ok(path) => path.to_string_lossy().into_owned(),
+            Ok(path) => bytes(path.into_os_string()),
             Err(_) => arguments.first().cloned().unwrap_or_default(),
         };
         let (time_sync_state, time_module) = match config.clock {
@@ -65,16 +78,16 @@ impl Identity {
             host_name,
             domain,
             process_id: std::process::id().cast_signed(),
-            process_name,
-            unit_name: unit_name.to_owned(),
-            command_line: arguments.join(" "),
-            config_file: config.file().unwrap_or(Path::new("")).to_string_lossy().into_owned(),
+            process_name: process_name.into(),
+            unit_name: unit_name.into(),
+            command_line: arguments.join(&b' ').into(),
+            config_file: bytes(config.file().unwrap_or(Path::new("")).into()).into(),
             ids: AtomicU16::new(0),
             joins_segments: AtomicBool::new(false),
             state: Mutex::new(ProcessState {
                 severity: Severity::Healthy,
                 severity_level: 1,
-                info: String::new(),
+                info: Text::default(),
             }),
         }
     }
@@ -102,7 +115,7 @@ impl Identity {
     /// The process's own registration.
     pub(super) fn registration(&self, action: Action, registration_clock: i32) -> Registration {
         let announcement = Announcement::Process(ProcessInfo {
-            host_name: self.host_name.to_string(),
+            host_name: self.host_name.clone(),
             shm_transport_domain: self.domain.clone(),
             process_id: self.process_id,
             process_name: self.process_name.clone(),
@@ -112,7 +125,7 @@ impl Identity {
             state: lock(&self.state).clone(),
             component_init_state: COMPONENTS.0,
             component_init_info: COMPONENTS.1.into(),
-            runtime_version: self.runtime_version(),
+            runtime_version: self.runtime_version().into(),
             time_sync_state: self.time_sync_state,
             time_sync_module_name: self.time_module.into(),
             config_file_path: self.config_file.clone(),

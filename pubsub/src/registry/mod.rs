@@ -1,8 +1,12 @@
 //! Who is there: this node's entities are announced, those of others are found, and the two are matched.
 
+mod advice;
 mod entity;
 mod identity;
+mod notices;
+mod outcome;
 mod receive;
+mod strangers;
 mod tables;
 mod watch;
 
@@ -12,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{
-    Action, Announcement, DropReason, EntityId, LayerKind, ProcessState, Registration, TopicInfo,
+    Action, Announcement, DropReason, EntityId, LayerKind, ProcessState, Registration, Text, TopicInfo,
 };
 use ferrocal_transport::Sender;
 
@@ -25,7 +29,11 @@ use crate::layer::{Destination, Ended, Inlet, Layer};
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
-use tables::{Changed, Full, GonePublisher, Link, Outcome, Tables, TypeConflict};
+use identity::Runtime;
+use notices::Notices;
+use outcome::{Changed, Full, GonePublisher, Outcome};
+use strangers::Strangers;
+use tables::{Link, Tables};
 use watch::Watch;
 
 /// A new entity is announced twice, as eCAL does: the second registration is what makes the connection.
@@ -55,6 +63,10 @@ pub(crate) struct Registry {
     report: Mutex<Report>,
     pub(crate) watch: Watch,
     inlets: Mutex<Vec<Arc<dyn Inlet>>>,
+    notices: Notices,
+    strangers: Mutex<Strangers>,
+    /// Whether this node's own registrations come back from another address than that of loopback.
+    is_heard_beyond_loopback: AtomicBool,
 }
 
 impl Registry {
@@ -84,13 +96,16 @@ impl Registry {
             report: Mutex::default(),
             watch: Watch::new(limits.max_peers, limits.max_registry_bytes),
             inlets: Mutex::default(),
+            notices: Notices::default(),
+            strangers: Mutex::default(),
+            is_heard_beyond_loopback: AtomicBool::new(false),
         }
     }
 
     /// Adds an entity of this node and announces it.
     pub(crate) fn add(&self, entity: &Arc<Entity>) {
         let conflicts = lock(&self.tables).add(entity.clone());
-        log_conflicts(&conflicts);
+        self.report_conflicts(&conflicts);
         // After it was added: a failure from now on reaches it by itself.
         if self.has_failed.load(Ordering::SeqCst) {
             entity.end();
@@ -136,7 +151,7 @@ impl Registry {
     fn settle(&self, outcome: &Outcome) {
         outcome.changed.iter().for_each(|entity| entity.notify());
         self.forget(&outcome.gone);
-        log_conflicts(&outcome.type_conflicts);
+        self.report_conflicts(&outcome.type_conflicts);
     }
 
     fn forget(&self, gone: &[GonePublisher]) {
@@ -145,6 +160,8 @@ impl Registry {
         }
         let inlets = lock(&self.inlets).clone();
         for GonePublisher { topic, host_name, id } in gone {
+            // Nobody here reads a topic whose name is not UTF-8.
+            let Ok(topic) = str::from_utf8(topic) else { continue };
             inlets.iter().for_each(|inlet| inlet.forget(topic, host_name, *id));
         }
     }
@@ -165,7 +182,7 @@ impl Registry {
     }
 
     /// The process of a publisher, if it registered.
-    pub(crate) fn process_of(&self, host_name: &str, publisher: EntityId) -> Option<i32> {
+    pub(crate) fn process_of(&self, host_name: &[u8], publisher: EntityId) -> Option<i32> {
         lock(&self.tables).process_of(host_name, publisher)
     }
 
@@ -184,6 +201,8 @@ impl Registry {
         self.watch.expire(now, self.timeout);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
+        self.report_strangers(now);
+        self.report_lonely(now, &entities);
     }
 
     /// Announces the process and some of what it has. Not subject to any rate limit: peers would time out.
@@ -200,17 +219,34 @@ impl Registry {
     /// Sends a registration. It is repeated anyway, so a failure is only logged.
     fn send(&self, registration: &Registration) {
         match send_message(&*self.sender, self.destination, &registration.encode()) {
-            Ok(()) => self.is_send_failing.store(false, Ordering::Relaxed),
+            Ok(()) => {
+                if self.is_send_failing.swap(false, Ordering::Relaxed) {
+                    log::info!("node `{}` announces itself now", self.identity.unit_name);
+                }
+            }
             Err(error) => {
                 if !self.is_send_failing.swap(true, Ordering::Relaxed) {
-                    log::warn!("this node cannot announce itself: {error}: {}; trying again", error.source);
+                    let hint = match self.mode {
+                        Mode::Local => "local mode needs the loopback interface.",
+                        Mode::Network => "is there a network, and a route to this group?",
+                    };
+                    log::warn!(
+                        "node `{}` cannot announce itself: {error}: {}; {hint} Trying again",
+                        self.identity.unit_name,
+                        error.source
+                    );
                 }
             }
         }
     }
 
     /// Stores a registration of any node. Returns the entities of this node that it connected or disconnected.
-    fn registered(&self, now: Instant, registration: Registration) -> Result<Changed, DropReason> {
+    fn registered(
+        &self,
+        now: Instant,
+        source: SocketAddrV4,
+        registration: Registration,
+    ) -> Result<Changed, DropReason> {
         let Registration { action, announcement } = registration;
         if self.watch.is_on() && self.hears(&announcement) {
             self.watch.registered(now, action, &announcement);
@@ -219,9 +255,9 @@ impl Registry {
             Announcement::Publisher(info) => (Role::Publisher, info),
             Announcement::Subscriber(info) => (Role::Subscriber, info),
             Announcement::Process(process) if action == Action::Register => {
-                let joins_segments = identity::joins_segments(&process.runtime_version);
+                let runtime = Runtime::new(&process.runtime_version);
                 return lock(&self.tables)
-                    .process_seen(now, &process.host_name, process.process_id, joins_segments)
+                    .process_seen(now, &process.host_name, process.process_id, runtime)
                     .map(|()| Changed::new())
                     .map_err(|Full| DropReason::RegistryFull);
             }
@@ -229,6 +265,9 @@ impl Registry {
             // itself, and those of another node in the same process go on.
             _ => return Ok(Changed::new()),
         };
+        if self.is_own(&info.host_name, info.process_id) && !source.ip().is_loopback() {
+            self.is_heard_beyond_loopback.store(true, Ordering::Relaxed);
+        }
         if !self.accepts(&info) {
             return Ok(Changed::new());
         }
@@ -239,22 +278,24 @@ impl Registry {
         }
         let outcome = {
             let mut tables = lock(&self.tables);
-            let link = self.link(role, &info, tables.joins_segments(&info));
-            tables.seen(now, role, &info, link).map_err(|Full| DropReason::RegistryFull)?
+            let link = self.link(role, &info, tables.runtime(&info));
+            let has_layer = self.layers.iter().any(|layer| layer.reaches(&info));
+            tables.seen(now, role, &info, link, has_layer).map_err(|Full| DropReason::RegistryFull)?
         };
         self.settle(&outcome);
+        self.report_peer(source, role, &info, outcome.seen);
         Ok(outcome.changed)
     }
 
     /// The way to a peer, if there is one. A publisher chooses the first of its layers that both sides have enabled.
-    fn link(&self, role: Role, info: &TopicInfo, joins_segments: bool) -> Option<Link> {
+    fn link(&self, role: Role, info: &TopicInfo, runtime: Runtime) -> Option<Link> {
         let local = *info.host_name == *self.identity.host_name;
         match role {
             // It names its layers only once it is matched.
-            Role::Publisher => Some(Link { local, layer: None, joins_segments }),
+            Role::Publisher => Some(Link { local, layer: None, runtime }),
             Role::Subscriber => {
                 let layer = self.layers.iter().position(|layer| layer.reaches(info))?;
-                Some(Link { local, layer: Some(layer), joins_segments })
+                Some(Link { local, layer: Some(layer), runtime })
             }
         }
     }
@@ -278,24 +319,16 @@ impl Registry {
         self.reaches(&info.host_name, &info.shm_transport_domain, info.process_id)
     }
 
-    fn reaches(&self, host_name: &str, domain: &str, process_id: i32) -> bool {
-        let same_host = *host_name == *self.identity.host_name;
-        let own = same_host && process_id == self.identity.process_id;
+    fn is_own(&self, host_name: &Text, process_id: i32) -> bool {
+        *host_name == self.identity.host_name && process_id == self.identity.process_id
+    }
+
+    fn reaches(&self, host_name: &Text, domain: &Text, process_id: i32) -> bool {
+        let same_host = *host_name == self.identity.host_name;
         let reachable = match self.mode {
             Mode::Local => same_host || *domain == self.identity.domain,
             Mode::Network => true,
         };
-        reachable && (self.loopback || !own)
-    }
-}
-
-fn log_conflicts(conflicts: &[TypeConflict]) {
-    for TypeConflict { entity, type_name, host_name, process_id } in conflicts {
-        log::warn!(
-            "topic `{}`: this node's data type is `{}`, that of process {process_id} on {host_name} is `{type_name}`; \
-             they are connected all the same, as eCAL goes by the topic's name alone",
-            entity.topic,
-            entity.data_type().name,
-        );
+        reachable && (self.loopback || !self.is_own(host_name, process_id))
     }
 }

@@ -7,7 +7,7 @@ use ferrocal_proto::{Limits, MAX_REGISTRATION_LEN, Registration};
 use ferrocal_transport::{Receiver, Wait};
 
 use super::Registry;
-use super::tables::Changed;
+use super::outcome::Changed;
 use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
 
@@ -47,12 +47,15 @@ impl RegistrationReceiver {
         let mut bytes = 0;
         let result = receiver.recv(Wait::sleep(timeout), &mut |datagram| {
             bytes += datagram.bytes.len().max(1);
-            let now = datagram.received;
-            intake.each_message(datagram, |message| {
+            let (now, source) = (datagram.received, datagram.source);
+            let refused = intake.each_message(datagram, |message| {
                 let registration = Registration::decode(message.as_slice())?;
-                changed.extend(registry.registered(now, registration)?);
+                changed.extend(registry.registered(now, source, registration)?);
                 Ok(())
             });
+            if let Some(reason) = refused {
+                registry.report_refused(source, reason);
+            }
         });
         if !changed.is_empty() {
             registry.announce(&changed);

@@ -5,10 +5,15 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{EntityId, TopicInfo};
+use ferrocal_proto::{EntityId, Text, TopicInfo};
 
 use super::entity::{Connections, Entity, Role};
+use super::identity::Runtime;
+use super::outcome::{Changed, Full, GonePublisher, Known, Outcome, Seen, TypeConflict};
 use crate::layer::Destination;
+
+/// A topic's name as it stands on the wire, where it need not be UTF-8.
+pub(super) type TopicName = Arc<[u8]>;
 
 /// Identity of a publisher or subscriber of any node, this one's included.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,31 +24,35 @@ struct PeerKey {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ProcessKey {
-    host_name: Box<str>,
-    process_id: i32,
+pub(super) struct ProcessKey {
+    pub(super) host_name: Text,
+    pub(super) process_id: i32,
 }
 
 #[derive(Debug)]
 struct Process {
     last_seen: Instant,
-    /// Whether the node that registered last joins segments.
-    joins_segments: bool,
+    /// That of the node that registered last.
+    runtime: Runtime,
     /// When a node that does not registered last after one that does. A process may hold nodes of both kinds, which take
     /// turns; a node that has only just opened its receiver is not one of two.
     last_mixed: Option<Instant>,
+    /// When a node that is not of this crate registered last.
+    last_foreign: Option<Instant>,
 }
 
 /// A publisher or subscriber that registered.
 #[derive(Debug)]
 struct Peer {
-    topic: Arc<str>,
+    topic: TopicName,
     type_name: Box<str>,
     last_seen: Instant,
     /// Registrations seen; the second one makes the connection (wire-format.md, section 5).
     sightings: u8,
     /// What it adds to the connections of the entities of its topic, if it is matched.
     link: Option<Link>,
+    /// Since when it registers without any of this node's layers, while this node has its counterpart.
+    without_layer: Option<Instant>,
     /// What it is charged of the table's memory.
     bytes: usize,
 }
@@ -54,8 +63,7 @@ pub(super) struct Link {
     pub(super) local: bool,
     /// The index of the layer that payload takes to it. `None` for publishers, which choose themselves.
     pub(super) layer: Option<usize>,
-    /// Whether its system joins consecutive datagrams before it reads them.
-    pub(super) joins_segments: bool,
+    pub(super) runtime: Runtime,
 }
 
 #[derive(Debug, Default)]
@@ -68,44 +76,10 @@ struct Topic {
     peer_subscribers: Connections,
 }
 
-/// A registration that was not stored, because the tables are full.
-#[derive(Debug)]
-pub(super) struct Full;
-
-/// The entities of this node whose connections changed.
-pub(super) type Changed = Vec<Arc<Entity>>;
-
-/// What a step changed.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) changed: Changed,
-    pub(super) type_conflicts: Vec<TypeConflict>,
-    /// Publishers that are not there any more.
-    pub(super) gone: Vec<GonePublisher>,
-}
-
-/// An entity of this node that was matched with a peer of another data type.
-#[derive(Debug)]
-pub(super) struct TypeConflict {
-    pub(super) entity: Arc<Entity>,
-    /// The peer's data type and process.
-    pub(super) type_name: Box<str>,
-    pub(super) host_name: Box<str>,
-    pub(super) process_id: i32,
-}
-
-/// A publisher that unregistered or fell silent.
-#[derive(Debug)]
-pub(super) struct GonePublisher {
-    pub(super) topic: Arc<str>,
-    pub(super) host_name: Box<str>,
-    pub(super) id: EntityId,
-}
-
 /// All tables. Every change of connections is one step: nobody sees what is between.
 #[derive(Debug)]
 pub(super) struct Tables {
-    topics: HashMap<Arc<str>, Topic>,
+    topics: HashMap<TopicName, Topic>,
     peers: HashMap<PeerKey, Peer>,
     processes: HashMap<ProcessKey, Process>,
     max_peers: usize,
@@ -133,7 +107,7 @@ impl Tables {
     /// them that have another data type.
     pub(super) fn add(&mut self, entity: Arc<Entity>) -> Vec<TypeConflict> {
         let is_matched = |key: &PeerKey, peer: &Peer| {
-            key.role == entity.role.other() && peer.topic == entity.topic && peer.link.is_some()
+            key.role == entity.role.other() && *peer.topic == *entity.topic.as_bytes() && peer.link.is_some()
         };
         let conflicts = self
             .peers
@@ -141,7 +115,7 @@ impl Tables {
             .filter(|(key, peer)| is_matched(key, peer))
             .filter_map(|(key, peer)| TypeConflict::between(&entity, &key.process, &peer.type_name))
             .collect();
-        let topic = self.topics.entry(entity.topic.clone()).or_default();
+        let topic = self.topics.entry(entity.topic.clone().into()).or_default();
         entity.set_connections(match entity.role {
             Role::Publisher => topic.peer_subscribers,
             Role::Subscriber => topic.peer_publishers,
@@ -151,9 +125,9 @@ impl Tables {
     }
 
     pub(super) fn remove(&mut self, entity: &Entity) {
-        if let Some(topic) = self.topics.get_mut(&entity.topic) {
+        if let Some(topic) = self.topics.get_mut(entity.topic.as_bytes()) {
             topic.entities(entity.role).retain(|one| one.id != entity.id);
-            self.forget_unused(&entity.topic.clone());
+            self.forget_unused(entity.topic.as_bytes());
         }
     }
 
@@ -178,67 +152,94 @@ impl Tables {
 
     /// The matched subscribers of a topic that a layer carries payload to.
     pub(super) fn destinations(&self, topic: &str, layer: usize) -> Vec<Destination> {
-        let on_topic =
-            self.peers.iter().filter(|(key, peer)| key.role == Role::Subscriber && *peer.topic == *topic);
+        let on_topic = self
+            .peers
+            .iter()
+            .filter(|(key, peer)| key.role == Role::Subscriber && *peer.topic == *topic.as_bytes());
         let links = on_topic.filter_map(|(key, peer)| Some((key, peer.link?)));
         links
             .filter(|(_, link)| link.layer == Some(layer))
             .map(|(key, link)| Destination {
                 process_id: key.process.process_id,
                 local: link.local,
-                joins_segments: link.joins_segments,
+                joins_segments: link.runtime.joins_segments,
+                is_ferrocal: link.runtime.is_ferrocal,
             })
             .collect()
     }
 
+    /// The peers of a role, of a topic and of all.
+    pub(super) fn known(&self, topic: &str, role: Role) -> Known {
+        let peers = || self.peers.iter().filter(|(key, _)| key.role == role).map(|(_, peer)| peer);
+        let on_topic = peers().filter(|peer| *peer.topic == *topic.as_bytes());
+        Known {
+            unreachable: on_topic.filter(|peer| peer.link.is_none()).count(),
+            topics: peers().map(|peer| peer.topic.clone()).collect(),
+        }
+    }
+
+    /// Whether a publisher is registered, of whatever process. This is a search.
+    pub(super) fn has_publisher(&self, host_name: &[u8], id: EntityId) -> bool {
+        let is_it = |key: &PeerKey| {
+            key.role == Role::Publisher && key.id == id && *key.process.host_name == *host_name
+        };
+        self.peers.keys().any(is_it)
+    }
+
     /// The process of a publisher, if it registered and its id names the process, as those of eCAL 6 do
     /// (wire-format.md, section 5). The network says which publishers are asked for, so this is no search.
-    pub(super) fn process_of(&self, host_name: &str, publisher: EntityId) -> Option<i32> {
+    pub(super) fn process_of(&self, host_name: &[u8], publisher: EntityId) -> Option<i32> {
         let process_id = i32::try_from(publisher.get() >> 40).ok()?;
         let process = ProcessKey { host_name: host_name.into(), process_id };
         let key = PeerKey { role: Role::Publisher, process, id: publisher };
         self.peers.contains_key(&key).then_some(process_id)
     }
 
-    /// Stores a process's registration: whether its nodes join segments.
+    /// Stores a process's registration: what its nodes are.
     pub(super) fn process_seen(
         &mut self,
         now: Instant,
-        host_name: &str,
+        host_name: &[u8],
         process_id: i32,
-        joins_segments: bool,
+        runtime: Runtime,
     ) -> Result<(), Full> {
         let has_room = self.has_room(self.processes.len(), ENTRY_OVERHEAD + host_name.len());
         let process = match self.processes.entry(ProcessKey { host_name: host_name.into(), process_id }) {
             Entry::Vacant(_) if !has_room => return Err(Full),
             Entry::Vacant(entry) => {
                 self.bytes += ENTRY_OVERHEAD + host_name.len();
-                entry.insert(Process { last_seen: now, joins_segments, last_mixed: None })
+                entry.insert(Process { last_seen: now, runtime, last_mixed: None, last_foreign: None })
             }
             Entry::Occupied(entry) => entry.into_mut(),
         };
         process.last_seen = now;
-        if process.joins_segments && !joins_segments {
+        if process.runtime.joins_segments && !runtime.joins_segments {
             process.last_mixed = Some(now);
         }
-        process.joins_segments = joins_segments;
+        if !runtime.is_ferrocal {
+            process.last_foreign = Some(now);
+        }
+        process.runtime = runtime;
         Ok(())
     }
 
-    /// Whether all nodes of a process join segments. A process that did not register does not.
-    pub(super) fn joins_segments(&self, info: &TopicInfo) -> bool {
-        self.processes
-            .get(&ProcessKey::new(info))
-            .is_some_and(|process| process.joins_segments && process.last_mixed.is_none())
+    /// What is true of all nodes of a process. Of one that did not register, nothing is.
+    pub(super) fn runtime(&self, info: &TopicInfo) -> Runtime {
+        self.processes.get(&ProcessKey::new(info)).map_or_else(Runtime::default, |process| Runtime {
+            is_ferrocal: process.last_foreign.is_none(),
+            joins_segments: process.runtime.joins_segments && process.last_mixed.is_none(),
+        })
     }
 
-    /// Stores the registration of a publisher or subscriber. `link` is the way to it, or `None` if it cannot be reached.
+    /// Stores the registration of a publisher or subscriber. `link` is the way to it, or `None` if it cannot be reached;
+    /// `has_layer` is whether it names any of this node's layers.
     pub(super) fn seen(
         &mut self,
         now: Instant,
         role: Role,
         info: &TopicInfo,
         link: Option<Link>,
+        has_layer: bool,
     ) -> Result<Outcome, Full> {
         let cost = ENTRY_OVERHEAD + info.host_name.len() + info.topic_name.len() + info.data_type.name.len();
         let key = PeerKey::new(role, info);
@@ -248,19 +249,24 @@ impl Tables {
             return Err(Full);
         }
         self.bytes = self.bytes - charged + cost;
+        let has_counterpart = self
+            .topics
+            .get_mut(&*info.topic_name)
+            .is_some_and(|topic| !topic.entities(role.other()).is_empty());
         let peer = self.peers.entry(key).or_insert_with(|| Peer {
-            topic: info.topic_name.as_str().into(),
+            topic: info.topic_name.as_bytes().into(),
             type_name: Box::default(),
             last_seen: now,
             sightings: 0,
             link: None,
+            without_layer: None,
             bytes: 0,
         });
         peer.bytes = cost;
         peer.last_seen = now;
         let before = (peer.topic.clone(), peer.link);
         if *peer.topic != *info.topic_name {
-            peer.topic = info.topic_name.as_str().into();
+            peer.topic = info.topic_name.as_bytes().into();
             peer.sightings = 0;
         }
         if *peer.type_name != *info.data_type.name {
@@ -270,7 +276,11 @@ impl Tables {
         peer.link = link.filter(|_| peer.sightings >= 2);
         let after = (peer.topic.clone(), peer.link);
         let is_new = after.1.is_some() && before.1.is_none();
-        let mut outcome = Outcome { changed: self.relink(role, before, after), ..Outcome::default() };
+        peer.without_layer =
+            if has_counterpart && !has_layer { peer.without_layer.or(Some(now)) } else { None };
+        let without_layer_for = peer.without_layer.map(|since| now.saturating_duration_since(since));
+        let seen = Seen { has_counterpart, without_layer_for };
+        let mut outcome = Outcome { changed: self.relink(role, before, after), seen, ..Outcome::default() };
         if is_new {
             outcome.type_conflicts = self.type_conflicts(role, info);
         }
@@ -297,6 +307,7 @@ impl Tables {
         let bytes = &mut self.bytes;
         self.processes.retain(|key, process| {
             process.last_mixed = process.last_mixed.filter(|&mixed| !is_expired(mixed));
+            process.last_foreign = process.last_foreign.filter(|&foreign| !is_expired(foreign));
             let stays = !is_expired(process.last_seen);
             if !stays {
                 *bytes -= ENTRY_OVERHEAD + key.host_name.len();
@@ -323,8 +334,8 @@ impl Tables {
     fn relink(
         &mut self,
         role: Role,
-        before: (Arc<str>, Option<Link>),
-        after: (Arc<str>, Option<Link>),
+        before: (TopicName, Option<Link>),
+        after: (TopicName, Option<Link>),
     ) -> Changed {
         let mut changed = Changed::new();
         if before == after {
@@ -366,30 +377,16 @@ impl Tables {
         entities.filter_map(|entity| TypeConflict::between(entity, &process, &info.data_type.name)).collect()
     }
 
-    fn forget_unused(&mut self, topic: &str) {
+    fn forget_unused(&mut self, topic: &[u8]) {
         if self.topics.get(topic).is_some_and(Topic::is_unused) {
             self.topics.remove(topic);
         }
     }
 }
 
-impl TypeConflict {
-    /// `None` if the types are the same, or one of them is not known.
-    fn between(entity: &Arc<Entity>, process: &ProcessKey, type_name: &str) -> Option<Self> {
-        let own = &entity.data_type().name;
-        let differs = !own.is_empty() && !type_name.is_empty() && own != type_name;
-        differs.then(|| Self {
-            entity: entity.clone(),
-            type_name: type_name.into(),
-            host_name: process.host_name.clone(),
-            process_id: process.process_id,
-        })
-    }
-}
-
 impl ProcessKey {
     fn new(info: &TopicInfo) -> Self {
-        Self { host_name: info.host_name.as_str().into(), process_id: info.process_id }
+        Self { host_name: info.host_name.clone(), process_id: info.process_id }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use ferrocal_proto::{Action, Announcement, DataType, MethodInfo, ProcessInfo, ServiceInfo, TopicInfo};
+use ferrocal_proto::{Action, Announcement, DataType, MethodInfo, ProcessInfo, ServiceInfo, Text, TopicInfo};
 
 use crate::feed::{Feed, FeedSender};
 use crate::lock;
@@ -109,7 +109,7 @@ struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     kind: Kind,
-    host_name: Box<str>,
+    host_name: Text,
     process_id: i32,
     id: u64,
 }
@@ -334,7 +334,7 @@ impl Key {
             }
             _ => return None,
         };
-        Some(Self { kind, host_name: host_name.as_str().into(), process_id, id })
+        Some(Self { kind, host_name: host_name.clone(), process_id, id })
     }
 }
 
@@ -374,8 +374,8 @@ fn cost(announcement: &Announcement) -> usize {
     ENTRY + texts
 }
 
-fn lens<const N: usize>(texts: [&String; N]) -> usize {
-    texts.into_iter().map(String::len).sum()
+fn lens<const N: usize>(texts: [&Text; N]) -> usize {
+    texts.into_iter().map(|text| text.len()).sum()
 }
 
 fn type_cost(data_type: &DataType) -> usize {
@@ -454,7 +454,7 @@ mod tests {
         (0..4).for_each(|id| register(&publisher("a", 1, id)));
         assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 1));
         let Announcement::Publisher(mut info) = publisher("a", 1, 0) else { unreachable!() };
-        info.unit_name = "x".repeat(2000);
+        info.unit_name = "x".repeat(2000).into();
         register(&Announcement::Publisher(info));
         assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 2));
         assert!(lock(&watch.state).bytes <= 4000);

@@ -38,17 +38,20 @@ impl Intake {
         Self { reassembler: Reassembler::new(limits), unusable: DropCounts::default(), start, expired: start }
     }
 
-    /// Passes the messages that a datagram completes to `use_message`, which returns why if it cannot use one.
+    /// Passes the messages that a datagram completes to `use_message`, which returns why if it cannot use one. Returns
+    /// that, too, of the last one, or that the message is too long to be put together.
     pub(crate) fn each_message(
         &mut self,
         datagram: Datagram<'_>,
         mut use_message: impl FnMut(Message<'_>) -> Result<(), DropReason>,
-    ) {
+    ) -> Option<DropReason> {
         let now = self.since_start(datagram.received);
         if datagram.is_after_loss {
             self.reassembler.note_loss();
         }
         let mut rest = datagram.bytes;
+        let too_long = self.reassembler.drops().get(DropReason::TooLong);
+        let mut refused = None;
         // Once even for an empty datagram, which is to be counted as such.
         loop {
             let (bytes, behind) = rest.split_at(datagram.segment_len.min(rest.len()));
@@ -56,12 +59,15 @@ impl Intake {
                 && let Err(reason) = use_message(message)
             {
                 self.unusable.count(reason);
+                refused = Some(reason);
             }
             if behind.is_empty() || bytes.is_empty() {
                 break;
             }
             rest = behind;
         }
+        let is_too_long = self.reassembler.drops().get(DropReason::TooLong) > too_long;
+        refused.or(is_too_long.then_some(DropReason::TooLong))
     }
 
     /// Gives up what nothing was added to for too long, if that was not done within the last second.
@@ -145,7 +151,7 @@ mod tests {
                 is_after_loss,
                 received: now,
             };
-            intake.each_message(datagram, |_| Ok(()));
+            intake.each_message(datagram, |_| Ok(()))
         };
         let fragments = Fragments::new(1, [&[0; 300], &[]], 124).expect("a header fits");
         let datagrams =

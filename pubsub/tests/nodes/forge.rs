@@ -41,10 +41,11 @@ impl Forger {
 
     /// Sends a message to the group that all receivers of payload join.
     pub(crate) fn payload(&self, topic: &str, host_name: &str, publisher: u64, clock: i64, payload: &[u8]) {
+        let id = publisher.to_string();
         let sample = PayloadSample {
-            topic_name: topic,
-            topic_id: &publisher.to_string(),
-            host_name,
+            topic_name: topic.as_bytes(),
+            topic_id: id.as_bytes(),
+            host_name: host_name.as_bytes(),
             clock,
             time_us: 1,
             hash: clock,

@@ -94,7 +94,7 @@ fn connections(datagram: &Transmit<'_>) -> Option<(String, i32)> {
     let registration = Registration::decode(&datagram.parts[1..].concat()).ok()?;
     match registration.announcement {
         Announcement::Publisher(info) => {
-            Some((info.topic_name, info.connections_local + info.connections_external))
+            Some((info.topic_name.to_string(), info.connections_local + info.connections_external))
         }
         _ => None,
     }

@@ -10,8 +10,12 @@ use ferrocal_proto::{Counts, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum FrameDrop {
-    /// A frame ends before it should, or was captured in part only.
+    /// A frame ends before it should.
     Truncated,
+    /// A frame was captured in part only: the capture's snap length is too small.
+    Cut,
+    /// In a capture file: a frame of a link type that is not supported.
+    UnknownLinkType,
     /// An IPv4 header contradicts itself.
     BadIpHeader,
     /// An IPv4 fragment is empty, ends beyond 65535 bytes, or is not the last and ends within an 8-byte unit.
@@ -31,6 +35,8 @@ pub enum FrameDrop {
 impl Reason for FrameDrop {
     const ALL: &'static [Self] = &[
         Self::Truncated,
+        Self::Cut,
+        Self::UnknownLinkType,
         Self::BadIpHeader,
         Self::BadFragment,
         Self::FragmentOverlap,
@@ -49,6 +55,8 @@ impl fmt::Display for FrameDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Truncated => "the frame ends too early",
+            Self::Cut => "the frame was cut when it was captured",
+            Self::UnknownLinkType => "the frame's link type is not supported",
             Self::BadIpHeader => "the IPv4 header contradicts itself",
             Self::BadFragment => "the IPv4 fragment has an impossible length",
             Self::FragmentOverlap => "IPv4 fragments contradict each other",

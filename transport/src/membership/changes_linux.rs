@@ -1,4 +1,4 @@
-//! Waits for changes of interfaces, which Linux reports on a netlink socket (rtnetlink(7)).
+//! Waits for changes of interfaces and routes, which Linux reports on a netlink socket (rtnetlink(7)).
 #![allow(unsafe_code)]
 
 use std::io::{self, PipeReader, PipeWriter, Read};
@@ -61,7 +61,7 @@ impl Changes {
 }
 
 fn netlink() -> io::Result<Socket> {
-    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR;
+    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV4_ROUTE;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: this C structure is valid whatever its bytes are, and not longer than any socket address.
     let address: &mut libc::sockaddr_nl = unsafe { storage.view_as() };

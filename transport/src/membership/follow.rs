@@ -5,24 +5,27 @@ use std::thread;
 use std::time::Duration;
 
 use super::changes::{Changes, Stopper, changes};
-use super::interfaces::{self, Interface};
+use super::choice::Chooser;
+use super::{Choice, Refusals};
+use crate::config::Config;
 use crate::sync::lock;
 
 /// How often the interfaces are looked at, besides when the system reports a change (Linux).
-const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Adapts to the machine's interfaces.
 pub(crate) trait Follow: Send + Sync {
-    /// Called regularly. `have_changed`: the interfaces are others than at the previous call.
-    fn follow(&self, interfaces: &[Interface], have_changed: bool);
+    /// Called regularly, and soon after a change.
+    fn follow(&self, choice: &Choice);
 }
 
 /// The thread that keeps everything a transport opened up to date with the machine's interfaces.
 ///
 /// It starts with the first member, and ends with the last handle. Nobody waits for its end, so that dropping a handle
 /// in a forked child, which has no such thread, does not hang.
-#[derive(Default)]
 pub(crate) struct Follower {
+    chooser: Arc<Chooser>,
+    refusals: Arc<Refusals>,
     members: Arc<Members>,
     stopper: OnceLock<Option<Stopper>>,
 }
@@ -30,6 +33,25 @@ pub(crate) struct Follower {
 type Members = Mutex<Vec<Weak<dyn Follow>>>;
 
 impl Follower {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            chooser: Arc::new(Chooser::new(config)),
+            refusals: Arc::default(),
+            members: Arc::default(),
+            stopper: OnceLock::new(),
+        }
+    }
+
+    /// Looks at the machine's interfaces.
+    pub(crate) fn look(&self) -> Choice {
+        self.chooser.look()
+    }
+
+    /// Returns what the transport's groups share.
+    pub(crate) fn refusals(&self) -> Arc<Refusals> {
+        self.refusals.clone()
+    }
+
     /// Keeps `member` up to date for as long as it lives.
     pub(crate) fn add(&self, member: &Arc<impl Follow + 'static>) {
         let member = Arc::downgrade(member);
@@ -42,9 +64,11 @@ impl Follower {
 
     fn start(&self) -> Option<Stopper> {
         let started = changes().and_then(|(stopper, changes)| {
-            let members = Arc::downgrade(&self.members);
+            let (chooser, members) = (self.chooser.clone(), Arc::downgrade(&self.members));
             // At most 15 characters, or Linux cuts it.
-            thread::Builder::new().name("ferrocal-follow".into()).spawn(move || run(&members, &changes))?;
+            thread::Builder::new()
+                .name("ferrocal-follow".into())
+                .spawn(move || run(&chooser, &members, &changes))?;
             Ok(stopper)
         });
         started.inspect_err(|error| log::warn!("changes of interfaces are not followed: {error}")).ok()
@@ -57,17 +81,14 @@ impl std::fmt::Debug for Follower {
     }
 }
 
-fn run(members: &Weak<Members>, changes: &Changes) {
-    let mut previous = None;
+fn run(chooser: &Chooser, members: &Weak<Members>, changes: &Changes) {
     loop {
-        let current = interfaces::list();
-        let have_changed = previous.as_ref() != Some(&current);
+        let choice = chooser.look();
         // Neither the list nor its lock is held while a member works.
         let Some(all) = members.upgrade().map(|members| lock(&members).clone()) else { return };
         for member in all.iter().filter_map(Weak::upgrade) {
-            member.follow(&current, have_changed);
+            member.follow(&choice);
         }
-        previous = Some(current);
         if !changes.wait(FOLLOW_EVERY) {
             return;
         }
@@ -80,21 +101,21 @@ mod tests {
 
     use super::*;
 
-    struct Reporter(mpsc::Sender<bool>);
+    struct Reporter(mpsc::Sender<()>);
 
     impl Follow for Reporter {
-        fn follow(&self, _: &[Interface], have_changed: bool) {
-            let _ = self.0.send(have_changed);
+        fn follow(&self, _: &Choice) {
+            let _ = self.0.send(());
         }
     }
 
     #[test]
     fn members_are_called_and_not_kept() {
         let (sender, receiver) = mpsc::channel();
-        let follower = Follower::default();
+        let follower = Follower::new(&Config::default());
         let member = Arc::new(Reporter(sender));
         follower.add(&member);
-        assert!(receiver.recv().expect("it is called at once"), "everything is new");
+        receiver.recv().expect("it is called at once");
         drop(member);
         // The channel ends as nobody else holds the member.
         while receiver.recv().is_ok() {}
@@ -103,7 +124,7 @@ mod tests {
     #[test]
     fn the_thread_ends_with_its_follower() {
         let (sender, receiver) = mpsc::channel();
-        let follower = Follower::default();
+        let follower = Follower::new(&Config::default());
         let member = Arc::new(Reporter(sender));
         follower.add(&member);
         receiver.recv().expect("it is called at once");

@@ -1,12 +1,14 @@
 //! The multicast groups of a socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
-use socket2::{InterfaceIndexOrAddress, SockRef};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
+use super::Choice;
+use super::follow::Follow;
 #[cfg(feature = "raw")]
 use super::interfaces::NO_PORT;
 use crate::config::Mode;
@@ -15,7 +17,7 @@ use crate::seam::Membership;
 use crate::sync::lock;
 
 /// An interface to join groups on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     /// The interface's index; 0 if unknown.
     pub(crate) index: u32,
@@ -23,115 +25,182 @@ pub(crate) struct Place {
     pub(crate) address: Ipv4Addr,
 }
 
-/// The groups that a socket is to be a member of, on interfaces that come and go.
+/// The groups that a socket is to receive, on interfaces that come and go.
 pub(crate) struct Groups {
-    socket: Arc<UdpSocket>,
     mode: Mode,
+    refusals: Arc<Refusals>,
     state: Mutex<State>,
 }
 
 struct State {
     places: Vec<Place>,
-    /// The groups that were joined and not left.
-    wanted: BTreeMap<Ipv4Addr, Joined>,
+    /// The groups that were joined and not left, each with where it is joined now.
+    wanted: BTreeMap<Ipv4Addr, Vec<Joined>>,
+    sockets: Sockets,
 }
 
-/// Where a group has been joined.
-#[derive(Default)]
+/// Where the system refused to join groups. It is asked again, but logged once for all receivers of a transport.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<HashSet<Place>>);
+
+/// A membership: a place, and which of the sockets has it.
+#[derive(Clone, Copy)]
 struct Joined {
-    places: Vec<Place>,
-    /// Where the system refused. It is asked again, but logged once.
-    refused: Vec<Place>,
+    place: Place,
+    socket: usize,
 }
 
 impl Groups {
-    pub(crate) fn new(socket: Arc<UdpSocket>, mode: Mode, places: Vec<Place>) -> Self {
-        Self { socket, mode, state: Mutex::new(State { places, wanted: BTreeMap::new() }) }
+    /// Makes a member of no group yet.
+    pub(crate) fn new(socket: Arc<UdpSocket>, mode: Mode, refusals: Arc<Refusals>) -> Self {
+        let sockets = Sockets(vec![socket]);
+        let state = State { places: Vec::new(), wanted: BTreeMap::new(), sockets };
+        Self { mode, refusals, state: Mutex::new(state) }
     }
 
-    /// Changes over to these places. Joins again what was refused. Failures are logged.
-    pub(crate) fn follow(&self, places: Vec<Place>) {
-        let State { places: current, wanted } = &mut *lock(&self.state);
+    /// Changes over to these places. Joins again what was refused.
+    pub(crate) fn change_to(&self, places: Vec<Place>) {
+        let State { places: current, wanted, sockets } = &mut *lock(&self.state);
         *current = places;
         for (&group, joined) in wanted {
-            if let Err(error) = self.update(group, joined, current) {
-                log::warn!("{error}");
-            }
+            update(group, joined, current, sockets, &self.refusals);
         }
     }
 
-    /// Makes a group joined in `places` and nowhere else.
-    ///
-    /// # Errors
-    /// The first refusal that is new.
-    fn update(&self, group: Ipv4Addr, joined: &mut Joined, places: &[Place]) -> Result<(), MembershipError> {
-        joined.places.retain(|place| {
-            let stays = places.contains(place);
-            if !stays {
-                // The system has usually done so itself.
-                let _ = self.leave_in(group, *place);
-            }
-            stays
-        });
-        joined.refused.retain(|place| places.contains(place));
-        let mut result = Ok(());
-        for &place in places {
-            if joined.places.contains(&place) {
-                continue;
-            }
-            match self.join_in(group, place) {
-                Ok(()) => {
-                    joined.refused.retain(|&refused| refused != place);
-                    joined.places.push(place);
-                }
-                Err(source) if !joined.refused.contains(&place) => {
-                    joined.refused.push(place);
-                    result =
-                        result.and(Err(MembershipError::Join { group, interface: place.address, source }));
-                }
-                Err(_) => {}
-            }
-        }
-        result
+    /// Joins a group, unless it is joined already. Returns whether it is, on any interface.
+    #[cfg(feature = "raw")]
+    pub(crate) fn hold(&self, group: Ipv4Addr) -> bool {
+        let _ = self.join(group);
+        lock(&self.state).wanted.get(&group).is_some_and(|joined| !joined.is_empty())
     }
 
     /// Sends an empty datagram to a group, to this host only. Windows passes a group's datagrams to captures on loopback
     /// only after a member of it has sent something.
     #[cfg(feature = "raw")]
     pub(crate) fn send_first_datagram(&self, group: Ipv4Addr) {
-        let sent = self
-            .socket
+        let socket = lock(&self.state).sockets.0[0].clone();
+        let sent = socket
             .set_multicast_loop_v4(true)
-            .and_then(|()| self.socket.set_multicast_ttl_v4(0))
-            .and_then(|()| self.socket.send_to(&[], (group, NO_PORT)));
+            .and_then(|()| socket.set_multicast_ttl_v4(0))
+            .and_then(|()| socket.send_to(&[], (group, NO_PORT)));
         if let Err(error) = sent {
             log::debug!("group {group} was not sent a first datagram: {error}");
         }
     }
+}
 
-    fn join_in(&self, group: Ipv4Addr, place: Place) -> io::Result<()> {
-        let socket = SockRef::from(&*self.socket);
-        let result = if is_by_index(place) && !place.address.is_unspecified() {
-            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(place.index))
-        } else {
-            socket.join_multicast_v4(&group, &place.address)
-        };
-        match result {
-            // A member already: another interface's index was assumed for the route.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
-            result => result,
+/// Makes a group joined in `places` and nowhere else. Logs refusals that are new.
+fn update(
+    group: Ipv4Addr,
+    joined: &mut Vec<Joined>,
+    places: &[Place],
+    sockets: &mut Sockets,
+    refusals: &Refusals,
+) {
+    joined.retain(|one| {
+        let stays = places.contains(&one.place);
+        if !stays {
+            sockets.leave(group, *one);
+        }
+        stays
+    });
+    for &place in places {
+        if joined.iter().any(|one| one.place == place) {
+            continue;
+        }
+        match sockets.join(group, place) {
+            Ok(socket) => joined.push(Joined { place, socket }),
+            Err(refusal) if lock(&refusals.0).insert(place) => refusal.log(group, place),
+            Err(_) => {}
         }
     }
+}
 
-    fn leave_in(&self, group: Ipv4Addr, place: Place) -> io::Result<()> {
-        let socket = SockRef::from(&*self.socket);
-        let by_address = || socket.leave_multicast_v4(&group, &place.address);
-        if !is_by_index(place) {
-            return by_address();
+/// Why a group could not be joined.
+struct Refusal {
+    source: io::Error,
+    /// Whether no socket may be a member of more groups.
+    are_full: bool,
+}
+
+impl Refusal {
+    fn log(&self, group: Ipv4Addr, place: Place) {
+        let hint = match place.address {
+            _ if self.are_full => {
+                "the system allows no more groups. What is sent to this group alone is not received; eCAL 6 sends to the \
+                 base group, too. As root: sysctl -w net.ipv4.igmp_max_memberships=100"
+            }
+            Ipv4Addr::UNSPECIFIED => {
+                "is there a route for it? Name an interface, or add a route for the group"
+            }
+            _ => "is the interface up?",
+        };
+        let Self { source, .. } = self;
+        log::warn!("group {group} cannot be joined on {}: {source}; {hint}; trying again", place.address);
+    }
+}
+
+/// Whether a socket is a member of as many groups as it may be. Only Linux has few enough.
+fn is_full(error: &io::Error) -> bool {
+    /// `ENOBUFS`.
+    const NO_BUFFER: i32 = 105;
+    cfg!(target_os = "linux") && error.raw_os_error() == Some(NO_BUFFER)
+}
+
+/// The socket that receives, and further ones, which only hold memberships: Linux lets a socket be a member of 20 groups
+/// (`net.ipv4.igmp_max_memberships`).
+struct Sockets(Vec<Arc<UdpSocket>>);
+
+impl Sockets {
+    /// Joins a group by the first socket that may. Returns its index.
+    fn join(&mut self, group: Ipv4Addr, place: Place) -> Result<usize, Refusal> {
+        for (index, socket) in self.0.iter().enumerate() {
+            match join(SockRef::from(&**socket), group, place) {
+                Ok(()) => return Ok(index),
+                Err(source) if is_full(&source) => {}
+                Err(source) => return Err(Refusal { source, are_full: false }),
+            }
         }
-        let left = socket.leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(place.index));
-        // The system's routes may have chosen another interface for this group.
-        left.or_else(|error| if place.address.is_unspecified() { by_address() } else { Err(error) })
+        self.join_by_another(group, place).map_err(|source| Refusal { source, are_full: true })
+    }
+
+    fn join_by_another(&mut self, group: Ipv4Addr, place: Place) -> io::Result<usize> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        join(SockRef::from(&socket), group, place)?;
+        // From now on it receives what any socket of this machine is a member of.
+        #[cfg(target_os = "linux")]
+        SockRef::from(&*self.0[0]).set_multicast_all_v4(true)?;
+        self.0.push(Arc::new(socket.into()));
+        Ok(self.0.len() - 1)
+    }
+
+    fn leave(&self, group: Ipv4Addr, Joined { place, socket }: Joined) {
+        let socket = SockRef::from(&*self.0[socket]);
+        let by_address = || socket.leave_multicast_v4(&group, &place.address);
+        let left = if is_by_index(place) {
+            let left = socket.leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(place.index));
+            // The system's routes may have chosen another interface for this group.
+            left.or_else(|error| if place.address.is_unspecified() { by_address() } else { Err(error) })
+        } else {
+            by_address()
+        };
+        if let Err(error) = left {
+            // The system has usually done so itself, with the interface.
+            log::debug!("group {group} was not left on {}: {error}", place.address);
+        }
+    }
+}
+
+fn join(socket: SockRef<'_>, group: Ipv4Addr, place: Place) -> io::Result<()> {
+    let result = if is_by_index(place) && !place.address.is_unspecified() {
+        socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(place.index))
+    } else {
+        socket.join_multicast_v4(&group, &place.address)
+    };
+    match result {
+        // A member already: another interface's index was assumed for the route.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
+        result => result,
     }
 }
 
@@ -141,22 +210,25 @@ fn is_by_index(place: Place) -> bool {
     cfg!(target_os = "linux") && place.index != 0
 }
 
+impl Follow for Groups {
+    fn follow(&self, choice: &Choice) {
+        self.change_to(choice.places());
+    }
+}
+
 impl Membership for Groups {
     fn join(&self, group: Ipv4Addr) -> Result<(), MembershipError> {
         if self.mode == Mode::Local {
             return Ok(());
         }
-        let State { places, wanted } = &mut *lock(&self.state);
+        if !group.is_multicast() {
+            return Err(MembershipError::NotMulticast(group));
+        }
+        let State { places, wanted, sockets } = &mut *lock(&self.state);
         if wanted.contains_key(&group) {
             return Err(MembershipError::AlreadyJoined(group));
         }
-        let mut joined = Joined::default();
-        match self.update(group, &mut joined, places) {
-            Err(error) if joined.places.is_empty() => return Err(error),
-            Err(error) => log::warn!("{error}"),
-            Ok(()) => {}
-        }
-        wanted.insert(group, joined);
+        update(group, wanted.entry(group).or_default(), places, sockets, &self.refusals);
         Ok(())
     }
 
@@ -164,22 +236,9 @@ impl Membership for Groups {
         if self.mode == Mode::Local {
             return Ok(());
         }
-        let joined = lock(&self.state).wanted.remove(&group).ok_or(MembershipError::NotJoined(group))?;
-        // Fails only if it fails everywhere.
-        let (mut failed, mut count) = (None, 0);
-        for &place in &joined.places {
-            if let Err(source) = self.leave_in(group, place) {
-                failed.get_or_insert(MembershipError::Leave { group, interface: place.address, source });
-                count += 1;
-            }
-        }
-        match failed {
-            Some(error) if count == joined.places.len() => Err(error),
-            Some(error) => {
-                log::warn!("{error}");
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        let State { wanted, sockets, .. } = &mut *lock(&self.state);
+        let joined = wanted.remove(&group).ok_or(MembershipError::NotJoined(group))?;
+        joined.into_iter().for_each(|one| sockets.leave(group, one));
+        Ok(())
     }
 }

@@ -1,24 +1,28 @@
 //! The machine's interfaces.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use super::Place;
-use crate::config::{Config, Mode};
-use crate::error::OpenError;
 
-/// An interface that has an IPv4 address.
+/// An interface that is up and has an IPv4 address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) index: u32,
     /// The system's name: `eth0`; on Windows the adapter's GUID in braces.
     pub(crate) name: String,
+    /// The name that Windows shows its users.
+    pub(crate) friendly_name: Option<String>,
+    /// At least one.
     pub(crate) addresses: Vec<Ipv4Addr>,
     /// All zeros if there is none.
     pub(crate) mac: [u8; 6],
     /// Longest IPv4 packet in bytes.
     pub(crate) mtu: usize,
     pub(crate) loopback: bool,
+    /// Whether it can pass packets, as far as the system knows: its cable is plugged in.
+    pub(crate) has_carrier: bool,
 }
 
 /// RFC 894. Used if the system does not report it.
@@ -37,52 +41,18 @@ pub(crate) fn list() -> Vec<Interface> {
             mac: interface.mac_addr.map_or([0; 6], |mac| mac.octets()),
             mtu: interface.mtu.map_or(ETHERNET_MTU, |mtu| mtu as usize),
             loopback: interface.is_loopback(),
+            // On Windows, an interface without one is not up.
+            has_carrier: cfg!(windows) || interface.is_running(),
             name: interface.name,
+            friendly_name: interface.friendly_name,
         })
         .collect();
     interfaces.sort_by_key(|interface| interface.index);
     interfaces
 }
 
-/// Returns those of `interfaces` that `config` names. `None` if it names none. Local mode needs none.
-pub(crate) fn configured<'a>(config: &Config, interfaces: &'a [Interface]) -> Option<Vec<&'a Interface>> {
-    if config.mode == Mode::Local || (config.interfaces.is_empty() && !config.join_all_interfaces) {
-        return None;
-    }
-    let named = |interface: &&Interface| {
-        config.join_all_interfaces || config.interfaces.iter().any(|&address| interface.has(address))
-    };
-    Some(interfaces.iter().filter(named).collect())
-}
-
-/// Checks that every interface exists that `config` names.
-pub(crate) fn check(config: &Config) -> Result<(), OpenError> {
-    if config.mode == Mode::Local || config.interfaces.is_empty() {
-        return Ok(());
-    }
-    let available: Vec<_> = list().into_iter().flat_map(|interface| interface.addresses).collect();
-    match config.interfaces.iter().find(|address| !available.contains(address)) {
-        Some(&address) => Err(OpenError::UnknownInterface { address, available }),
-        None => Ok(()),
-    }
-}
-
-/// Returns where a socket joins groups.
-pub(crate) fn places(config: &Config, interfaces: &[Interface]) -> Vec<Place> {
-    match configured(config, interfaces) {
-        Some(configured) => configured.into_iter().filter_map(Interface::place).collect(),
-        // The system's routes choose. The index only shows when they choose another interface.
-        None => {
-            let routed = routed(config.group).ok();
-            let by = |interface: &&Interface| routed.is_some_and(|address| interface.has(address));
-            let index = interfaces.iter().find(by).map_or(0, |interface| interface.index);
-            vec![Place { index, address: Ipv4Addr::UNSPECIFIED }]
-        }
-    }
-}
-
 /// Returns the source address that the system's routes choose for a destination.
-pub(crate) fn routed(destination: Ipv4Addr) -> io::Result<Ipv4Addr> {
+pub(super) fn routed(destination: Ipv4Addr) -> io::Result<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_broadcast(true)?;
     // Sends nothing.
@@ -98,8 +68,26 @@ impl Interface {
         self.addresses.contains(&address)
     }
 
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.friendly_name.as_deref() == Some(name)
+    }
+
     /// Where groups are joined on this interface.
-    pub(crate) fn place(&self) -> Option<Place> {
-        self.addresses.first().map(|&address| Place { index: self.index, address })
+    pub(crate) fn place(&self) -> Place {
+        Place { index: self.index, address: self.addresses[0] }
+    }
+}
+
+/// Returns the names and addresses of interfaces, for messages.
+pub(super) fn describe(interfaces: &[Interface]) -> String {
+    let texts: Vec<_> = interfaces.iter().map(Interface::to_string).collect();
+    if texts.is_empty() { "none".into() } else { texts.join(", ") }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.friendly_name.as_ref().unwrap_or(&self.name);
+        let addresses: Vec<_> = self.addresses.iter().map(Ipv4Addr::to_string).collect();
+        write!(f, "{name} ({})", addresses.join(", "))
     }
 }

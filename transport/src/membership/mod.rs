@@ -1,15 +1,18 @@
 //! Multicast groups, and interfaces that come, go and change.
 
+mod choice;
 mod follow;
 mod groups;
 mod interfaces;
+mod reports;
 
 #[cfg_attr(target_os = "linux", path = "changes_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "changes_other.rs")]
 mod changes;
 
+pub(crate) use choice::Choice;
 pub(crate) use follow::{Follow, Follower};
-pub(crate) use groups::{Groups, Place};
-pub(crate) use interfaces::{Interface, check, list, places};
+pub(crate) use groups::{Groups, Place, Refusals};
+pub(crate) use interfaces::Interface;
 #[cfg(feature = "raw")]
-pub(crate) use interfaces::{configured, routed};
+pub(crate) use interfaces::list;

@@ -50,10 +50,12 @@ mod tests {
         let interface = Interface {
             index: 2,
             name: "eth0".into(),
+            friendly_name: None,
             addresses: vec![here],
             mac: [0; 6],
             mtu: 1500,
             loopback: false,
+            has_carrier: true,
         };
         let accepts = |mode, loopback, source, destination| {
             let wanted = Wanted { port: 1, groups: BTreeSet::from([group]), mode, loopback };

@@ -174,6 +174,8 @@ fn selections_are_written_as_they_are_read() {
         ("npcap", Some("raw").filter(|_| !cfg!(feature = "raw"))),
         ("file:a.pcap", Some("replay").filter(|_| !cfg!(feature = "replay"))),
         ("file:c:\\a.pcap", Some("replay").filter(|_| !cfg!(feature = "replay"))),
+        ("file:-", Some("replay").filter(|_| !cfg!(feature = "replay"))),
+        ("file-fast:a.pcap", Some("replay").filter(|_| !cfg!(feature = "replay"))),
     ] {
         match (text.parse::<Selection>(), feature) {
             (Ok(selection), None) => assert_eq!(selection.to_string(), text),
@@ -183,9 +185,9 @@ fn selections_are_written_as_they_are_read() {
             (result, _) => panic!("{text}: {result:?}"),
         }
     }
-    for text in ["", "file", "file:", "pigeon", "socket:", "npcap:x", "memory"] {
+    for text in ["", "file", "file:", "pigeon", "socket:", "npcap:x", "memory", "file-fast", "file-fast:"] {
         text.parse::<Selection>().unwrap_err();
     }
     let error = "pigeon".parse::<Selection>().unwrap_err();
-    assert_eq!(error.to_string(), "`pigeon` is none of auto, socket, npcap, file:PATH");
+    assert_eq!(error.to_string(), "`pigeon` is none of auto, socket, npcap, file:PATH, file-fast:PATH");
 }

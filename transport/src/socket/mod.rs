@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::backend::Backend;
 use crate::config::{Config, Mode};
 use crate::error::OpenError;
-use crate::membership::{self, Follower};
+use crate::membership::Follower;
 use crate::seam::{Granted, Receiver, Sender, Transport};
 
 pub use queues::ReceiveQueue;
@@ -35,7 +35,8 @@ pub struct SocketTransport {
 impl SocketTransport {
     /// Makes a transport with these settings. Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self::with_follower(config, Arc::default())
+        let follower = Arc::new(Follower::new(&config));
+        Self::with_follower(config, follower)
     }
 
     /// Makes a transport that shares the thread of another one.
@@ -50,7 +51,6 @@ impl Transport for SocketTransport {
     }
 
     fn receiver(&self, port: u16) -> Result<Box<dyn Receiver>, OpenError> {
-        membership::check(&self.config)?;
         let (socket, granted) = self.bind(port)?;
         Ok(Box::new(receive::Receiver::new(&self.config, &self.follower, port, socket, granted)))
     }
@@ -69,19 +69,16 @@ impl SocketTransport {
     }
 
     fn open_sender(&self, multicast_ttl: u8, loopback: bool) -> Result<Arc<SocketSender>, OpenError> {
-        membership::check(&self.config)?;
         let socket = udp_socket()?;
-        let mut outgoing = None;
         let source = match self.config.mode {
             Mode::Local => {
                 socket.set_broadcast(true).map_err(OpenError::socket("SO_BROADCAST"))?;
+                // Loopback may come up later.
+                #[cfg(target_os = "linux")]
+                socket.set_freebind_v4(true).map_err(OpenError::socket("IP_FREEBIND"))?;
                 Ipv4Addr::LOCALHOST
             }
             Mode::Network => {
-                outgoing = self.config.interfaces.first().copied();
-                if let Some(outgoing) = &outgoing {
-                    socket.set_multicast_if_v4(outgoing).map_err(OpenError::socket("IP_MULTICAST_IF"))?;
-                }
                 socket
                     .set_multicast_ttl_v4(multicast_ttl.into())
                     .map_err(OpenError::socket("IP_MULTICAST_TTL"))?;
@@ -107,11 +104,7 @@ impl SocketTransport {
             .map_err(|source| OpenError::Bind { port: 0, source })?;
         // Of another socket: nobody would read what others send to this one.
         let receive_buffer_len = set_receive_buffer(&udp_socket()?, self.config.receive_buffer_len)?;
-        let sender = SocketSender::new(&self.config, &self.follower, socket, outgoing, receive_buffer_len);
-        if self.config.mode == Mode::Network {
-            self.follower.add(&sender);
-        }
-        Ok(sender)
+        Ok(SocketSender::open(&self.config, &self.follower, socket, receive_buffer_len))
     }
 
     fn bind(&self, port: u16) -> Result<(UdpSocket, Granted), OpenError> {

@@ -115,7 +115,7 @@ pub(super) fn recv(
 pub(super) struct Route;
 
 impl Route {
-    pub(super) fn new(_: Ipv4Addr, _: &Socket) -> Self {
+    pub(super) fn new(_: Ipv4Addr) -> Self {
         Self
     }
 

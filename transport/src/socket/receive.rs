@@ -10,7 +10,7 @@ use super::sys;
 use crate::config::{Config, Mode};
 use crate::drops::ReceiveDrops;
 use crate::error::ReceiveError;
-use crate::membership::{self, Follow, Follower, Groups, Interface};
+use crate::membership::{Follow, Follower, Groups};
 use crate::seam::{self, Datagram, Granted, Interrupt, Membership, Wait};
 
 pub(super) struct Receiver {
@@ -18,7 +18,7 @@ pub(super) struct Receiver {
     mode: Mode,
     socket: Arc<UdpSocket>,
     granted: Granted,
-    groups: Arc<SocketGroups>,
+    groups: Arc<Groups>,
     interrupter: Arc<Interrupter>,
     buffers: sys::Buffers,
     /// The number of datagrams that the kernel has reported as lost.
@@ -38,15 +38,9 @@ impl Receiver {
         granted: Granted,
     ) -> Self {
         let socket = Arc::new(socket);
-        let places = match config.mode {
-            Mode::Local => Vec::new(),
-            Mode::Network => membership::places(config, &membership::list()),
-        };
-        let groups = Arc::new(SocketGroups {
-            config: config.clone(),
-            groups: Groups::new(socket.clone(), config.mode, places),
-        });
+        let groups = Arc::new(Groups::new(socket.clone(), config.mode, follower.refusals()));
         if config.mode == Mode::Network {
+            groups.follow(&follower.look());
             follower.add(&groups);
         }
         let interrupter = Arc::new(Interrupter {
@@ -108,28 +102,6 @@ impl Interrupt for Interrupter {
         if let Some(socket) = self.socket.upgrade().filter(|_| self.process == process::id()) {
             sys::interrupt(&socket);
         }
-    }
-}
-
-/// The groups of a receiver, on the configured interfaces.
-struct SocketGroups {
-    config: Config,
-    groups: Groups,
-}
-
-impl Follow for SocketGroups {
-    fn follow(&self, interfaces: &[Interface], _: bool) {
-        self.groups.follow(membership::places(&self.config, interfaces));
-    }
-}
-
-impl Membership for SocketGroups {
-    fn join(&self, group: std::net::Ipv4Addr) -> Result<(), crate::MembershipError> {
-        self.groups.join(group)
-    }
-
-    fn leave(&self, group: std::net::Ipv4Addr) -> Result<(), crate::MembershipError> {
-        self.groups.leave(group)
     }
 }
 

@@ -1,38 +1,51 @@
 //! The sender: one blocking socket that all publishers share.
 
 use std::io;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ferrocal_proto::MAX_DATAGRAM_LEN;
 use socket2::Socket;
 
 use super::sys;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::error::SendError;
-use crate::membership::{Follow, Follower, Interface};
+use crate::membership::{Choice, Follow, Follower};
 use crate::seam::{self, SendLimits, Transmit};
+use crate::sync::lock;
 
 pub(crate) struct Sender {
     socket: Socket,
-    /// The address of the interface that multicast leaves by, if one is configured.
-    outgoing: Option<Ipv4Addr>,
     route: sys::Route,
     /// What the system grants.
     receive_buffer_len: usize,
+    /// Whether there is an interface to send by, as far as the settings name any.
+    has_interface: AtomicBool,
+    choice: Mutex<Choice>,
     _follower: Arc<Follower>,
 }
 
 impl Sender {
-    pub(super) fn new(
+    pub(super) fn open(
         config: &Config,
         follower: &Arc<Follower>,
         socket: Socket,
-        outgoing: Option<Ipv4Addr>,
         receive_buffer_len: usize,
     ) -> Arc<Self> {
-        let route = sys::Route::new(config.group, &socket);
-        Arc::new(Self { socket, outgoing, route, receive_buffer_len, _follower: follower.clone() })
+        let sender = Arc::new(Self {
+            route: sys::Route::new(config.group),
+            socket,
+            receive_buffer_len,
+            has_interface: AtomicBool::new(false),
+            choice: Mutex::default(),
+            _follower: follower.clone(),
+        });
+        sender.follow(&follower.look());
+        // On other systems, loopback is always there.
+        if config.mode == Mode::Network || cfg!(target_os = "linux") {
+            follower.add(&sender);
+        }
+        sender
     }
 
     /// Returns another handle to its socket.
@@ -48,10 +61,11 @@ impl Sender {
         Ok(address.map_or(0, |address| address.port()))
     }
 
-    /// Chooses the outgoing interface again. A removed interface that is made anew is another one to the system, though
-    /// its address is the same.
-    fn choose_interface_again(&self) -> bool {
-        self.outgoing.is_some_and(|address| self.socket.set_multicast_if_v4(&address).is_ok())
+    fn missing(&self) -> io::Error {
+        match lock(&self.choice).outgoing() {
+            Err(missing) => missing.into(),
+            Ok(_) => io::ErrorKind::NetworkDown.into(),
+        }
     }
 }
 
@@ -65,12 +79,16 @@ impl seam::Sender for Sender {
     }
 
     fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {
-        let (mut sent, mut chose_again) = (0, false);
+        let mut sent = 0;
         while let Some(next) = batch.get(sent) {
-            match sys::send(&self.socket, &self.route, &batch[sent..]) {
+            let result = if self.has_interface.load(Ordering::Relaxed) {
+                sys::send(&self.socket, &self.route, &batch[sent..])
+            } else {
+                Err(self.missing())
+            };
+            match result {
                 Ok(count) => sent += count,
                 Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if !chose_again && self.choose_interface_again() => chose_again = true,
                 Err(source) => {
                     return Err(SendError { sent, destination: next.destination, len: next.len(), source });
                 }
@@ -81,10 +99,20 @@ impl seam::Sender for Sender {
 }
 
 impl Follow for Sender {
-    fn follow(&self, _: &[Interface], have_changed: bool) {
-        if have_changed {
-            self.choose_interface_again();
-            self.route.look_up(&self.socket);
+    fn follow(&self, choice: &Choice) {
+        let mut current = lock(&self.choice);
+        let is_set = self.has_interface.load(Ordering::Relaxed);
+        if is_set && *current == *choice {
+            return;
         }
+        current.clone_from(choice);
+        let has_interface = match choice.outgoing() {
+            // A removed interface that is made anew is another one to the system, though its address is the same.
+            Ok(Some(address)) => self.socket.set_multicast_if_v4(&address).is_ok(),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        self.has_interface.store(has_interface, Ordering::Relaxed);
+        self.route.look_up(&self.socket);
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Dispatch {
     readers: Arc<Readers>,
     /// The topics that messages came for, with their sinks as of `version`.
     topics: Vec<Topic>,
-    by_name: HashMap<Box<str>, usize>,
+    by_name: HashMap<Box<[u8]>, usize>,
     version: u64,
     /// The topics that have messages waiting.
     touched: Vec<usize>,
@@ -57,7 +57,8 @@ impl Dispatch {
         if self.touched.is_empty() {
             self.forget_old_sinks();
         }
-        intake.each_message(datagram, |message| {
+        // The intake counts what cannot be used.
+        let _ = intake.each_message(datagram, |message| {
             let bytes = message.as_slice();
             let known = self.head.decode(bytes);
             let (index, origin, sample) = match (&self.latest, known) {
@@ -113,18 +114,19 @@ impl Dispatch {
         }
     }
 
-    fn index(&mut self, name: &str) -> Option<usize> {
+    fn index(&mut self, name: &[u8]) -> Option<usize> {
         if let Some(&index) = self.by_name.get(name) {
             return Some(index);
         }
-        let sinks = self.readers.sinks(name)?;
+        // Nobody here reads a topic whose name is not UTF-8.
+        let sinks = self.readers.sinks(str::from_utf8(name).ok()?)?;
         let index = self.topics.len();
         self.by_name.insert(name.into(), index);
         self.topics.push(Topic { sinks, waiting: Vec::new() });
         Some(index)
     }
 
-    fn origin(&mut self, host_name: &str, topic_id: &str) -> Arc<Origin> {
+    fn origin(&mut self, host_name: &[u8], topic_id: &[u8]) -> Arc<Origin> {
         let id = EntityId::from_wire(topic_id);
         if let Some(origin) = self.origins.get(&id)
             && *origin.host_name == *host_name

@@ -13,17 +13,17 @@ use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferrocal_proto::LayerKind;
+use ferrocal_proto::{HashVersion, LayerKind, TopicInfo};
 use ferrocal_transport::{OpenError, Transport};
 
 use crate::layer::{Layer, Opened, Outlet, Writer};
 use crate::wire::{Report, open_sender};
-use crate::{Config, NodeError, lock};
+use crate::{Config, Mode, NodeError, lock};
 use groups::Groups;
 use readers::{Readers, UdpInlet};
 use send::Outbound;
 use source::UdpSource;
-use writer::UdpWriter;
+use writer::{TopicGroups, UdpWriter};
 
 /// The UDP layer of a node.
 pub(crate) struct Udp {
@@ -69,10 +69,26 @@ impl Layer for Udp {
         LayerKind::UdpMulticast
     }
 
+    fn advice(&self, peer: &TopicInfo) -> Option<&'static str> {
+        /// The version that eCAL 5 writes, whose default is another hash.
+        const ECAL_5: i32 = 1;
+        let Config { mode, udp, .. } = &self.config;
+        let is_other = *mode == Mode::Network && udp.hash_version == HashVersion::V2;
+        (is_other && peer.layers.iter().any(|layer| layer.version == ECAL_5)).then_some(
+            "is of eCAL 5, where the groups of topics are those of `config_version: v1` unless it is configured, while \
+             this node has v2; it receives those of both. If messages are missing, set \
+             `transport_layer.udp.config_version: v1` for this node, and the same `mask` for both",
+        )
+    }
+
     fn writer(&self, outlet: &Outlet<'_>) -> Box<dyn Writer> {
-        let destination = SocketAddrV4::new(self.config.topic_group(outlet.topic), self.config.udp.port);
+        let port = self.config.udp.port;
+        let groups = TopicGroups {
+            own: SocketAddrV4::new(self.config.topic_group(outlet.topic), port),
+            base: SocketAddrV4::new(self.config.destination().group, port),
+        };
         let max_len = self.config.limits.reassembly.max_message_len;
-        Box::new(UdpWriter::new(outlet, destination, max_len, self.outbound.clone()))
+        Box::new(UdpWriter::new(outlet, groups, max_len, self.outbound.clone()))
     }
 
     fn open(&self) -> Result<Opened, NodeError> {

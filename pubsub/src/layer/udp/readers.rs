@@ -82,14 +82,19 @@ impl UdpInlet {
 
 impl Inlet for UdpInlet {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
-        let group = self.config.topic_group(topic);
-        self.groups.join(group)?;
-        self.readers.add(topic, sink.clone());
         let (readers, groups) = (self.readers.clone(), self.groups.clone());
-        Ok(Box::new(UdpReader { topic: topic.clone(), sink, group, readers, groups }))
+        let mut reader = UdpReader { topic: topic.clone(), sink, joined: Vec::new(), readers, groups };
+        for group in [Some(self.config.topic_group(topic)), self.config.other_topic_group(topic)] {
+            if let Some(group) = group {
+                self.groups.join(group)?;
+                reader.joined.push(group);
+            }
+        }
+        self.readers.add(topic, reader.sink.clone());
+        Ok(Box::new(reader))
     }
 
-    fn forget(&self, topic: &str, host_name: &str, publisher: EntityId) {
+    fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
         if let Some(sinks) = self.readers.sinks(topic) {
             sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
             self.readers.version.fetch_add(1, Ordering::Release);
@@ -104,7 +109,7 @@ impl Inlet for UdpInlet {
 struct UdpReader {
     topic: Arc<str>,
     sink: Arc<dyn Sink>,
-    group: Ipv4Addr,
+    joined: Vec<Ipv4Addr>,
     readers: Arc<Readers>,
     groups: Arc<Groups>,
 }
@@ -114,6 +119,6 @@ impl Reader for UdpReader {}
 impl Drop for UdpReader {
     fn drop(&mut self) {
         self.readers.remove(&self.topic, &self.sink);
-        self.groups.leave(self.group);
+        self.joined.iter().for_each(|&group| self.groups.leave(group));
     }
 }

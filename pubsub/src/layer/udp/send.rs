@@ -161,16 +161,19 @@ pub(super) fn is_short(datagrams: &Fragments<'_>, len: usize) -> bool {
     datagrams.len() == 1 && len <= SHORT_LEN
 }
 
-/// Whether the network cannot be reached at present, or has no room.
+/// Whether the network is the reason: it cannot be reached at present, its routes or firewall prohibit it, or it has no
+/// room. The system reports that in many ways. A datagram by itself can only be too long.
 fn is_network_trouble(error: &io::Error) -> bool {
-    /// `ENOBUFS`, which has no kind of its own: of Linux, of the BSD family and of Windows.
-    const NO_BUFFER: [i32; 3] = [105, 55, 10_055];
-    const NO_BUFFER_HERE: i32 =
-        NO_BUFFER[if cfg!(windows) { 2 } else { !cfg!(target_os = "linux") as usize }];
-    matches!(
-        error.kind(),
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown
-    ) || error.raw_os_error() == Some(NO_BUFFER_HERE)
+    /// `EMSGSIZE`, which has no kind of its own: of Linux, of the BSD family and of Windows.
+    const TOO_LONG: [i32; 3] = [90, 40, 10_040];
+    const TOO_LONG_HERE: i32 = TOO_LONG[if cfg!(windows) { 2 } else { !cfg!(target_os = "linux") as usize }];
+    match error.raw_os_error() {
+        Some(code) => code != TOO_LONG_HERE,
+        None => matches!(
+            error.kind(),
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown
+        ),
+    }
 }
 
 /// Datagrams that are to be sent together, each of them a message.

@@ -13,9 +13,20 @@ use super::window::{Receivers, Window};
 use crate::Fragmentation;
 use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
 
+/// Where the messages of a topic can be sent.
+#[derive(Clone, Copy)]
+pub(super) struct TopicGroups {
+    /// The topic's own group. It keeps messages away from hosts that do not subscribe.
+    pub(super) own: SocketAddrV4,
+    /// The base group, to which eCAL 6 sends all messages. All subscribers are members, while those of eCAL may be unable
+    /// to join the groups of all their topics, or compute them in another way.
+    pub(super) base: SocketAddrV4,
+}
+
 pub(super) struct UdpWriter {
     outbound: Arc<Outbound>,
     id: EntityId,
+    groups: TopicGroups,
     destination: SocketAddrV4,
     fragmentation: Fragmentation,
     pacer: Option<Pacer>,
@@ -34,32 +45,33 @@ pub(super) struct UdpWriter {
 impl UdpWriter {
     pub(super) fn new(
         outlet: &Outlet<'_>,
-        destination: SocketAddrV4,
+        groups: TopicGroups,
         max_len: usize,
         outbound: Arc<Outbound>,
     ) -> Self {
         let mut head = Vec::new();
         let topic_id = outlet.id.to_string();
         PayloadSample {
-            topic_name: outlet.topic,
-            topic_id: &topic_id,
+            topic_name: outlet.topic.as_bytes(),
+            topic_id: topic_id.as_bytes(),
             host_name: outlet.host_name,
             ..PayloadSample::default()
         }
         .encode_topic(&mut head);
         Self {
             id: outlet.id,
-            destination,
+            destination: groups.own,
             fragmentation: outlet.config.fragmentation,
             pacer: outlet.config.max_bytes_per_second.map(Pacer::new),
             window: outbound
                 .receive_buffer_len()
-                .map(|len| Window::new(len, destination.port(), Instant::now())),
+                .map(|len| Window::new(len, groups.own.port(), Instant::now())),
             all_join: false,
             same_len: head.len(),
             head,
             max_len,
             batch: ShortBatch::default(),
+            groups,
             outbound,
         }
     }
@@ -68,6 +80,8 @@ impl UdpWriter {
 impl Writer for UdpWriter {
     fn connect(&mut self, destinations: &[Destination]) {
         self.all_join = destinations.iter().all(|destination| destination.joins_segments);
+        let all_ferrocal = destinations.iter().all(|destination| destination.is_ferrocal);
+        self.destination = if all_ferrocal { self.groups.own } else { self.groups.base };
         if let Some(window) = &mut self.window {
             let mut receivers = Receivers { ferrocal: self.all_join, ..Receivers::default() };
             for destination in destinations {

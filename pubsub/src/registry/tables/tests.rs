@@ -25,11 +25,12 @@ fn entity(role: Role, topic: &str, type_name: &str) -> Arc<Entity> {
     Arc::new(Entity::new(EntityId::from_wire("1000"), role, topic, data_type))
 }
 
-const LINK: Link = Link { local: true, layer: Some(0), joins_segments: true };
+const JOINS: Runtime = Runtime { is_ferrocal: true, joins_segments: true };
+const LINK: Link = Link { local: true, layer: Some(0), runtime: JOINS };
 
 /// Stores a registration of a peer that can be reached; returns how many entities that changed.
 fn see(tables: &mut Tables, now: Instant, role: Role, info: &TopicInfo) -> usize {
-    tables.seen(now, role, info, Some(LINK)).unwrap().changed.len()
+    tables.seen(now, role, info, Some(LINK), true).unwrap().changed.len()
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn a_peer_that_cannot_be_reached_or_moves_to_another_topic_is_not_connected() {
     tables.add(publisher.clone());
     let now = Instant::now();
     for _ in 0..3 {
-        tables.seen(now, Role::Subscriber, &info("a", 1), None).unwrap();
+        tables.seen(now, Role::Subscriber, &info("a", 1), None, false).unwrap();
     }
     assert_eq!(publisher.connected(), 0);
     see(&mut tables, now, Role::Subscriber, &info("a", 1));
@@ -126,8 +127,9 @@ fn a_changed_link_is_one_step() {
             least
         });
         for joins_segments in [false, true].into_iter().cycle().take(20_000) {
-            let link = Link { joins_segments, ..LINK };
-            let changed = tables.seen(now, Role::Subscriber, &info("a", 1), Some(link)).unwrap().changed;
+            let link = Link { runtime: Runtime { joins_segments, ..JOINS }, ..LINK };
+            let changed =
+                tables.seen(now, Role::Subscriber, &info("a", 1), Some(link), true).unwrap().changed;
             assert!(changed.is_empty(), "others need not hear of it");
             assert_eq!(tables.destinations("a", 0)[0].joins_segments, joins_segments);
         }
@@ -144,9 +146,9 @@ fn a_process_of_nodes_of_two_kinds_does_not_join_segments() {
     let info = info("a", 1);
     let mut register = |seconds, joins| {
         let now = start + Duration::from_secs(seconds);
-        tables.process_seen(now, "host", 7, joins).unwrap();
+        tables.process_seen(now, b"host", 7, Runtime { joins_segments: joins, ..JOINS }).unwrap();
         tables.expire(now, TIMEOUT);
-        tables.joins_segments(&info)
+        tables.runtime(&info).joins_segments
     };
     assert!(!register(0, false), "it has no receiver yet");
     assert!(register(1, true), "now it has");
@@ -158,11 +160,11 @@ fn a_process_of_nodes_of_two_kinds_does_not_join_segments() {
 fn a_lost_registration_of_a_process_changes_nothing() {
     let mut tables = tables();
     let now = Instant::now();
-    tables.process_seen(now, "host", 7, true).unwrap();
-    assert!(tables.joins_segments(&info("a", 1)));
+    tables.process_seen(now, b"host", 7, JOINS).unwrap();
+    assert!(tables.runtime(&info("a", 1)).joins_segments);
     tables.expire(now + TIMEOUT / 2, TIMEOUT);
-    assert!(tables.joins_segments(&info("a", 1)));
-    assert!(!tables.joins_segments(&TopicInfo { process_id: 8, ..info("a", 1) }));
+    assert!(tables.runtime(&info("a", 1)).joins_segments);
+    assert!(!tables.runtime(&TopicInfo { process_id: 8, ..info("a", 1) }).joins_segments);
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn the_number_of_peers_is_bounded() {
     for id in [1, 2, 1, 2] {
         see(&mut tables, now, Role::Publisher, &info("a", id));
     }
-    tables.seen(now, Role::Publisher, &info("a", 3), Some(LINK)).unwrap_err();
+    tables.seen(now, Role::Publisher, &info("a", 3), Some(LINK), true).unwrap_err();
     tables.gone(Role::Publisher, &info("a", 1));
     see(&mut tables, now, Role::Publisher, &info("a", 3));
 }
@@ -191,9 +193,9 @@ fn the_memory_of_peers_is_bounded_and_old_ones_stay() {
     let refused = (1..=100).filter(|&id| {
         let mut info = info(&format!("{long}{id}"), id);
         info.data_type.name = long.clone();
-        info.host_name = long.clone();
-        let process = tables.process_seen(now, &format!("{long}{id}"), 7, false).is_err();
-        tables.seen(now, Role::Publisher, &info, Some(LINK)).is_err() || process
+        info.host_name = long.as_str().into();
+        let process = tables.process_seen(now, format!("{long}{id}").as_bytes(), 7, JOINS).is_err();
+        tables.seen(now, Role::Publisher, &info, Some(LINK), true).is_err() || process
     });
     assert!(refused.count() >= 90);
     assert!(tables.bytes() <= MAX_BYTES);
@@ -201,7 +203,7 @@ fn the_memory_of_peers_is_bounded_and_old_ones_stay() {
     // One that is known may grow only within the bound.
     let mut grown = info("first", 0);
     grown.data_type.name = "y".repeat(2 * MAX_BYTES);
-    tables.seen(now, Role::Publisher, &grown, Some(LINK)).unwrap_err();
+    tables.seen(now, Role::Publisher, &grown, Some(LINK), true).unwrap_err();
     assert_eq!(subscriber.connected(), 1);
     tables.expire(now + TIMEOUT, TIMEOUT);
     assert_eq!(tables.bytes(), 0);
@@ -216,7 +218,7 @@ fn other_data_types_are_reported_once() {
         let mut info = info("a", id);
         info.data_type.name = type_name.into();
         let times = (0..4).map(|_| {
-            let outcome = tables.seen(now, Role::Subscriber, &info, Some(LINK)).unwrap();
+            let outcome = tables.seen(now, Role::Subscriber, &info, Some(LINK), true).unwrap();
             outcome.type_conflicts.len()
         });
         times.sum::<usize>()
@@ -234,9 +236,42 @@ fn the_process_of_a_publisher_is_that_of_its_id_if_it_registered() {
     let mut tables = tables();
     let mut info = info("a", 0);
     info.topic_id = EntityId::new(7, 1, 2);
-    assert_eq!(tables.process_of("host", info.topic_id), None);
+    assert_eq!(tables.process_of(b"host", info.topic_id), None);
     see(&mut tables, Instant::now(), Role::Publisher, &info);
-    assert_eq!(tables.process_of("host", info.topic_id), Some(7));
-    assert_eq!(tables.process_of("other", info.topic_id), None, "ids repeat between hosts");
-    assert_eq!(tables.process_of("host", EntityId::new(8, 1, 2)), None);
+    assert_eq!(tables.process_of(b"host", info.topic_id), Some(7));
+    assert_eq!(tables.process_of(b"other", info.topic_id), None, "ids repeat between hosts");
+    assert_eq!(tables.process_of(b"host", EntityId::new(8, 1, 2)), None);
+}
+
+#[test]
+fn a_process_with_a_node_of_another_kind_is_not_taken_for_this_crate() {
+    let mut tables = tables();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut register = |seconds, is_ferrocal| {
+        tables.expire(at(seconds), TIMEOUT);
+        tables.process_seen(at(seconds), b"host", 7, Runtime { is_ferrocal, joins_segments: false }).unwrap();
+        tables.runtime(&info("a", 1)).is_ferrocal
+    };
+    assert!(register(0, true));
+    assert!(!register(1, false));
+    assert!(!register(2, true), "it has nodes of both kinds");
+    assert!(register(11, true), "the other one is gone");
+}
+
+#[test]
+fn a_peer_without_a_layer_of_ours_is_timed_while_there_is_a_counterpart() {
+    let mut tables = tables();
+    let start = Instant::now();
+    let see = |seconds, tables: &mut Tables, has_layer| {
+        let now = start + Duration::from_secs(seconds);
+        let seen = tables.seen(now, Role::Publisher, &info("a", 1), None, has_layer).unwrap().seen;
+        (seen.has_counterpart, seen.without_layer_for.map(|time| time.as_secs()))
+    };
+    assert_eq!(see(0, &mut tables, false), (false, None));
+    tables.add(entity(Role::Subscriber, "a", ""));
+    assert_eq!(see(1, &mut tables, false), (true, Some(0)));
+    assert_eq!(see(3, &mut tables, false), (true, Some(2)));
+    assert_eq!(see(4, &mut tables, true), (true, None));
+    assert_eq!(see(5, &mut tables, false), (true, Some(0)));
 }

@@ -25,15 +25,37 @@ pub(crate) struct Udp<'a> {
 
 /// Takes frames apart: link header, IPv4 with its fragments, UDP.
 pub(crate) struct Decoder {
-    ports: Box<[u16]>,
+    ports: Ports,
     reassembler: Reassembler,
+}
+
+enum Ports {
+    #[cfg(feature = "replay")]
+    All,
+    These(Box<[u16]>),
+}
+
+impl Ports {
+    fn contain(&self, port: u16) -> bool {
+        match self {
+            #[cfg(feature = "replay")]
+            Self::All => true,
+            Self::These(ports) => ports.contains(&port),
+        }
+    }
 }
 
 impl Decoder {
     /// Returns a decoder of datagrams to these ports that waits for the missing IPv4 fragments of packets within these
     /// limits.
     pub(crate) fn new(ports: &[u16], limits: IpReassemblyLimits) -> Self {
-        Self { ports: ports.into(), reassembler: Reassembler::new(limits) }
+        Self { ports: Ports::These(ports.into()), reassembler: Reassembler::new(limits) }
+    }
+
+    /// Returns a decoder of datagrams to every port.
+    #[cfg(feature = "replay")]
+    pub(crate) fn of_every_port(limits: IpReassemblyLimits) -> Self {
+        Self { ports: Ports::All, reassembler: Reassembler::new(limits) }
     }
 
     /// Takes one frame apart.
@@ -48,6 +70,19 @@ impl Decoder {
     /// # Errors
     /// Why the frame was dropped, for the caller to count.
     pub(crate) fn decode<'a>(
+        &'a mut self,
+        now: Duration,
+        link: LinkType,
+        frame: &'a [u8],
+        frame_len_on_wire: usize,
+    ) -> Result<Option<Udp<'a>>, FrameDrop> {
+        self.decode_captured(now, link, frame, frame_len_on_wire).map_err(|reason| match reason {
+            FrameDrop::Truncated if frame.len() < frame_len_on_wire => FrameDrop::Cut,
+            reason => reason,
+        })
+    }
+
+    fn decode_captured<'a>(
         &'a mut self,
         now: Duration,
         link: LinkType,
@@ -84,7 +119,7 @@ impl Decoder {
         if is_fragment {
             let offset = usize::from(header.fragments_offset().byte_offset());
             // No other fragment has the port: without this one the rest would be waited for.
-            if offset == 0 && udp::destination_port(payload).is_some_and(|port| !self.ports.contains(&port)) {
+            if offset == 0 && udp::destination_port(payload).is_some_and(|port| !self.ports.contain(port)) {
                 self.reassembler.ignore(now, key);
                 return Ok(None);
             }
@@ -96,7 +131,7 @@ impl Decoder {
         }
         let (source, destination, payload) = udp::parse(key.source, key.destination, payload)?;
         let udp = Udp { source, destination, payload, identification: key.identification };
-        Ok(Some(udp).filter(|udp| self.ports.contains(&udp.destination.port())))
+        Ok(Some(udp).filter(|udp| self.ports.contain(udp.destination.port())))
     }
 
     /// Gives up the packets whose missing fragments have not come in time.

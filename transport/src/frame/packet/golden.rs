@@ -88,10 +88,11 @@ fn decoded(path: &Path) -> (Vec<Datagram>, usize) {
         frames += 1;
         let link = LinkType::from_dlt(frame.dlt).expect("a known link type");
         assert_eq!(frame.bytes.len(), frame.original_len);
-        let udp =
-            decoder.decode(frame.time, link, frame.bytes, frame.original_len).expect("good frames only");
+        let udp = decoder
+            .decode(frame.time.unwrap_or_default(), link, frame.bytes, frame.original_len)
+            .expect("good frames only");
         datagrams.extend(udp.map(|udp| Datagram {
-            time: frame.time,
+            time: frame.time.unwrap_or_default(),
             source: udp.source,
             destination: udp.destination,
             identification: udp.identification,

@@ -12,6 +12,8 @@ mod reassembly;
 #[cfg(feature = "replay")]
 mod savefile;
 mod udp;
+#[cfg(feature = "replay")]
+mod wrapped;
 
 use super::{FrameDrop, FrameDrops, IpReassemblyLimits};
 
@@ -23,7 +25,9 @@ pub(crate) use emit::{Emit, multicast_mac};
 pub(crate) use link::LinkType;
 pub(crate) use merged::each_datagram;
 #[cfg(feature = "replay")]
-pub(crate) use savefile::{SavedFrame, Savefile};
+pub(crate) use savefile::{SavedFrame, Savefile, is_standard_input};
+#[cfg(feature = "replay")]
+pub(crate) use wrapped::{Unwrapped, unwrap};
 
 /// The length of an IPv4 header without options in bytes (RFC 791).
 const IPV4_HEADER_LEN: usize = 20;

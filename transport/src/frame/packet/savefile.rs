@@ -1,8 +1,11 @@
 //! Capture files, pcap and pcapng, read without libpcap.
 
+mod source;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::error::SavefileError;
@@ -10,6 +13,7 @@ use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
     InterfaceDescriptionBlock, OptionCode, PcapBlockOwned, PcapError, PcapHeader, create_reader, pcapng,
 };
+use source::Source;
 
 /// How much of a file is in memory, in bytes. A frame with the largest snap length (262144) fits in several times.
 const BUFFER_LEN: usize = 1024 * 1024;
@@ -18,6 +22,10 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// The length of a pcapng block with nothing in it, in bytes.
 const EMPTY_BLOCK_LEN: u32 = 12;
+/// The type of pcapng's obsolete packet block, which pcap-parser (0.17) does not read.
+const OBSOLETE_PACKET: u32 = 2;
+/// The most interfaces of a section: obsolete packet blocks can name no more.
+const MAX_INTERFACES: usize = 1 << 16;
 
 /// A frame of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +36,24 @@ pub(crate) struct SavedFrame<'a> {
     pub(crate) bytes: &'a [u8],
     /// The frame's length on the wire, in bytes.
     pub(crate) original_len: usize,
-    /// When it was captured, since the Unix epoch.
-    pub(crate) time: Duration,
+    /// When it was captured, since the Unix epoch. `None` if the file does not say so: the frame has no time, or 0.
+    pub(crate) time: Option<Duration>,
 }
 
-/// A capture file: pcap or pcapng, of either byte order.
+/// Whether a path means standard input: `-`.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A capture file: pcap or pcapng, of either byte order, as it is or packed with gzip.
 ///
-/// Of pcapng, enhanced and simple packet blocks are read, in any number of sections and from any number of
-/// interfaces. The obsolete packet block is passed over, as are blocks that hold no frames.
+/// Of pcapng, enhanced, simple and obsolete packet blocks are read, in any number of sections and from any number of
+/// interfaces. Blocks that hold no frames are passed over.
 pub(crate) struct Savefile {
     path: PathBuf,
     reader: Box<dyn PcapReaderIterator + Send>,
+    /// Why reading failed, which pcap-parser does not pass on.
+    failures: mpsc::Receiver<io::Error>,
     /// The length of the block that was read last and is still in the reader's buffer.
     consumed: usize,
     section: Section,
@@ -47,11 +62,14 @@ pub(crate) struct Savefile {
 }
 
 impl Savefile {
-    /// Opens a capture file.
+    /// Opens a capture file; `-` is standard input. Waits for the first bytes of a pipe.
     ///
     /// # Errors
     /// When the file cannot be opened or is no capture file.
     pub(crate) fn open(path: &Path) -> Result<Self, SavefileError> {
+        if is_standard_input(path) {
+            return Self::read(path, io::stdin());
+        }
         match File::open(path) {
             Ok(file) => Self::read(path, file),
             Err(source) => Err(SavefileError::Open { path: path.to_owned(), source }),
@@ -61,13 +79,18 @@ impl Savefile {
     /// Reads a capture file from elsewhere; `path` is for errors.
     pub(crate) fn read(path: &Path, reader: impl io::Read + Send + 'static) -> Result<Self, SavefileError> {
         let path = path.to_owned();
-        match create_reader(BUFFER_LEN, reader) {
-            Ok(reader) => {
-                Ok(Self { path, reader, consumed: 0, section: Section::default(), frame: Vec::new() })
-            }
-            Err(PcapError::ReadError) => Err(SavefileError::Read { path }),
-            Err(_) => Err(SavefileError::UnknownFormat { path }),
-        }
+        let (failed, failures) = mpsc::channel();
+        let source = match Source::open(reader, failed) {
+            Ok(source) if source.is_empty() => return Err(SavefileError::Empty { path }),
+            Ok(source) => source,
+            Err(source) => return Err(SavefileError::Read { path, source }),
+        };
+        let reader = match create_reader(BUFFER_LEN, source) {
+            Ok(reader) => reader,
+            Err(PcapError::ReadError) => return Err(read_error(path, &failures)),
+            Err(_) => return Err(SavefileError::UnknownFormat { path }),
+        };
+        Ok(Self { path, reader, failures, consumed: 0, section: Section::default(), frame: Vec::new() })
     }
 
     /// Reads the next frame; `None` at the end of the file.
@@ -98,7 +121,7 @@ impl Savefile {
                 Err(_) => return Err(SavefileError::Damaged { path: path() }),
             }
             let available = self.reader.data().len();
-            self.reader.refill().map_err(|_| SavefileError::Read { path: path() })?;
+            self.reader.refill().map_err(|_| read_error(path(), &self.failures))?;
             // The buffer is full and still the block has no end. pcap-parser reports that itself if it knows how much
             // is missing; this way reading ends in any case.
             if self.reader.data().len() == available && !self.reader.reader_exhausted() {
@@ -108,14 +131,17 @@ impl Savefile {
     }
 }
 
+fn read_error(path: PathBuf, failures: &mpsc::Receiver<io::Error>) -> SavefileError {
+    let source = failures.try_recv().unwrap_or_else(|_| io::ErrorKind::Other.into());
+    SavefileError::Read { path, source }
+}
+
 /// What a section of a file says of its frames; a pcap file is a section with one interface.
 #[derive(Debug, Default)]
 struct Section {
     is_pcapng: bool,
     is_big_endian: bool,
     interfaces: Vec<Interface>,
-    /// When the last frame was captured.
-    time: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +157,7 @@ struct Interface {
 
 /// What a block of a file holds.
 enum Entry {
-    Frame { dlt: i32, original_len: usize, time: Duration },
+    Frame { dlt: i32, original_len: usize, time: Option<Duration> },
     Other,
     Damaged,
 }
@@ -150,48 +176,94 @@ impl Section {
     /// Takes a block in, and copies the frame out if it holds one: the reader lends a block out only until it is
     /// asked for another, and some have to be passed over.
     fn read(&mut self, block: &PcapBlockOwned<'_>, frame: &mut Vec<u8>) -> Entry {
-        let (interface, bytes, original_len) = match block {
+        let (interface, bytes, original_len, time) = match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 self.interfaces = vec![Interface::of_pcap(header)];
                 return Entry::Other;
             }
             PcapBlockOwned::NG(pcapng::Block::SectionHeader(header)) => {
-                *self = Self { is_pcapng: true, is_big_endian: header.big_endian(), ..Self::default() };
+                *self = Self { is_pcapng: true, is_big_endian: header.big_endian(), interfaces: Vec::new() };
                 return Entry::Other;
             }
             PcapBlockOwned::NG(pcapng::Block::InterfaceDescription(description)) => {
+                if self.interfaces.len() == MAX_INTERFACES {
+                    return Entry::Damaged;
+                }
                 self.interfaces.push(Interface::of_pcapng(description, self.is_big_endian));
                 return Entry::Other;
             }
             PcapBlockOwned::Legacy(packet) => {
-                let Some(&interface) = self.interfaces.first() else {
-                    return Entry::Damaged;
-                };
-                self.time = Duration::from_secs(packet.ts_sec.into()) + interface.time(packet.ts_usec.into());
-                (interface, packet.data, packet.origlen)
+                let Some(interface) = self.interface(0) else { return Entry::Damaged };
+                let time = Duration::from_secs(packet.ts_sec.into()) + interface.time(packet.ts_usec.into());
+                (interface, packet.data, packet.origlen, Some(time).filter(|time| !time.is_zero()))
             }
             PcapBlockOwned::NG(pcapng::Block::EnhancedPacket(packet)) => {
-                let interface = usize::try_from(packet.if_id).ok().and_then(|id| self.interfaces.get(id));
-                let Some(&interface) = interface else {
-                    return Entry::Damaged;
-                };
-                let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-                self.time = interface.time(units);
-                (interface, packet.packet_data(), packet.origlen)
+                let Some(interface) = self.interface(packet.if_id) else { return Entry::Damaged };
+                let time = interface.time_of_words(packet.ts_high, packet.ts_low);
+                (interface, packet.packet_data(), packet.origlen, time)
             }
             PcapBlockOwned::NG(pcapng::Block::SimplePacket(packet)) => {
-                let Some(&interface) = self.interfaces.first() else {
-                    return Entry::Damaged;
-                };
+                let Some(interface) = self.interface(0) else { return Entry::Damaged };
                 // What is captured of it has no length of its own and no time.
                 let bytes = packet.packet_data();
-                (interface, bytes.get(..interface.snap_len).unwrap_or(bytes), packet.origlen)
+                (interface, bytes.get(..interface.snap_len).unwrap_or(bytes), packet.origlen, None)
+            }
+            PcapBlockOwned::NG(pcapng::Block::Unknown(block))
+                if self.is_obsolete_packet(block.block_type) =>
+            {
+                let Some(packet) = ObsoletePacket::parse(block.data, self.is_big_endian) else {
+                    return Entry::Damaged;
+                };
+                let Some(interface) = self.interface(packet.interface) else { return Entry::Damaged };
+                let time = interface.time_of_words(packet.time_high, packet.time_low);
+                (interface, packet.bytes, packet.original_len, time)
             }
             PcapBlockOwned::NG(_) => return Entry::Other,
         };
         frame.clear();
         frame.extend_from_slice(bytes);
-        Entry::Frame { dlt: interface.dlt, original_len: original_len as usize, time: self.time }
+        Entry::Frame { dlt: interface.dlt, original_len: original_len as usize, time }
+    }
+
+    fn interface(&self, id: u32) -> Option<Interface> {
+        self.interfaces.get(usize::try_from(id).ok()?).copied()
+    }
+
+    /// Whether a block is an obsolete packet block; pcap-parser reads types in little-endian order always.
+    fn is_obsolete_packet(&self, kind: u32) -> bool {
+        OBSOLETE_PACKET == if self.is_big_endian { kind.swap_bytes() } else { kind }
+    }
+}
+
+/// A packet block, as it was before enhanced packet blocks: draft-ietf-opsawg-pcapng, appendix A.
+struct ObsoletePacket<'a> {
+    interface: u32,
+    time_high: u32,
+    time_low: u32,
+    original_len: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> ObsoletePacket<'a> {
+    /// Reads what is between the two lengths of a block.
+    fn parse(body: &'a [u8], is_big_endian: bool) -> Option<Self> {
+        let (header, rest) = body.split_first_chunk::<20>()?;
+        let [ids, time_high, time_low, captured_len, original_len] = header.as_chunks().0 else {
+            return None;
+        };
+        let word = |bytes: [u8; 4]| {
+            if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+        };
+        let interface = [ids[0], ids[1]];
+        let interface =
+            if is_big_endian { u16::from_be_bytes(interface) } else { u16::from_le_bytes(interface) };
+        Some(Self {
+            interface: interface.into(),
+            time_high: word(*time_high),
+            time_low: word(*time_low),
+            original_len: word(*original_len),
+            bytes: rest.get(..usize::try_from(word(*captured_len)).ok()?)?,
+        })
     }
 }
 
@@ -231,6 +303,12 @@ impl Interface {
         // Less than the units, and than a second.
         let (secs, nanos) = ((nanos / NANOS_PER_SECOND) as u64, (nanos % NANOS_PER_SECOND) as u32);
         Duration::new(secs.saturating_add_signed(self.offset), nanos)
+    }
+
+    /// Returns the time that a timestamp of two words means; 0 means none.
+    fn time_of_words(&self, high: u32, low: u32) -> Option<Duration> {
+        let units = u64::from(high) << 32 | u64::from(low);
+        (units != 0).then(|| self.time(units))
     }
 }
 

@@ -39,15 +39,17 @@ pub(super) fn open_for_sending(device: &str) -> Result<Capture<Active>, CaptureE
 pub(in crate::raw) fn probe() -> Result<(), Unavailable> {
     const LEAST_BUFFER_LEN: usize = 1 << 20;
     let devices = Device::list().map_err(|error| Unavailable::NoDevices(error.into()))?;
-    let none = || Unavailable::NoDevices(CaptureError("the list of devices is empty".into()));
-    let up = |device: &&Device| device.flags.is_up() || cfg!(windows);
-    let device = devices.iter().find(up).ok_or_else(none)?;
-    match open(&device.name, LEAST_BUFFER_LEN) {
-        Ok(_) => Ok(()),
-        // libpcap has a code of its own for this (PCAP_ERROR_PERM_DENIED), of which the crate keeps the text.
-        Err(error) if error.to_string().to_lowercase().contains("permi") => {
-            Err(Unavailable::NotPermitted(error.into()))
+    let mut failure = Unavailable::NoDevices(CaptureError("no device is up".into()));
+    // A device may be gone before it is opened.
+    for device in devices.iter().filter(|device| device.flags.is_up() || cfg!(windows)) {
+        match open(&device.name, LEAST_BUFFER_LEN) {
+            Ok(_) => return Ok(()),
+            // libpcap has a code of its own for this (PCAP_ERROR_PERM_DENIED), of which the crate keeps the text.
+            Err(error) if error.to_string().to_lowercase().contains("permi") => {
+                return Err(Unavailable::NotPermitted(error.into()));
+            }
+            Err(error) => failure = Unavailable::NoDevices(error.into()),
         }
-        Err(error) => Err(Unavailable::NoDevices(error.into())),
     }
+    Err(failure)
 }

@@ -12,7 +12,7 @@ use super::{device_name, to_capture};
 use crate::config::Config;
 use crate::error::{CaptureError, MembershipError, ReceiveError};
 use crate::frame::LinkType;
-use crate::membership::{self, Follow, Groups, Interface};
+use crate::membership::{self, Choice, Follow, Groups, Interface};
 use crate::raw::wanted::Wanted;
 use crate::seam::Membership;
 use crate::sync::lock;
@@ -86,8 +86,8 @@ impl Captures {
 
     /// Opens captures on new interfaces, and closes those of interfaces that are gone or changed. Returns the latest
     /// failure.
-    pub(super) fn update(&self, interfaces: &[Interface]) -> Option<CaptureError> {
-        let interfaces = to_capture(&self.config, self.loopback, interfaces);
+    pub(super) fn update(&self, choice: &Choice) -> Option<CaptureError> {
+        let interfaces = to_capture(self.config.mode, self.loopback, choice);
         let mut state = lock(&self.state);
         let (stay, mut close) = std::mem::take(&mut state.open)
             .into_iter()
@@ -102,8 +102,8 @@ impl Captures {
         drop(state);
         let has_changed = !close.is_empty();
         drop(close);
-        let places = interfaces.iter().filter(|one| !one.loopback).filter_map(Interface::place);
-        self.groups.follow(places.collect());
+        let places = interfaces.iter().filter(|one| !one.loopback).map(Interface::place);
+        self.groups.change_to(places.collect());
 
         let mut failure = None;
         let mut has_opened = false;
@@ -247,9 +247,9 @@ fn renew_filters(captures: &mut [OpenCapture], wanted: &Wanted) {
 }
 
 impl Follow for Captures {
-    fn follow(&self, interfaces: &[Interface], _: bool) {
+    fn follow(&self, choice: &Choice) {
         // Failures are logged and reported there.
-        let _ = self.update(interfaces);
+        let _ = self.update(choice);
     }
 }
 

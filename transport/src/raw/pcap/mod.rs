@@ -16,7 +16,7 @@ use super::detect::{Detection, RawFrames, Unavailable, detect};
 use crate::backend::Backend;
 use crate::config::{Config, Mode, SendPath};
 use crate::error::OpenError;
-use crate::membership::{Follower, Interface, configured};
+use crate::membership::{Choice, Follower, Interface};
 use crate::seam::{Receiver, Sender, Transport};
 use crate::socket::SocketTransport;
 
@@ -42,7 +42,7 @@ impl NpcapTransport {
                 Err(Unavailable::NoLoopback)
             }
             Detection::Present(found) => {
-                let follower = Arc::<Follower>::default();
+                let follower = Arc::new(Follower::new(&config));
                 let socket = SocketTransport::with_follower(config.clone(), follower.clone());
                 Ok(Self { socket, config, found, follower })
             }
@@ -90,27 +90,28 @@ fn device_name(interface: &Interface) -> String {
 /// Npcap's name for loopback; Windows has no adapter for it (Npcap Users' Guide).
 const WINDOWS_LOOPBACK: &str = r"\Device\NPF_Loopback";
 
-/// Returns those of `interfaces` to capture on: all, or the configured ones and loopback. In local mode only loopback.
-fn to_capture(config: &Config, loopback: bool, interfaces: &[Interface]) -> Vec<Interface> {
-    let configured = configured(config, interfaces);
-    let mut chosen: Vec<_> = interfaces
+/// Returns the interfaces to capture on: all, or the configured ones and loopback. In local mode only loopback.
+fn to_capture(mode: Mode, loopback: bool, choice: &Choice) -> Vec<Interface> {
+    let mut chosen: Vec<_> = choice
+        .interfaces
         .iter()
-        .filter(|&interface| match (&configured, config.mode) {
+        .filter(|&interface| match mode {
             _ if interface.loopback => loopback,
-            (_, Mode::Local) => false,
-            (Some(configured), Mode::Network) => configured.contains(&interface),
-            (None, Mode::Network) => true,
+            Mode::Local => false,
+            Mode::Network => choice.includes(interface),
         })
         .cloned()
         .collect();
-    if cfg!(windows) && loopback && !interfaces.iter().any(|interface| interface.loopback) {
+    if cfg!(windows) && loopback && !choice.interfaces.iter().any(|interface| interface.loopback) {
         chosen.push(Interface {
             index: 1,
             name: String::new(),
+            friendly_name: None,
             addresses: vec![Ipv4Addr::LOCALHOST],
             mac: [0; 6],
             mtu: usize::from(u16::MAX),
             loopback: true,
+            has_carrier: true,
         });
     }
     chosen

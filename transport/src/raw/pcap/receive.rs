@@ -14,7 +14,7 @@ use crate::config::{Config, Mode};
 use crate::drops::ReceiveDrops;
 use crate::error::{OpenError, ReceiveError};
 use crate::frame::{Decoder, each_datagram};
-use crate::membership::{self, Follower, Groups};
+use crate::membership::{Follower, Groups};
 use crate::raw::recent::Recent;
 use crate::raw::wanted::Wanted;
 use crate::seam::{self, Datagram, Granted, Interrupt, Membership, Wait};
@@ -42,14 +42,13 @@ impl Receiver {
         port: u16,
         follower: &Arc<Follower>,
     ) -> Result<Self, OpenError> {
-        membership::check(config)?;
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
             .map_err(OpenError::socket("socket"))?;
-        let groups = Groups::new(Arc::new(UdpSocket::from(socket)), config.mode, Vec::new());
+        let groups = Groups::new(Arc::new(UdpSocket::from(socket)), config.mode, follower.refusals());
         let waiter = Arc::new(Waiter::new().map_err(OpenError::socket("pipe"))?);
         let wanted = Wanted { port, groups: BTreeSet::new(), mode: config.mode, loopback: config.loopback };
         let captures = Arc::new(Captures::new(config, loopback, groups, wanted, waiter));
-        let failure = captures.update(&membership::list());
+        let failure = captures.update(&follower.look());
         if let Some(source) = failure.filter(|_| !captures.is_useful(config.mode == Mode::Local)) {
             return Err(OpenError::Capture(source));
         }

@@ -10,10 +10,10 @@ use ferrocal_proto::MAX_DATAGRAM_LEN;
 
 use super::{capture, device_name};
 use crate::config::Config;
-use crate::error::{CaptureError, MembershipError, OpenError, SendError};
+use crate::error::{CaptureError, OpenError, SendError};
 use crate::frame::{Emit, LinkType, multicast_mac};
-use crate::membership::{self, Follow, Follower, Groups, Interface, Place};
-use crate::seam::{self, Membership, SendLimits, Transmit};
+use crate::membership::{Choice, Follow, Follower, Groups, Interface, Place};
+use crate::seam::{self, SendLimits, Transmit};
 use crate::socket::{SocketSender, SocketTransport};
 use crate::sync::lock;
 
@@ -21,7 +21,7 @@ pub(super) struct Sender {
     config: Config,
     /// IPv4 identification of the next datagram.
     identification: AtomicU16,
-    wire: Mutex<Wire>,
+    wire: Mutex<Result<Wire, NoWire>>,
     /// Reaches this host's own sockets, which injected frames do not, and holds the source port.
     this_host: Arc<SocketSender>,
     port: u16,
@@ -42,14 +42,38 @@ struct Wire {
     has_failed: bool,
 }
 
+/// Why there is no outgoing interface.
+enum NoWire {
+    /// There is none to send by.
+    Network(io::Error),
+    /// No frames can be sent by it.
+    Capture(CaptureError),
+}
+
+impl NoWire {
+    fn to_error(&self) -> io::Error {
+        match self {
+            Self::Network(error) => io::Error::new(error.kind(), error.to_string()),
+            Self::Capture(error) => io::Error::new(io::ErrorKind::NetworkDown, error.clone()),
+        }
+    }
+}
+
 impl Wire {
-    fn open(config: &Config, interfaces: &[Interface]) -> Result<Self, OpenError> {
-        let (interface, source) = outgoing(config, interfaces)?;
-        let capture = capture::open_for_sending(&device_name(&interface)).map_err(OpenError::Capture)?;
+    fn open(choice: &Choice) -> Result<Self, NoWire> {
+        let (interface, source) = choice.outgoing_interface().map_err(NoWire::Network)?;
+        let capture = capture::open_for_sending(&device_name(interface)).map_err(NoWire::Capture)?;
         let dlt = capture.get_datalink().0;
         let link = LinkType::from_dlt(dlt)
-            .ok_or_else(|| OpenError::Capture(CaptureError(format!("link type {dlt} is unknown").into())))?;
+            .ok_or_else(|| NoWire::Capture(CaptureError(format!("link type {dlt} is unknown").into())))?;
+        let interface = interface.clone();
         Ok(Self { interface, source, link, capture, buffer: Vec::new(), has_failed: false })
+    }
+
+    /// Whether it is the one to send by, and works.
+    fn serves(&self, choice: &Choice) -> bool {
+        let chosen = choice.outgoing_interface();
+        !self.has_failed && chosen.is_ok_and(|(one, source)| *one == self.interface && source == self.source)
     }
 
     fn place(&self) -> Place {
@@ -63,14 +87,19 @@ impl Sender {
         socket: &SocketTransport,
         follower: &Arc<Follower>,
     ) -> Result<Arc<Self>, OpenError> {
-        let wire = Wire::open(config, &membership::list())?;
+        let wire = match Wire::open(&follower.look()) {
+            Err(NoWire::Capture(error)) => return Err(OpenError::Capture(error)),
+            wire => wire,
+        };
         let this_host = socket.sender_to_this_host()?;
         let port = this_host.port().map_err(OpenError::socket("getsockname"))?;
         let duplicate: UdpSocket = this_host.try_clone().map_err(OpenError::socket("dup"))?.into();
+        let groups = Groups::new(Arc::new(duplicate), config.mode, follower.refusals());
+        groups.change_to(wire.iter().map(Wire::place).collect());
         let sender = Arc::new(Self {
             config: config.clone(),
             identification: AtomicU16::new(fastrand::u16(..)),
-            groups: Groups::new(Arc::new(duplicate), config.mode, vec![wire.place()]),
+            groups,
             wire: Mutex::new(wire),
             this_host,
             port,
@@ -102,23 +131,19 @@ impl Sender {
             }
         });
         *has_failed |= result.is_err();
-        result.map_err(|error| io::Error::other(CaptureError::from(error)))
+        // The length fits: it is the interface that refuses.
+        result.map_err(|error| io::Error::new(io::ErrorKind::NetworkDown, CaptureError::from(error)))
     }
 }
 
 impl Follow for Sender {
-    fn follow(&self, interfaces: &[Interface], _: bool) {
-        let is_usable = |wire: &Wire| !wire.has_failed && interfaces.contains(&wire.interface);
-        if is_usable(&lock(&self.wire)) {
+    fn follow(&self, choice: &Choice) {
+        if lock(&self.wire).as_ref().is_ok_and(|wire| wire.serves(choice)) {
             return;
         }
-        match Wire::open(&self.config, interfaces) {
-            Ok(wire) => {
-                self.groups.follow(vec![wire.place()]);
-                *lock(&self.wire) = wire;
-            }
-            Err(error) => log::debug!("the outgoing interface cannot be opened again: {error}"),
-        }
+        let wire = Wire::open(choice);
+        self.groups.change_to(wire.iter().map(Wire::place).collect());
+        *lock(&self.wire) = wire;
     }
 }
 
@@ -130,7 +155,11 @@ impl seam::Sender for Sender {
     fn send(&self, batch: &[Transmit<'_>]) -> Result<(), SendError> {
         let mut wire = lock(&self.wire);
         for (sent, datagram) in iter::zip(0.., batch) {
-            self.inject(&mut wire, datagram).map_err(|source| SendError {
+            let injected = match &mut *wire {
+                Ok(wire) => self.inject(wire, datagram),
+                Err(why) => Err(why.to_error()),
+            };
+            injected.map_err(|source| SendError {
                 sent,
                 destination: datagram.destination,
                 len: datagram.len(),
@@ -141,31 +170,9 @@ impl seam::Sender for Sender {
         if !self.config.loopback {
             return Ok(());
         }
-        for datagram in batch {
-            match self.groups.join(*datagram.destination.ip()) {
-                Ok(()) | Err(MembershipError::AlreadyJoined(_)) => {}
-                Err(error) => {
-                    log::debug!("this host's own subscribers are not reached: {error}");
-                    return Ok(());
-                }
-            }
+        if !batch.iter().all(|datagram| self.groups.hold(*datagram.destination.ip())) {
+            return Ok(());
         }
         self.this_host.send(batch)
-    }
-}
-
-/// Returns the outgoing interface and the source address: of the first interface that is configured, or what the
-/// system's routes choose.
-fn outgoing(config: &Config, interfaces: &[Interface]) -> Result<(Interface, Ipv4Addr), OpenError> {
-    let address = match config.interfaces.first() {
-        Some(&address) => address,
-        None => membership::routed(config.group).map_err(OpenError::socket("route for multicast"))?,
-    };
-    match interfaces.iter().find(|interface| interface.has(address)) {
-        Some(interface) => Ok((interface.clone(), address)),
-        None => {
-            let available = interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect();
-            Err(OpenError::UnknownInterface { address, available })
-        }
     }
 }

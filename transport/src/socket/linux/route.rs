@@ -1,8 +1,8 @@
 //! What is known of the route that a socket's datagrams take.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::MAX_DATAGRAM_LEN;
@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::get;
 use crate::config::LOOPBACK_BROADCAST;
+use crate::sync::lock;
 
 /// Headers of IPv4 and UDP.
 const HEADERS_LEN: usize = 28;
@@ -33,22 +34,25 @@ pub(in crate::socket) struct Route {
     /// Where the socket is connected to, if it is: datagrams to there need no look-up of a route. Only ever a port of
     /// loopback's broadcast address. Elsewhere the source address, which connect(2) fixes, may change, and a host's own
     /// address may answer that nobody listens, which a connected socket takes for a failure.
-    connected: OnceLock<Option<SocketAddrV4>>,
+    connected: OnceLock<SocketAddrV4>,
+    /// Held by the thread that connects it.
+    connecting: Mutex<()>,
 }
 
 impl Route {
-    /// Looks up the route to `group`.
-    pub(in crate::socket) fn new(group: Ipv4Addr, socket: &Socket) -> Self {
+    /// Makes a route to `group` that is not looked up yet.
+    pub(in crate::socket) fn new(group: Ipv4Addr) -> Self {
         Self {
             group,
-            max_segment_len: AtomicUsize::new(max_segment_len(group, socket)),
+            max_segment_len: AtomicUsize::new(0),
             refusals: [const { AtomicU64::new(0) }; REFUSALS],
             start: Instant::now(),
             connected: OnceLock::new(),
+            connecting: Mutex::new(()),
         }
     }
 
-    /// Looks up the route again, and forgets what was refused.
+    /// Looks up the route, and forgets what was refused.
     pub(in crate::socket) fn look_up(&self, socket: &Socket) {
         self.max_segment_len.store(max_segment_len(self.group, socket), Ordering::Relaxed);
         for refusal in &self.refusals {
@@ -93,8 +97,16 @@ impl Route {
 
     /// Whether the socket is connected to a destination, or has just been connected to it.
     pub(super) fn is_connected(&self, socket: &Socket, destination: SocketAddrV4) -> bool {
-        let connect = || socket.connect(&destination.into()).ok().map(|()| destination);
-        *destination.ip() == LOOPBACK_BROADCAST && *self.connected.get_or_init(connect) == Some(destination)
+        if *destination.ip() != LOOPBACK_BROADCAST {
+            return false;
+        }
+        if self.connected.get().is_none() {
+            let _turn = lock(&self.connecting);
+            if self.connected.get().is_none() && socket.connect(&destination.into()).is_ok() {
+                let _ = self.connected.set(destination);
+            }
+        }
+        self.connected.get() == Some(&destination)
     }
 }
 
@@ -123,7 +135,8 @@ mod tests {
     #[test]
     fn a_refusal_is_for_one_destination_and_for_a_while() {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket opens");
-        let mut route = Route::new(LOOPBACK_BROADCAST, &socket);
+        let mut route = Route::new(LOOPBACK_BROADCAST);
+        route.look_up(&socket);
         let (one, other) = (Ipv4Addr::new(239, 0, 0, 1), Ipv4Addr::new(239, 0, 0, 2));
         let max = route.max_segment_len(one);
         assert_ne!(max, 0, "loopback has an MTU");

@@ -259,7 +259,8 @@ mod tests {
 
     fn sockets() -> (Socket, Route, UdpSocket) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket opens");
-        let route = Route::new(LOOPBACK_BROADCAST, &socket);
+        let route = Route::new(LOOPBACK_BROADCAST);
+        route.look_up(&socket);
         let receiver = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port is free");
         assert!(prepare(&SockRef::from(&receiver)), "this kernel joins segments");
         receiver.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");

@@ -137,7 +137,7 @@ fn packets_without_a_length_reach_to_the_end() {
     frame[IP_AT + 2..IP_AT + 4].fill(0);
     assert_eq!(decoded(&frame), Ok(Some(b"abc".to_vec())));
     let cut = decoder().decode(NOW, LinkType::Ethernet, &frame, frame.len() + 1).map(|_| ());
-    assert_eq!(cut, Err(FrameDrop::Truncated));
+    assert_eq!(cut, Err(FrameDrop::Cut));
     // Padding could not be distinguished from payload.
     frame[IP_AT + 6] = 0x20;
     assert_eq!(decoded(&frame), Err(FrameDrop::BadIpHeader));
@@ -149,7 +149,7 @@ fn a_snap_length_may_cut_padding_only() {
     let mut decoder = decoder();
     assert!(decoder.decode(NOW, LinkType::Ethernet, &frame, 60).is_ok_and(|udp| udp.is_some()));
     let cut = &frame[..frame.len() - 1];
-    assert_eq!(decoder.decode(NOW, LinkType::Ethernet, cut, frame.len()), Err(FrameDrop::Truncated));
+    assert_eq!(decoder.decode(NOW, LinkType::Ethernet, cut, frame.len()), Err(FrameDrop::Cut));
 }
 
 #[test]

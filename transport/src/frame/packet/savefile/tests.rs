@@ -1,5 +1,7 @@
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -79,12 +81,21 @@ impl Order {
         self.block(6, &body)
     }
 
+    fn obsolete(self, interface: u16, units: u64, original_len: u32, bytes: &[u8]) -> Vec<u8> {
+        let mut body = [self.u16(interface), self.u16(u16::MAX)].concat();
+        for word in [(units >> 32) as u32, units as u32, bytes.len() as u32, original_len] {
+            body.extend(self.u32(word));
+        }
+        body.extend(bytes);
+        self.block(2, &body)
+    }
+
     fn simple(self, original_len: u32, bytes: &[u8]) -> Vec<u8> {
         self.block(3, &[&self.u32(original_len)[..], bytes].concat())
     }
 }
 
-type Owned = (i32, Vec<u8>, usize, Duration);
+type Owned = (i32, Vec<u8>, usize, Option<Duration>);
 
 fn open(file: &[u8]) -> Result<Savefile, SavefileError> {
     Savefile::read(Path::new("test.pcap"), Cursor::new(file.to_vec()))
@@ -124,7 +135,7 @@ fn pcap_of_either_order_and_resolution() {
             // The upper bits of the link type say that four bytes of check sequence follow each frame.
             let frames = whole(&order.pcap(magic, 0x2400_0001, &[first, second]));
             assert_eq!(frames.len(), 2);
-            assert_eq!(frames[0], (1, b"abcde".to_vec(), 5, time), "{order:?}");
+            assert_eq!(frames[0], (1, b"abcde".to_vec(), 5, Some(time)), "{order:?}");
             assert_eq!((&frames[1].1[..], frames[1].2), (&b""[..], 90_000));
         }
     }
@@ -149,6 +160,9 @@ fn pcapng_of_either_order_with_several_interfaces_and_sections() {
             order.enhanced(1, 1_700_000_000_123_456_789, 4, b"four"),
             order.enhanced(2, (7 << 20) + (1 << 19), 90_000, b"cut"),
             order.simple(5, b"plain"),
+            order.enhanced(0, 0, 4, b"when"),
+            order.obsolete(2, 3 << 20, 70_000, b"older"),
+            order.block(0x0200_0000, b"a packet in the other byte order"),
             order.enhanced(3, 6_000_001, 1, b"x"),
             other.section(),
             other.interface(101, 0, &[]),
@@ -156,12 +170,14 @@ fn pcapng_of_either_order_with_several_interfaces_and_sections() {
         ]
         .concat();
         let expected = [
-            (1, b"one".to_vec(), 3, Duration::new(1_700_000_000, 123_456_000)),
-            (0, b"four".to_vec(), 4, Duration::new(1_700_000_000, 123_456_789)),
-            (276, b"cut".to_vec(), 90_000, Duration::new(1007, 500_000_000)),
-            (1, b"plain".to_vec(), 5, Duration::new(1007, 500_000_000)),
-            (1, b"x".to_vec(), 1, Duration::new(1, 1_000)),
-            (101, Vec::new(), 0, Duration::from_micros(42)),
+            (1, b"one".to_vec(), 3, Some(Duration::new(1_700_000_000, 123_456_000))),
+            (0, b"four".to_vec(), 4, Some(Duration::new(1_700_000_000, 123_456_789))),
+            (276, b"cut".to_vec(), 90_000, Some(Duration::new(1007, 500_000_000))),
+            (1, b"plain".to_vec(), 5, None),
+            (1, b"when".to_vec(), 4, None),
+            (276, b"older".to_vec(), 70_000, Some(Duration::from_secs(1003))),
+            (1, b"x".to_vec(), 1, Some(Duration::new(1, 1_000))),
+            (101, Vec::new(), 0, Some(Duration::from_micros(42))),
         ];
         assert_eq!(whole(&file), expected, "{order:?}");
     }
@@ -171,7 +187,7 @@ fn pcapng_of_either_order_with_several_interfaces_and_sections() {
 fn simple_packets_end_at_the_snap_length() {
     let order = ORDERS[0];
     let file = [order.section(), order.interface(1, 6, &[]), order.simple(100, b"abcdef")].concat();
-    assert_eq!(whole(&file), [(1, b"abcdef".to_vec(), 100, Duration::ZERO)]);
+    assert_eq!(whole(&file), [(1, b"abcdef".to_vec(), 100, None)]);
 }
 
 #[test]
@@ -207,7 +223,8 @@ fn every_truncation_is_told() {
             let (frames, error) = read(&file[..len]);
             let is_right = match error {
                 None => ends.contains(&len),
-                Some(SavefileError::UnknownFormat { .. }) => len < ends[0],
+                Some(SavefileError::Empty { .. }) => len == 0,
+                Some(SavefileError::UnknownFormat { .. }) => (1..ends[0]).contains(&len),
                 Some(SavefileError::Truncated { .. }) => len > ends[0] && !ends.contains(&len),
                 Some(_) => false,
             };
@@ -261,29 +278,94 @@ fn errors_name_the_file() {
     assert!(matches!(missing, SavefileError::Open { .. }));
     assert!(missing.to_string().contains("/nowhere/missing.pcap"));
     let foreign = open(b"GIF89a, and no more than that").err().expect("no capture");
-    assert_eq!(foreign.to_string(), "test.pcap is neither a pcap nor a pcapng file");
+    assert!(foreign.to_string().starts_with("test.pcap is neither a pcap nor a pcapng file"), "{foreign}");
 }
 
-/// Hands out a file in two parts and fails then.
-struct Failing(Vec<Vec<u8>>);
+/// Hands out a file byte by byte, is interrupted before each, and fails then.
+struct Failing {
+    bytes: Cursor<Vec<u8>>,
+    is_interrupted: bool,
+}
+
+impl Failing {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes: Cursor::new(bytes), is_interrupted: false }
+    }
+}
 
 impl io::Read for Failing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let part = self.0.pop().ok_or(io::ErrorKind::Other)?;
-        buffer[..part.len()].copy_from_slice(&part);
-        Ok(part.len())
+        self.is_interrupted = !self.is_interrupted;
+        if self.is_interrupted {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let len = buffer.len().min(1);
+        match self.bytes.read(&mut buffer[..len])? {
+            0 if len > 0 => Err(io::Error::other("the disk is gone")),
+            len => Ok(len),
+        }
     }
 }
 
 #[test]
-fn a_failing_read_is_told() {
-    let file = ORDERS[0].pcap(0xa1b2_c3d4, 1, &[(1, 2, 3, b"abc")]);
-    let (header, frame) = file.split_at(24);
-    let failing = Failing(vec![frame.to_vec(), header.to_vec()]);
-    let mut savefile = Savefile::read(Path::new("x"), failing).expect("a pcap file");
-    assert!(matches!(savefile.next_frame(), Ok(Some(_))));
-    assert!(matches!(savefile.next_frame(), Err(SavefileError::Read { .. })));
-    assert!(matches!(Savefile::read(Path::new("x"), Failing(Vec::new())), Err(SavefileError::Read { .. })));
+fn what_comes_in_small_parts_is_read_until_that_fails() {
+    for order in ORDERS {
+        let frames = [order.enhanced(0, 1, 3, b"abc"), order.enhanced(0, 2, 3, b"def")].concat();
+        let pcapng = [order.section(), order.interface(1, 0, &[]), frames].concat();
+        let pcap = order.pcap(0xa1b2_c3d4, 1, &[(1, 2, 3, b"abc"), (1, 3, 3, b"def")]);
+        for file in [pcap, pcapng] {
+            let mut savefile = Savefile::read(Path::new("x"), Failing::new(file)).expect("a capture file");
+            for _ in 0..2 {
+                assert!(matches!(savefile.next_frame(), Ok(Some(_))));
+            }
+            let Err(SavefileError::Read { source, .. }) = savefile.next_frame() else { panic!("it fails") };
+            assert_eq!(source.to_string(), "the disk is gone");
+        }
+    }
+    let nothing = Savefile::read(Path::new("x"), Failing::new(Vec::new()));
+    assert!(matches!(nothing, Err(SavefileError::Read { .. })));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory takes it")
+}
+
+#[test]
+fn gzip_is_unpacked() {
+    let order = ORDERS[0];
+    let file = order.pcap(0xa1b2_c3d4, 1, &[(1, 2, 3, b"abc"), (1, 2, 3, b"def")]);
+    let packed = gzip(&file);
+    assert_eq!(whole(&packed), whole(&file));
+    // Packed files behind each other are one.
+    let (start, rest) = file.split_at(30);
+    assert_eq!(whole(&[gzip(start), gzip(rest)].concat()), whole(&file));
+    // It is unpacked once.
+    assert!(matches!(open(&gzip(&packed)), Err(SavefileError::UnknownFormat { .. })));
+    for len in 2..packed.len() {
+        let error = match open(&packed[..len]) {
+            Ok(mut savefile) => loop {
+                match savefile.next_frame() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("{len}: it has no end"),
+                    Err(error) => break error,
+                }
+            },
+            Err(error) => error,
+        };
+        assert!(matches!(error, SavefileError::Read { .. }), "{len} {error:?}");
+    }
+}
+
+#[test]
+fn no_more_interfaces_are_kept_than_can_be_named() {
+    let order = ORDERS[0];
+    let interfaces = order.interface(1, 0, &[]).repeat(MAX_INTERFACES);
+    let file = [order.section(), interfaces, order.enhanced(65_535, 1, 1, b"x")].concat();
+    assert_eq!(whole(&file).len(), 1);
+    let (frames, error) = read(&[file, order.interface(1, 0, &[])].concat());
+    assert_eq!(frames.len(), 1);
+    assert!(matches!(error, Some(SavefileError::Damaged { .. })), "{error:?}");
 }
 
 proptest! {
@@ -304,6 +386,7 @@ proptest! {
                 order.simple(7, b"abcdefg"),
                 order.interface(1, 0, &[]),
                 order.enhanced(1, 1, 4, b"ab"),
+                order.obsolete(0, 1, 4, b"ab"),
             ]
             .concat()
         } else {

@@ -1,0 +1,121 @@
+//! What a capture file holds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use ferrocal_proto::{
+    Announcement, DataType, DropReason, Limits, MAX_REGISTRATION_LEN, Message, PayloadSample, Registration,
+};
+use ferrocal_transport::{FileTransport, OpenError};
+
+use crate::Config;
+use crate::wire::Intake;
+
+/// The most topics that are listed.
+const MAX_TOPICS: usize = 65_536;
+
+/// A topic of a capture file. Made by [`captured_topics`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CapturedTopic {
+    /// The name. What is not UTF-8 in it is shown as U+FFFD.
+    pub name: String,
+    /// The data type, as its last publisher or subscriber in the file registered it. `None` if the file holds no
+    /// registration of it.
+    pub data_type: Option<DataType>,
+    /// How many messages of it are in the file as a whole. 0 if it was only registered.
+    pub messages: u64,
+}
+
+/// Lists the topics of a capture file, in the order of their names; 65536 at most.
+///
+/// `path` and what can be read are as in [`Selection::File`](crate::Selection::File). The ports and limits are those of
+/// `config`. Reads the whole file, as fast as that goes. What was skipped, and why, is logged.
+///
+/// # Errors
+/// When the file cannot be opened or is no capture. If it is damaged, or ends within a frame, the topics that come before are
+/// listed, and a warning is logged.
+pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic>, OpenError> {
+    let limits = config.limits.reassembly;
+    let mut registrations = Intake::new(Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
+    let mut payload = Intake::new(limits);
+    let mut topics = Topics::default();
+    let mut is_read = false;
+    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, datagram| {
+        is_read = true;
+        if port == config.registration_port() {
+            registrations.each_message(datagram, |message| topics.register(&message));
+            registrations.expire(Instant::now());
+        } else if port == config.udp.port {
+            payload.each_message(datagram, |message| topics.count(&message));
+            payload.expire(Instant::now());
+        }
+    });
+    match result {
+        Err(error) if !is_read => return Err(OpenError::File(error)),
+        Err(error) => log::warn!("{error}"),
+        Ok(()) => {}
+    }
+    Ok(topics.0.into_values().collect())
+}
+
+#[derive(Default)]
+struct Topics(BTreeMap<Vec<u8>, CapturedTopic>);
+
+impl Topics {
+    /// The topic of this name, unless there are too many.
+    fn get(&mut self, name: &[u8]) -> Option<&mut CapturedTopic> {
+        if !self.0.contains_key(name) && self.0.len() < MAX_TOPICS {
+            let text = String::from_utf8_lossy(name).into_owned();
+            self.0.insert(name.to_owned(), CapturedTopic { name: text, data_type: None, messages: 0 });
+        }
+        self.0.get_mut(name)
+    }
+
+    fn register(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
+        let registration = Registration::decode(message.as_slice())?;
+        if let Announcement::Publisher(info) | Announcement::Subscriber(info) = registration.announcement
+            && let Some(topic) = self.get(&info.topic_name)
+        {
+            topic.data_type = Some(info.data_type);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
+        let sample = PayloadSample::decode(message.as_slice())?;
+        if let Some(topic) = self.get(sample.topic_name) {
+            topic.messages += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_captures_topics_are_listed() {
+        let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration-tests/captures");
+        let topics =
+            captured_topics(&captures.join("ecal-6.1.1-network-small.pcap"), &Config::default()).unwrap();
+        let [hello] = &topics[..] else { panic!("{topics:?}") };
+        assert_eq!((hello.name.as_str(), hello.messages), ("hello", 10));
+        assert_eq!(hello.data_type.as_ref().unwrap().name, "demo.Point");
+
+        let cut = captured_topics(&captures.join("wrapped/snapped-96.pcap"), &Config::default()).unwrap();
+        assert_eq!(cut, []);
+        let missing = captured_topics(Path::new("/nowhere/missing.pcap"), &Config::default());
+        assert!(matches!(missing, Err(OpenError::File(_))));
+    }
+
+    #[test]
+    fn topics_have_a_bound() {
+        let mut topics = Topics::default();
+        (0..MAX_TOPICS).for_each(|n| assert!(topics.get(n.to_string().as_bytes()).is_some()));
+        assert!(topics.get(b"one more").is_none());
+        assert!(topics.get(b"0").is_some());
+    }
+}
