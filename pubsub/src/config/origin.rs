@@ -104,6 +104,13 @@ impl Config {
         self.loaded.0.as_ref()?.file.as_deref()
     }
 
+    /// The defaults, as if a file had named none else.
+    #[cfg(test)]
+    pub(crate) fn loaded_from(path: &str) -> Self {
+        let loaded = Loaded::new(Self::default(), KeyOrigins::new(), Some(path.into()));
+        Self { loaded, ..Self::default() }
+    }
+
     fn origin_of(&self, key: &Key) -> SettingOrigin {
         let (value, origin) = match &self.loaded.0 {
             Some(sources) => ((key.show)(&sources.config), sources.origins.get(key.name)),

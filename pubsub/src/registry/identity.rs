@@ -1,6 +1,7 @@
 //! Who a node is, as it registers with the others.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
@@ -20,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) process_name: Text,
     pub(crate) unit_name: Text,
     command_line: Text,
+    /// The configuration file, or an empty text.
+    config_file: Text,
     ids: AtomicU16,
     joins_segments: AtomicBool,
     state: Mutex<ProcessState>,
@@ -78,6 +81,7 @@ impl Identity {
             process_name: process_name.into(),
             unit_name: unit_name.into(),
             command_line: arguments.join(&b' ').into(),
+            config_file: bytes(config.file().unwrap_or(Path::new("")).into()).into(),
             ids: AtomicU16::new(0),
             joins_segments: AtomicBool::new(false),
             state: Mutex::new(ProcessState {
@@ -124,8 +128,24 @@ impl Identity {
             runtime_version: self.runtime_version().into(),
             time_sync_state: self.time_sync_state,
             time_sync_module_name: self.time_module.into(),
-            config_file_path: Text::default(),
+            config_file_path: self.config_file.clone(),
         });
         Registration { action, announcement }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_file_is_registered() {
+        let registered =
+            |config: Config| match Identity::new("node", &config).registration(Action::Register, 1) {
+                Registration { announcement: Announcement::Process(process), .. } => process.config_file_path,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(registered(Config::default()), "");
+        assert_eq!(registered(Config::loaded_from("/etc/ecal/ecal.yaml")), "/etc/ecal/ecal.yaml");
     }
 }
