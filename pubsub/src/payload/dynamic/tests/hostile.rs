@@ -72,6 +72,7 @@ fn defaults_and_options_that_the_library_would_panic_at_are_left_out() {
     repeated.label = Some(Label::Repeated.into());
     let redefined = |field| FileDescriptorProto {
         package: Some("google.protobuf".into()),
+        syntax: Some("proto3".into()), // packs what is repeated
         ..file("b", vec![message("MessageOptions", vec![field])])
     };
     load(vec![file("a", vec![a.clone()]), redefined(field("map_entry", 7, Type::Bool))]).unwrap();
