@@ -165,6 +165,7 @@ fuzz() {
     fuzz_target sample 500000 ../proto/tests/data
     fuzz_target frame 20000 seeds/frame
     fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
+    fuzz_target dynamic 100000 seeds/dynamic
 }
 
 # The blocks of README.md: its programs, in a crate that knows nothing of this workspace, and its commands for eCAL's Python.

@@ -21,7 +21,7 @@ pub use topic::{Dynamic, DynamicError};
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let descriptor_set = b"\x0a\x22\x0a\x04pose\x12\x06robots\x22\x12\x0a\x04Pose\x12\x0a\x0a\x01x\x18\x01\x20\x01\x28\x05";
+/// # let descriptor_set = b"\x0a\x21\x0a\x04pose\x12\x06robots\x22\x11\x0a\x04Pose\x12\x09\x0a\x01x\x18\x01\x20\x01\x28\x05";
 /// use ferrocal::{DynamicType, JsonOptions, protobuf_data_type, protobuf_to_json};
 ///
 /// // let descriptor_set = std::fs::read("descriptors.bin")?; // protoc --descriptor_set_out --include_imports

@@ -41,8 +41,10 @@ pub(super) fn load(file_descriptor_set: &[u8]) -> Result<DescriptorPool, Dynamic
     let mut reduced = Vec::with_capacity(file_descriptor_set.len());
     budget.copy(Part::Set, 0, file_descriptor_set, &mut reduced)?;
     let mut set = FileDescriptorSet::decode(&*reduced).map_err(DynamicTypeError::Malformed)?;
+    let enums = set.file.iter().map(|file| largest_enum(&file.enum_type, &file.message_type));
+    let largest_enum = enums.max().unwrap_or(0);
     for file in &mut set.file {
-        budget.check_file(file)?;
+        budget.check_file(file, largest_enum)?;
     }
     let names: Vec<_> = set.file.iter().map(|file| file.name().to_owned()).collect();
     let names_len: usize = names.iter().map(|name| size_of::<String>() + name.len()).sum();
@@ -150,7 +152,11 @@ impl Budget {
         Ok(())
     }
 
-    fn check_file(&mut self, file: &mut FileDescriptorProto) -> Result<(), DynamicTypeError> {
+    fn check_file(
+        &mut self,
+        file: &mut FileDescriptorProto,
+        largest_enum: usize,
+    ) -> Result<(), DynamicTypeError> {
         if !matches!(file.syntax.as_deref(), None | Some("proto2" | "proto3")) {
             return Err(DynamicTypeError::UnknownSyntax(file.syntax().to_owned()));
         }
@@ -160,13 +166,6 @@ impl Budget {
         }
         // Each package around it is a name, too.
         self.charge(package.len().saturating_mul(package.split('.').count()))?;
-        let largest_enum = file
-            .message_type
-            .iter()
-            .map(largest_enum)
-            .chain(file.enum_type.iter().map(|definition| definition.value.len()))
-            .max()
-            .unwrap_or(0);
         for message in &mut file.message_type {
             self.check_message(&package, message, largest_enum)?;
         }
@@ -262,9 +261,11 @@ fn oneof_of(field: &FieldDescriptorProto) -> Option<usize> {
     field.oneof_index.and_then(|index| usize::try_from(index).ok())
 }
 
-fn largest_enum(message: &DescriptorProto) -> usize {
-    let own = message.enum_type.iter().map(|definition| definition.value.len());
-    own.chain(message.nested_type.iter().map(largest_enum)).max().unwrap_or(0)
+/// The most values that an enum among these, or in these messages, has.
+fn largest_enum(enums: &[EnumDescriptorProto], messages: &[DescriptorProto]) -> usize {
+    let own = enums.iter().map(|definition| definition.value.len());
+    let nested = messages.iter().map(|message| largest_enum(&message.enum_type, &message.nested_type));
+    own.chain(nested).max().unwrap_or(0)
 }
 
 /// Whether a map entry has a key of a type that keys have, and a value.

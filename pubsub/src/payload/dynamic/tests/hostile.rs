@@ -72,6 +72,7 @@ fn defaults_and_options_that_the_library_would_panic_at_are_left_out() {
     repeated.label = Some(Label::Repeated.into());
     let redefined = |field| FileDescriptorProto {
         package: Some("google.protobuf".into()),
+        syntax: Some("proto3".into()), // packs what is repeated
         ..file("b", vec![message("MessageOptions", vec![field])])
     };
     load(vec![file("a", vec![a.clone()]), redefined(field("map_entry", 7, Type::Bool))]).unwrap();
@@ -147,6 +148,16 @@ fn what_takes_much_time_or_memory_is_refused() {
     };
     load(vec![file("a", vec![a()]), values(4000)]).unwrap();
     expect_too_complex(vec![file("a", vec![a()]), values(12_000)]);
+
+    let default = |number: i32| FieldDescriptorProto {
+        default_value: Some("V0".into()),
+        type_name: Some(".E".into()),
+        ..field(&format!("f{number}"), number, Type::Enum)
+    };
+    let defaults =
+        |count| vec![file("a", vec![message("A", (1..=count).map(default).collect())]), values(4000)];
+    load(defaults(100)).unwrap();
+    expect_too_complex(defaults(4000));
 
     let padded = FileDescriptorProto { syntax: Some("x".repeat(4 * 1024 * 1024)), ..file("a", vec![a()]) };
     expect_too_complex(vec![padded]);
