@@ -19,7 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|file| (Module::from_protobuf_package_name(file.package()), file))
         .collect();
     let modules = Config::new()
-        .bytes([".eCAL.pb.DataTypeInformation.descriptor_information", ".eCAL.pb.Topic.tdesc", ".eCAL.pb.Method.req_desc", ".eCAL.pb.Method.resp_desc"])
+        .bytes([
+            ".eCAL.pb.DataTypeInformation.descriptor_information",
+            ".eCAL.pb.Topic.tdesc",
+            ".eCAL.pb.Method.req_desc",
+            ".eCAL.pb.Method.resp_desc",
+        ])
         .generate(requests)?;
     let code: Vec<_> = modules.into_values().collect();
     let [code] = &code[..] else { return Err("the schema has one package".into()) };
