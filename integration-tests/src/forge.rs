@@ -52,7 +52,7 @@ pub fn topic_info(host_name: &str, process_id: i32, id: u64, topic: &str) -> Top
         process_id,
         process_name: "forged".into(),
         unit_name: "forged".into(),
-        topic_id: EntityId::from_wire(&id.to_string()),
+        topic_id: EntityId::from_wire(id.to_string()),
         topic_name: topic.into(),
         layers: vec![udp],
         registration_clock: 1,

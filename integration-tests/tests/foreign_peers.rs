@@ -181,7 +181,7 @@ fn a_refused_registration_is_reported() {
     let (_node, injector) = node(Config::default());
     let broken = forge::whole(b"\x01\0\0\x08\x02");
     for _ in 0..3 {
-        injector.registration(&[broken.clone()]);
+        injector.registration(std::slice::from_ref(&broken));
     }
     // Never put together, so never decoded.
     injector.registration(&[forge::info(1, 10_000, u32::MAX)]);

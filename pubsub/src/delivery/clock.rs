@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn origin(host: &str, id: u64) -> Arc<Origin> {
-        Arc::new(Origin { host_name: host.into(), id: EntityId::from_wire(&id.to_string()) })
+        Arc::new(Origin { host_name: host.into(), id: EntityId::from_wire(id.to_string()) })
     }
 
     const fn new(missing: u64) -> Order {

@@ -151,7 +151,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn message(publisher: u64, clock: i64, len: usize) -> Incoming {
-        let id = EntityId::from_wire(&publisher.to_string());
+        let id = EntityId::from_wire(publisher.to_string());
         Incoming {
             payload: vec![0; len].into(),
             clock,

@@ -392,7 +392,7 @@ mod tests {
         Announcement::Publisher(TopicInfo {
             host_name: host.into(),
             process_id,
-            topic_id: EntityId::from_wire(&id.to_string()),
+            topic_id: EntityId::from_wire(id.to_string()),
             ..TopicInfo::default()
         })
     }

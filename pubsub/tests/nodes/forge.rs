@@ -65,7 +65,7 @@ pub(crate) fn topic(topic: &str, id: u64) -> TopicInfo {
         shm_transport_domain: "forged".into(),
         process_id: id as i32,
         unit_name: "forged".into(),
-        topic_id: EntityId::from_wire(&id.to_string()),
+        topic_id: EntityId::from_wire(id.to_string()),
         topic_name: topic.into(),
         layers: vec![Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: false }],
         ..TopicInfo::default()

@@ -84,11 +84,10 @@ impl Inlet for UdpInlet {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
         let (readers, groups) = (self.readers.clone(), self.groups.clone());
         let mut reader = UdpReader { topic: topic.clone(), sink, joined: Vec::new(), readers, groups };
-        for group in [Some(self.config.topic_group(topic)), self.config.other_topic_group(topic)] {
-            if let Some(group) = group {
-                self.groups.join(group)?;
-                reader.joined.push(group);
-            }
+        let groups = [Some(self.config.topic_group(topic)), self.config.other_topic_group(topic)];
+        for group in groups.into_iter().flatten() {
+            self.groups.join(group)?;
+            reader.joined.push(group);
         }
         self.readers.add(topic, reader.sink.clone());
         Ok(Box::new(reader))

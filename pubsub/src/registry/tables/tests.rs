@@ -14,7 +14,7 @@ fn info(topic: &str, id: u64) -> TopicInfo {
     TopicInfo {
         host_name: "host".into(),
         process_id: 7,
-        topic_id: EntityId::from_wire(&id.to_string()),
+        topic_id: EntityId::from_wire(id.to_string()),
         topic_name: topic.into(),
         ..TopicInfo::default()
     }
