@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use ferrocal::{Config, HashVersion, Mode as TransportMode};
 use ferrocal_integration_tests::ecal::{Publisher, Subscriber};
+use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::pair::{Injector, Pair};
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::totals::Totals;
 use ferrocal_integration_tests::world::{Mode, World};
-use ferrocal_integration_tests::{forge, logged, netns, ours, wait};
+use ferrocal_integration_tests::{forge, logged, ours, wait};
 use ferrocal_proto::TopicInfo;
 use ferrocal_transport::{Datagram, Transmit, Wait};
 use log::Level;
@@ -115,21 +117,31 @@ fn exchange(world: &World, options: &[&str], config: Config) {
     sending.send(COUNT, 50.0);
     receiving.await_received(COUNT);
     receiving.totals()[0].assert_all(COUNT, LEN);
-    let all =
-        |rows: &[ferrocal_integration_tests::totals::Totals]| rows.iter().any(|row| row.received == COUNT);
+    let all = |rows: &[Totals]| rows.iter().any(|row| row.received == COUNT);
     subscriber.totals_with("all messages", all)[0].assert_all(COUNT, LEN);
     assert_eq!(node.status().drops.total(), 0, "{:?}", node.status());
 }
 
 fn host_name_in_latin_1(mode: Mode) {
     let world = World::new(mode);
-    let rename = |name: &[u8]| {
-        world.there().run(|| rustix::system::sethostname(name)).expect("a host can be renamed");
-    };
-    rename(LATIN_1);
+    let _renamed = Renamed::new(world.there(), LATIN_1);
     exchange(&world, &[], ours::config(&world, world.here()));
-    // Another test may run on this host.
-    rename(netns::FIRST_NAME.as_bytes());
+}
+
+/// A host that has another name until this is dropped.
+struct Renamed(Host);
+
+impl Renamed {
+    fn new(host: Host, name: &[u8]) -> Self {
+        host.run(|| rustix::system::sethostname(name)).expect("a host can be renamed");
+        Self(host)
+    }
+}
+
+impl Drop for Renamed {
+    fn drop(&mut self) {
+        let _ = self.0.run(|| rustix::system::sethostname(self.0.name().as_bytes()));
+    }
 }
 
 fn unit_name_in_latin_1(mode: Mode) {
@@ -291,15 +303,13 @@ fn ecal_5_is_reached(config: Config, reports: usize) {
 fn expect(receiver: &mut dyn ferrocal_transport::Receiver, end: &[u8]) {
     let mut is_there = false;
     while !is_there {
-        let sink = &mut |datagram: Datagram<'_>| is_there |= datagram.bytes.ends_with(end);
-        let mut came = false;
-        receiver
-            .recv(Wait::sleep(HANG), &mut |datagram: Datagram<'_>| {
-                came = true;
-                sink(datagram);
-            })
-            .expect("it receives");
-        assert!(came, "nothing comes");
+        let mut has_come = false;
+        let sink = &mut |datagram: Datagram<'_>| {
+            has_come = true;
+            is_there |= datagram.bytes.ends_with(end);
+        };
+        receiver.recv(Wait::sleep(HANG), sink).expect("it receives");
+        assert!(has_come, "nothing comes");
     }
 }
 
