@@ -84,8 +84,8 @@ impl Inlet for UdpInlet {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
         let (readers, groups) = (self.readers.clone(), self.groups.clone());
         let mut reader = UdpReader { topic: topic.clone(), sink, joined: Vec::new(), readers, groups };
-        let groups = [Some(self.config.topic_group(topic)), self.config.other_topic_group(topic)];
-        for group in groups.into_iter().flatten() {
+        let other = self.config.other_topic_group(topic);
+        for group in [self.config.topic_group(topic)].into_iter().chain(other) {
             self.groups.join(group)?;
             reader.joined.push(group);
         }
