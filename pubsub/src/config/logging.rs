@@ -175,7 +175,7 @@ mod tests {
     fn levels_are_a_mask() {
         let levels: LogLevels = ["info", "debug4"].into_iter().filter_map(LogLevels::from_name).collect();
         assert_eq!(levels, LogLevels::NONE.with(LogLevel::Info).with(LogLevel::Debug4));
-        assert_eq!(format!("{levels:?}"), "{Info, Debug4}");
+        assert_eq!(format!("{levels:?} {levels}"), "{Info, Debug4} [info, debug4]");
         assert_eq!(LogLevels::from_name("all"), Some(LogLevels::ALL));
         assert_eq!(LogLevels::from_name("1"), None);
         assert!(levels.contains(LogLevel::Other(3)) && !levels.contains(LogLevel::Other(2 + 256)));

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use ferrocal_proto::{LogLevel, LogMessage, MAX_TEXT_LEN};
-use ferrocal_transport::{Selected, Sender, Transport};
+use ferrocal_transport::{Selected, Sender};
 
 use super::file::LogFile;
 use crate::registry::Identity;
 use crate::stats::{add, get};
 use crate::wall_clock::{WallClock, us_since_epoch};
-use crate::wire::send_message;
+use crate::wire::{open_sender, send_message};
 use crate::{Config, ConsoleStream, LogConfig, lock};
 
 /// Writes log lines to where [`LogConfig`] says: the console, a file, and eCAL's log on the network.
@@ -71,7 +71,7 @@ pub struct LoggerStats {
 }
 
 struct Inner {
-    config: LogConfig,
+    config: Config,
     host_name: String,
     process_id: i32,
     process_name: String,
@@ -94,13 +94,12 @@ impl Logger {
         transport: Arc<Selected>,
         wall_clock: Arc<WallClock>,
     ) -> Self {
-        let logging = config.logging.clone();
         let unit_name = identity.unit_name.to_string();
-        let file = LogFile::new(logging.folders.clone(), &unit_name, identity.process_id);
+        let file = LogFile::new(config.logging.folders.clone(), &unit_name, identity.process_id);
         Self {
             inner: Arc::new(Inner {
-                destination: SocketAddrV4::new(config.destination().group, logging.udp_port),
-                config: logging,
+                destination: SocketAddrV4::new(config.destination().group, config.logging.udp_port),
+                config: config.clone(),
                 host_name: identity.host_name.to_string(),
                 process_id: identity.process_id,
                 process_name: identity.process_name.to_string(),
@@ -126,7 +125,7 @@ impl Logger {
 
     /// Whether lines of a level go anywhere.
     pub fn is_enabled(&self, level: LogLevel) -> bool {
-        let LogConfig { console, file, udp, .. } = &self.inner.config;
+        let LogConfig { console, file, udp, .. } = &self.inner.config.logging;
         [console, file, udp].into_iter().any(|sink| sink.takes(level))
     }
 
@@ -210,7 +209,7 @@ impl Inner {
         let time_us = if *is_nested { us_since_epoch(SystemTime::now()) } else { self.wall_clock.now_us() };
         let time = Duration::from_micros(time_us.cast_unsigned());
         let text = cut(text, MAX_TEXT_LEN);
-        let LogConfig { console, file, udp, .. } = self.config;
+        let LogConfig { console, file, udp, .. } = self.config.logging;
         if console.takes(level) || file.takes(level) {
             let line = self.line(time, level, text);
             if console.takes(level) {
@@ -233,7 +232,7 @@ impl Inner {
     }
 
     fn write_to_console(&self, line: &str) -> io::Result<()> {
-        match self.config.console_stream {
+        match self.config.logging.console_stream {
             ConsoleStream::Stderr => io::stderr().write_all(line.as_bytes()),
             ConsoleStream::Stdout => io::stdout().write_all(line.as_bytes()),
         }
@@ -258,7 +257,7 @@ impl Inner {
         };
         let sender = match self.sender.get() {
             Some(sender) => sender,
-            None => match self.transport.sender() {
+            None => match open_sender(&*self.transport, &self.config) {
                 Ok(sender) => self.sender.get_or_init(|| sender),
                 Err(_) => return false,
             },
