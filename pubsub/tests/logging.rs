@@ -11,14 +11,15 @@ use std::io::ErrorKind;
 use std::panic::resume_unwind;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 use std::{env, fs, thread};
 
 use faulty::{Fate, Faulty};
 use ferrocal::transport::memory::Network;
 use ferrocal::{
-    Clock, Config, ConsoleStream, LogConfig, LogLevel, LogLevels, LogReceiver, LogSink, Mode, Node, RecvError,
+    Clock, Config, ConsoleStream, LogConfig, LogLevel, LogLevels, LogReceiver, LogSink, Mode, Node,
+    RecvError, UdpConfig,
 };
 use wait::{HANG, block_on, until, within_hang};
 
@@ -161,6 +162,28 @@ fn console_file_and_udp_get_the_lines_that_they_are_to_get() {
     let lines: Vec<_> = text.lines().map(|line| line.splitn(6, " | ").skip(2).collect::<Vec<_>>()).collect();
     let process = std::process::id().to_string();
     assert_eq!(lines, [["node", &process, "error", "text"], ["node", &process, "debug4", "text"]]);
+}
+
+#[test]
+fn no_datagram_is_longer_than_the_settings_allow() {
+    let network = Network::new(1);
+    let longest = Arc::new(AtomicUsize::new(0));
+    let transport = Faulty::new(&network).on_send({
+        let longest = longest.clone();
+        move |datagram| {
+            if datagram.destination.port() == PORT {
+                longest.fetch_max(datagram.len(), Ordering::SeqCst);
+            }
+            Fate::Send
+        }
+    });
+    let config = config().udp(UdpConfig::default().max_datagram_len(100));
+    let node = Node::with_transport("node", config, Arc::new(transport)).unwrap();
+    let logs = node.logs().unwrap();
+    let text = "x".repeat(1000);
+    node.log(LogLevel::Info, &text);
+    assert_eq!(next(&logs).1, text);
+    assert_eq!(longest.load(Ordering::SeqCst), 100);
 }
 
 #[test]
