@@ -117,7 +117,7 @@ impl Outbound {
                 window.wait(len, *message_len, self.queues.as_ref());
             }
             self.sender.send(now)?;
-            if window.as_ref().is_some_and(|(window, _)| window.is_blind()) {
+            if window.as_ref().is_some_and(|(window, message_len)| window.needs_yield(*message_len)) {
                 // A receiver that waits for this processor runs now.
                 thread::yield_now();
             }
