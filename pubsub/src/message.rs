@@ -115,12 +115,12 @@ impl Decoder {
     pub(crate) fn decode<T: Payload + ?Sized>(&self, incoming: Incoming) -> Option<Message<T>> {
         let Incoming { payload, clock, time_us, origin, received } = incoming;
         // Systems differ in the latest time they know, and the network may claim any.
-        let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
-        let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
-        let receive_time = self.core.wall_clock.at(received);
-        let latency = receive_time.duration_since(send_time).ok();
-        let nanos = latency.and_then(|latency| u64::try_from(latency.as_nanos()).ok()).unwrap_or(u64::MAX);
-        self.latency.store(nanos, Ordering::Relaxed);
+        let sent_us = u64::try_from(time_us).unwrap_or(0);
+        let send_time = UNIX_EPOCH.checked_add(Duration::from_micros(sent_us)).unwrap_or(UNIX_EPOCH);
+        let received_ns = self.core.wall_clock.at_ns(received);
+        let receive_time = UNIX_EPOCH + Duration::from_nanos(received_ns);
+        let latency_ns = received_ns.checked_sub(sent_us.saturating_mul(1000)).unwrap_or(u64::MAX);
+        self.latency.store(latency_ns, Ordering::Relaxed);
         match T::decode(payload) {
             Ok(payload) => Some(Message {
                 payload,

@@ -6,7 +6,7 @@ use ferrocal_proto::{Fragments, HEADER_LEN, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{SendError, Sender, Transmit};
 
 /// A header and a byte: what a transport of the program's own can send at least.
-const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
+pub(crate) const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
 
 /// Datagrams passed to the transport in one call.
 pub(crate) const SEND_BATCH: usize = 64;
