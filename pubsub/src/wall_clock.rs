@@ -1,7 +1,7 @@
 //! The time of day that a node goes by.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrocal_proto::SimTime;
@@ -40,33 +40,33 @@ impl WallClock {
 
     /// Now, in microseconds since the Unix epoch.
     pub(crate) fn now_us(&self) -> i64 {
-        us_since_epoch(match &self.source {
-            Source::System(_) => SystemTime::now(),
-            Source::Program(function) => function.now(),
-            Source::Sim { .. } => self.at(Instant::now()),
-        })
+        match &self.source {
+            Source::System(_) => us_since_epoch(SystemTime::now()),
+            Source::Program(function) => us_since_epoch(function.now()),
+            Source::Sim { .. } => (self.at_ns(Instant::now()) / 1000).cast_signed(),
+        }
     }
 
-    /// The time at `instant`, which is now or a moment ago.
-    pub(crate) fn at(&self, instant: Instant) -> SystemTime {
+    /// The time at `instant`, which is now or a moment ago, in nanoseconds since the Unix epoch.
+    pub(crate) fn at_ns(&self, instant: Instant) -> u64 {
         match &self.source {
-            Source::System(system) => system.at(instant),
-            Source::Program(function) => function.now(),
+            Source::System(system) => system.at_ns(instant),
+            Source::Program(function) => ns_since_epoch(function.now()),
             Source::Sim { system, known } => match *lock(known) {
-                None => system.at(instant),
+                None => system.at_ns(instant),
                 Some((SimTime { nanoseconds, factor }, since)) => {
                     let passed = instant.saturating_duration_since(since).as_nanos() as f64 * factor;
                     // A cast of too large a number is the largest.
-                    let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0).saturating_add(passed as u64);
-                    UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds)).unwrap_or(UNIX_EPOCH)
+                    u64::try_from(nanoseconds).unwrap_or(0).saturating_add(passed as u64)
                 }
             },
         }
     }
 
-    /// As [`at`](Self::at), in microseconds since the Unix epoch.
-    pub(crate) fn at_us(&self, instant: Instant) -> f64 {
-        self.at(instant).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e6
+    /// As [`at_ns`](Self::at_ns).
+    pub(crate) fn at(&self, instant: Instant) -> SystemTime {
+        // 2554 is within what each system knows.
+        UNIX_EPOCH + Duration::from_nanos(self.at_ns(instant))
     }
 
     /// Goes by a simulated time that was received at `instant`, if that is what the node does.
@@ -83,38 +83,43 @@ pub(crate) fn us_since_epoch(time: SystemTime) -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+fn ns_since_epoch(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The system's time at an [`Instant`], without reading a clock each time.
 #[derive(Debug)]
 struct SystemClock {
     start: Instant,
     /// The system's time at `start`, in nanoseconds since the Unix epoch. Changes when that clock is set.
-    start_ns: AtomicI64,
+    start_ns: AtomicU64,
     /// The second after `start` in which that was last looked at.
     checked: AtomicU64,
 }
 
 impl SystemClock {
     fn new() -> Self {
-        let clock = Self { start: Instant::now(), start_ns: AtomicI64::new(0), checked: AtomicU64::new(0) };
+        let clock = Self { start: Instant::now(), start_ns: AtomicU64::new(0), checked: AtomicU64::new(0) };
         clock.check();
         clock
     }
 
-    /// The system's time at `instant`. The clock is looked at once a second.
-    fn at(&self, instant: Instant) -> SystemTime {
+    /// The system's time at `instant`, in nanoseconds since the Unix epoch. The clock is looked at once a second.
+    fn at_ns(&self, instant: Instant) -> u64 {
         let since = instant.saturating_duration_since(self.start);
         if self.checked.load(Ordering::Relaxed) != since.as_secs() {
             self.checked.store(since.as_secs(), Ordering::Relaxed);
             self.check();
         }
-        let start = Duration::from_nanos(u64::try_from(self.start_ns.load(Ordering::Relaxed)).unwrap_or(0));
-        UNIX_EPOCH + start + since
+        let since_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.start_ns.load(Ordering::Relaxed).saturating_add(since_ns)
     }
 
     fn check(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let start = now.saturating_sub(self.start.elapsed());
-        self.start_ns.store(i64::try_from(start.as_nanos()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.start_ns.store(u64::try_from(start.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -126,18 +131,21 @@ mod tests {
     fn the_wall_clock_follows_the_systems() {
         let clock = SystemClock::new();
         let (instant, time) = (Instant::now(), SystemTime::now());
-        let off = |at: SystemTime| at.duration_since(time).unwrap_or_else(|error| error.duration());
-        assert!(off(clock.at(instant)) < Duration::from_secs(60));
+        let off = |at_ns| {
+            let at = UNIX_EPOCH + Duration::from_nanos(at_ns);
+            at.duration_since(time).unwrap_or_else(|error| error.duration())
+        };
+        assert!(off(clock.at_ns(instant)) < Duration::from_secs(60));
         // As if the system's clock had been set by an hour meanwhile.
         clock.start_ns.fetch_add(3_600_000_000_000, Ordering::Relaxed);
-        assert!(off(clock.at(instant)) > Duration::from_secs(3000));
-        assert!(off(clock.at(instant + Duration::from_secs(1))) < Duration::from_secs(60));
+        assert!(off(clock.at_ns(instant)) > Duration::from_secs(3000));
+        assert!(off(clock.at_ns(instant + Duration::from_secs(1))) < Duration::from_secs(60));
     }
 
     #[test]
     fn a_clock_of_the_program_is_all_that_counts() {
         let clock = WallClock::new(&Clock::program(|| UNIX_EPOCH + Duration::from_micros(7)));
-        assert_eq!((clock.now_us(), clock.at_us(Instant::now())), (7, 7.0));
+        assert_eq!((clock.now_us(), clock.at_ns(Instant::now())), (7, 7000));
     }
 
     #[test]

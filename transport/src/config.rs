@@ -8,8 +8,11 @@ use crate::selector::InterfaceSelector;
 /// The broadcast address of the loopback network.
 pub const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
-/// Default length of socket buffers in bytes: 5 MiB, as in eCAL.
-pub const DEFAULT_BUFFER_LEN: usize = 5 * 1024 * 1024;
+/// Default length of send buffers in bytes: 5 MiB, as in eCAL.
+pub const DEFAULT_SEND_BUFFER_LEN: usize = 5 * 1024 * 1024;
+/// Default length of receive buffers in bytes: 16 MiB. It holds what comes in 5 ms at 3 GB/s. With eCAL's 5 MiB, a
+/// subscriber lost some 0.4 % of a stream of 1 MB messages over a veth whenever it did not run for 2 ms.
+pub const DEFAULT_RECEIVE_BUFFER_LEN: usize = 16 * 1024 * 1024;
 
 /// How far messages reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -50,9 +53,10 @@ pub struct Config {
     /// Whether this host's own members of a group receive what it sends to the group. Default: `true`. Network mode
     /// only.
     pub loopback: bool,
-    /// Length of the send buffer to request from the system, in bytes. Default: [`DEFAULT_BUFFER_LEN`].
+    /// Length of the send buffer to request from the system, in bytes. Default: [`DEFAULT_SEND_BUFFER_LEN`].
     pub send_buffer_len: usize,
-    /// Length of each receive buffer to request from the system, in bytes. Default: [`DEFAULT_BUFFER_LEN`].
+    /// Length of each receive buffer to request from the system, in bytes. Default:
+    /// [`DEFAULT_RECEIVE_BUFFER_LEN`], or what the system grants of that.
     pub receive_buffer_len: usize,
     /// With [`Selection::Auto`](crate::Selection::Auto): prefer raw frames on every system, not only on Windows.
     /// Default: `false`.
@@ -72,8 +76,8 @@ impl Default for Config {
             join_all_interfaces: false,
             ttl: 1,
             loopback: true,
-            send_buffer_len: DEFAULT_BUFFER_LEN,
-            receive_buffer_len: DEFAULT_BUFFER_LEN,
+            send_buffer_len: DEFAULT_SEND_BUFFER_LEN,
+            receive_buffer_len: DEFAULT_RECEIVE_BUFFER_LEN,
             prefer_raw_frames: false,
             send: SendPath::default(),
             ip_reassembly: IpReassemblyLimits::default(),

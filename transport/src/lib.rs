@@ -39,7 +39,9 @@ mod socket;
 mod sync;
 
 pub use backend::Backend;
-pub use config::{Config, DEFAULT_BUFFER_LEN, LOOPBACK_BROADCAST, Mode, SendPath};
+pub use config::{
+    Config, DEFAULT_RECEIVE_BUFFER_LEN, DEFAULT_SEND_BUFFER_LEN, LOOPBACK_BROADCAST, Mode, SendPath,
+};
 pub use drops::ReceiveDrops;
 pub use error::{CaptureError, MembershipError, OpenError, ReceiveError, SavefileError, SendError};
 pub use ferrocal_proto::MAX_DATAGRAM_LEN;

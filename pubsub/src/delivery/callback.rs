@@ -211,7 +211,11 @@ impl Task for Callback {
             if self.is_closed.load(Ordering::SeqCst) || state.waiting.is_empty() {
                 return self.rest(state, handler, messages);
             }
-            Self::take_some(&mut state.waiting, &mut messages);
+            if self.is_inline {
+                messages = state.waiting.take_all(messages);
+            } else {
+                Self::take_some(&mut state.waiting, &mut messages);
+            }
             drop(state);
             // The panic hook has reported a panic; who receives for others too must not end by it.
             let result = catch_unwind(AssertUnwindSafe(|| {

@@ -11,13 +11,18 @@ use crate::layer::Origin;
 #[derive(Debug)]
 pub(super) struct ClockFilter {
     max_publishers: usize,
-    publishers: HashMap<Arc<Origin>, Newest>,
+    publishers: Vec<Newest>,
+    /// Where in `publishers` each is.
+    indexes: HashMap<Arc<Origin>, usize>,
+    /// Where the publisher of the message before is: consecutive messages often have the same.
+    latest: usize,
     /// Messages that were looked at.
     arrivals: u64,
 }
 
 #[derive(Debug)]
 struct Newest {
+    origin: Arc<Origin>,
     clock: i64,
     /// The number of the arrival.
     arrival: u64,
@@ -39,24 +44,38 @@ pub(super) enum Order {
 
 impl ClockFilter {
     pub(super) fn new(max_publishers: usize) -> Self {
-        Self { max_publishers: max_publishers.max(1), publishers: HashMap::new(), arrivals: 0 }
+        Self {
+            max_publishers: max_publishers.max(1),
+            publishers: Vec::new(),
+            indexes: HashMap::new(),
+            latest: 0,
+            arrivals: 0,
+        }
     }
 
     /// Stores a message's clock, if it is the newest.
     pub(super) fn check(&mut self, origin: &Arc<Origin>, clock: i64) -> Order {
         self.arrivals += 1;
         let arrival = self.arrivals;
-        let Some(newest) = self.publishers.get_mut(origin) else {
-            self.make_room();
-            self.publishers.insert(origin.clone(), Newest { clock, arrival });
-            return Order::New { missing: 0 };
-        };
+        if self.publishers.get(self.latest).is_none_or(|newest| !Arc::ptr_eq(&newest.origin, origin)) {
+            let Some(&index) = self.indexes.get(origin) else {
+                self.make_room();
+                self.latest = self.publishers.len();
+                self.indexes.insert(origin.clone(), self.latest);
+                self.publishers.push(Newest { origin: origin.clone(), clock, arrival });
+                return Order::New { missing: 0 };
+            };
+            self.latest = index;
+            // The same publisher, perhaps as another value.
+            self.publishers[index].origin = origin.clone();
+        }
+        let newest = &mut self.publishers[self.latest];
         let step = clock.saturating_sub(newest.clock);
         match step {
             0 => Order::Duplicate,
             ..0 => Order::Late,
             1.. => {
-                *newest = Newest { clock, arrival };
+                (newest.clock, newest.arrival) = (clock, arrival);
                 Order::New { missing: step.unsigned_abs() - 1 }
             }
         }
@@ -72,18 +91,25 @@ impl ClockFilter {
 
     /// Forgets a publisher.
     pub(super) fn forget(&mut self, host_name: &[u8], id: EntityId) {
-        self.publishers.retain(|origin, _| origin.id != id || *origin.host_name != *host_name);
+        let is = |newest: &Newest| newest.origin.id == id && *newest.origin.host_name == *host_name;
+        if let Some(index) = self.publishers.iter().position(is) {
+            self.remove(index);
+        }
     }
 
     fn make_room(&mut self) {
         if self.publishers.len() >= self.max_publishers
-            && let Some(oldest) = self
-                .publishers
-                .iter()
-                .min_by_key(|(_, newest)| newest.arrival)
-                .map(|(origin, _)| origin.clone())
+            && let Some((oldest, _)) =
+                self.publishers.iter().enumerate().min_by_key(|(_, newest)| newest.arrival)
         {
-            self.publishers.remove(&oldest);
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.indexes.remove(&self.publishers.swap_remove(index).origin);
+        if let Some(moved) = self.publishers.get(index) {
+            self.indexes.insert(moved.origin.clone(), index);
         }
     }
 }

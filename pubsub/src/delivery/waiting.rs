@@ -34,8 +34,8 @@ pub(super) struct Waiting {
     pub(super) ended: Option<Ended>,
     counters: Arc<Counters>,
     wall_clock: Arc<WallClock>,
-    /// When the newest message was received, and what the wall clock showed then, in microseconds.
-    received: (Instant, f64),
+    /// When the newest message was received, and what the wall clock showed then, in nanoseconds since the Unix epoch.
+    received: (Instant, u64),
 }
 
 impl Waiting {
@@ -56,7 +56,7 @@ impl Waiting {
             discarded: Discarded::default(),
             ended: None,
             counters,
-            received: (now, wall_clock.at_us(now)),
+            received: (now, wall_clock.at_ns(now)),
             wall_clock,
         }
     }
@@ -84,7 +84,8 @@ impl Waiting {
                 }
             }
             times = Some((times.map_or(message.time_us, |(first, _)| first), message.time_us));
-            delays.push(self.received_us(message.received) - message.time_us as f64);
+            let received_ns = self.received_ns(message.received).cast_signed();
+            delays.push(received_ns.saturating_sub(message.time_us.saturating_mul(1000)) as f64 / 1e3);
             last_len = message.payload.len();
             count += 1;
             bytes += last_len;
@@ -106,9 +107,9 @@ impl Waiting {
         count
     }
 
-    fn received_us(&mut self, received: Instant) -> f64 {
+    fn received_ns(&mut self, received: Instant) -> u64 {
         if received != self.received.0 {
-            self.received = (received, self.wall_clock.at_us(received));
+            self.received = (received, self.wall_clock.at_ns(received));
         }
         self.received.1
     }

@@ -4,4 +4,4 @@ mod intake;
 mod send;
 
 pub(crate) use intake::{EXPIRE_EVERY, Failures, Intake, Report};
-pub(crate) use send::{SEND_BATCH, cut, open_sender, send_batches, send_message};
+pub(crate) use send::{MIN_DATAGRAM_LEN, SEND_BATCH, cut, open_sender, send_batches, send_message};

@@ -9,7 +9,7 @@ use ferrocal_transport::{OpenError, SendError, SendLimits, Sender, Transmit, Tra
 use crate::Config;
 
 /// A header and a byte: what a transport of the program's own can send at least.
-const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
+pub(crate) const MIN_DATAGRAM_LEN: usize = HEADER_LEN + 1;
 
 /// Datagrams passed to the transport in one call.
 pub(crate) const SEND_BATCH: usize = 64;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Once};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::backend::Backend;
-use crate::config::{Config, Mode};
+use crate::config::{Config, DEFAULT_RECEIVE_BUFFER_LEN, Mode};
 use crate::error::OpenError;
 use crate::membership::Follower;
 use crate::seam::{Granted, Receiver, Sender, Transport};
@@ -122,7 +122,10 @@ impl SocketTransport {
         let receive_buffer_len = set_receive_buffer(&socket, requested)?;
         if receive_buffer_len < requested {
             self.receive_buffer_reported.call_once(|| {
-                log::warn!(
+                // Most systems grant less than the default, which the program may not need.
+                let is_default = requested == DEFAULT_RECEIVE_BUFFER_LEN;
+                log::log!(
+                    if is_default { log::Level::Info } else { log::Level::Warn },
                     "the system granted a receive buffer of {receive_buffer_len} bytes instead of {requested}; \
                      long messages are sent more slowly, and those of others may be lost. \
                      On Linux: sysctl -w net.core.rmem_max={requested}"

@@ -321,8 +321,10 @@ fn files_of_real_ecal_load_without_a_warning() {
         let (config, warnings) = load(text).unwrap();
         assert_eq!(warnings, [""; 0], "{name}");
         config.check().unwrap();
-        // They spell the mask out.
-        let like_default = Config::default().udp(UdpConfig::default().mask(config.udp.mask));
+        // They spell the mask out, and eCAL's buffer, which is smaller.
+        let UdpConfig { mask, receive_buffer_len, .. } = config.udp;
+        let like_default =
+            Config::default().udp(UdpConfig::default().mask(mask).receive_buffer_len(receive_buffer_len));
         assert_eq!(config == like_default, name == "generated", "{name}");
     }
 }

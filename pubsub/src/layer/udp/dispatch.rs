@@ -77,7 +77,7 @@ impl Dispatch {
                 }
             };
             let incoming = Incoming {
-                payload: payload(datagram, &message, sample.payload),
+                payload: payload(&datagram, &message, sample.payload),
                 clock: sample.clock,
                 time_us: sample.time_us,
                 origin,
@@ -166,7 +166,7 @@ impl Topic {
 }
 
 /// The payload as bytes of its own. They share the memory of the message or datagram if they fill most of it.
-fn payload(datagram: Datagram<'_>, message: &Message<'_>, payload: &[u8]) -> Bytes {
+fn payload(datagram: &Datagram<'_>, message: &Message<'_>, payload: &[u8]) -> Bytes {
     match message {
         Message::Whole(_) => datagram.keep(payload),
         // A share keeps the whole message, which must not be much more than what the queue accounts for.

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{io, iter, thread};
 
-use ferrocal_proto::{Fragments, MAX_DATAGRAM_LEN};
+use ferrocal_proto::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{ReceiveQueues, SendError, SendLimits, Sender, Transmit};
 
 use super::pacing::Pacer;
 use super::window::Window;
 use crate::Config;
 use crate::layer::{News, Written};
-use crate::wire::{SEND_BATCH, cut, send_batches};
+use crate::wire::{MIN_DATAGRAM_LEN, SEND_BATCH, cut, send_batches};
 
 /// A single datagram up to this length is short, and not paced: the shorter it is, the more of sending it is the system
 /// call, which says nothing about receiving.
@@ -36,8 +36,8 @@ pub(super) struct Outbound {
 #[derive(Clone, Copy)]
 pub(super) struct Plan<'a> {
     pub(super) destination: SocketAddrV4,
-    /// In datagrams so short that the system cuts them from one long buffer, if it can.
-    pub(super) segments: bool,
+    /// In bytes. It may be so short that the system cuts datagrams from one long buffer, if it can.
+    pub(super) max_datagram_len: usize,
     /// The publisher's limit.
     pub(super) pacer: Option<&'a Pacer>,
 }
@@ -52,14 +52,11 @@ impl Outbound {
         }
     }
 
-    /// Cuts a message of two parts into datagrams.
-    pub(super) fn cut<'m>(&self, message: [&'m [u8]; 2], plan: Plan<'_>) -> Fragments<'m> {
-        cut(message, self.max_datagram_len(plan))
-    }
-
-    fn max_datagram_len(&self, plan: Plan<'_>) -> usize {
+    /// The longest datagram of a message in bytes, if it is sent in such short ones as the system cuts or not.
+    pub(super) fn max_datagram_len(&self, segments: bool) -> usize {
         let SendLimits { max_datagram_len, segment_len, .. } = self.sender.limits();
-        segment_len.filter(|_| plan.segments).unwrap_or(max_datagram_len)
+        let len = segment_len.filter(|_| segments).unwrap_or(max_datagram_len);
+        len.clamp(MIN_DATAGRAM_LEN, MAX_DATAGRAM_LEN)
     }
 
     /// The receive buffer in bytes that this system grants; `None` if nothing can overflow.
@@ -72,20 +69,21 @@ impl Outbound {
         self.send_paced(batch, plan, None)
     }
 
-    /// Sends a message of `len` bytes that is not short. `window` keeps it from overrunning its receivers, unless there
-    /// is a limit that does.
+    /// Sends a message of two parts that is not short. `window` keeps it from overrunning its receivers, unless there is
+    /// a limit that does.
     pub(super) fn send_long(
         &self,
-        mut datagrams: Fragments<'_>,
-        len: usize,
+        message: [&[u8]; 2],
         plan: Plan<'_>,
         window: Option<&mut Window>,
     ) -> Result<(), SendError> {
         let is_unlimited = self.pacer.is_none() && plan.pacer.is_none();
         // Whole segmented buffers: the end of a batch cuts one off.
-        let segments = (MAX_DATAGRAM_LEN / self.max_datagram_len(plan)).clamp(1, SEND_BATCH);
+        let segments = (MAX_DATAGRAM_LEN / plan.max_datagram_len).clamp(1, SEND_BATCH);
         let batch_len = SEND_BATCH / segments * segments;
         let mut window = window.filter(|_| is_unlimited);
+        let len = message.iter().map(|part| part.len()).sum();
+        let mut datagrams = cut(message, plan.max_datagram_len);
         send_batches(&mut datagrams, plan.destination, batch_len, |batch| {
             self.send_paced(batch, plan, window.as_deref_mut().map(|window| (window, len)))
         })
@@ -117,7 +115,7 @@ impl Outbound {
                 window.wait(len, *message_len, self.queues.as_ref());
             }
             self.sender.send(now)?;
-            if window.as_ref().is_some_and(|(window, _)| window.is_blind()) {
+            if window.as_ref().is_some_and(|(window, message_len)| window.needs_yield(*message_len)) {
                 // A receiver that waits for this processor runs now.
                 thread::yield_now();
             }
@@ -156,9 +154,10 @@ impl Outbound {
     }
 }
 
-/// Whether a message is a single datagram and short.
-pub(super) fn is_short(datagrams: &Fragments<'_>, len: usize) -> bool {
-    datagrams.len() == 1 && len <= SHORT_LEN
+/// The header of a message of `len` bytes, if that is a single datagram and short.
+pub(super) fn short_header(len: usize, plan: Plan<'_>) -> Option<[u8; HEADER_LEN]> {
+    let is_short = len <= SHORT_LEN && HEADER_LEN + len <= plan.max_datagram_len;
+    is_short.then(|| Header { kind: Kind::Whole, id: -1, num: 1, len: len as u32 }.encode())
 }
 
 /// Whether the network is the reason: it cannot be reached at present, its routes or firewall prohibit it, or it has no

@@ -1,12 +1,11 @@
 //! Keeps messages of several datagrams from overrunning their receivers.
 //!
 //! A publisher fills the receive buffers of its own subscribers to half at the most. It reads from the kernel how full
-//! those on the same host are; of the others it assumes that they empty half a buffer in 0.6 ms, the real
-//! eCAL and long messages at no more than 0.8 GB/s.
+//! those on the same host are; of the others it assumes that they empty half a buffer in 0.6 ms, at no more than
+//! 3.5 GB/s, the real eCAL and long messages at no more than 0.8 GB/s.
 //!
-//! If it cannot look, it yields the processor after each piece of a message, for a receiver that is queued behind it on
-//! the same one: without that, the scheduler lets the publisher go on for some milliseconds, in which the buffer
-//! overflows.
+//! A receiver that it cannot look at may be queued behind it on the same processor. If the buffer is so small that it
+//! overflows until the scheduler looks again, the publisher yields after each piece of a message.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -21,11 +20,19 @@ use crate::lock;
 
 /// How long a receiver may take to wake up and empty half of its buffer, if nobody can look at it.
 const EMPTIED_IN: Duration = Duration::from_micros(600);
+/// What a receiver that nobody can look at gets in a second at the most. 16 MiB, the default, hold 33 MB of long messages
+/// in packets of 1500 bytes, so that a receiver may be kept from running for 9 ms. Without a limit, a publisher that need
+/// not wake its receiver sends faster than else, 5 GB/s on a machine on which receivers get 3.5 GB/s.
+const MOST_PER_SECOND: NonZeroU64 = NonZeroU64::new(3_500_000_000).unwrap();
+/// The receive buffer of the real eCAL, in bytes, unless it is set otherwise.
+const ECAL_BUFFER_LEN: usize = 5 * 1024 * 1024;
 /// What a receiver copies in a second into memory that it has not used before, as the real eCAL does with all messages
 /// and ferrocal with the longest. 3 us for a page of 4 KiB were seen on a virtual machine, which is 1.3 GB/s.
 const COPIED_PER_SECOND: NonZeroU64 = NonZeroU64::new(800_000_000).unwrap();
 /// A receiver that is stopped slows a publisher down to this, until it counts as gone.
 const LEAST_PER_SECOND: NonZeroU64 = NonZeroU64::new(100_000_000).unwrap();
+/// When the scheduler looks at the latest whether another thread is to run: 250 times a second on most Linux systems.
+const SCHEDULER_TICK: Duration = Duration::from_millis(4);
 /// How often to look at a receiver that is behind.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);
 /// How long a look is valid: others fill the same buffers.
@@ -47,8 +54,8 @@ pub(crate) struct Receivers {
 /// How much one publisher may send at present.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// Half of the receive buffer that this system grants, in bytes.
-    half: usize,
+    /// The receive buffer that this system grants, in bytes.
+    receive_buffer_len: usize,
     /// The port that receivers are bound to.
     port: u16,
     receivers: Receivers,
@@ -71,7 +78,7 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) fn new(receive_buffer_len: usize, port: u16, now: Instant) -> Self {
         Self {
-            half: (receive_buffer_len / 2).max(1),
+            receive_buffer_len,
             port,
             receivers: Receivers::default(),
             sockets: Vec::new(),
@@ -85,9 +92,9 @@ impl Window {
         }
     }
 
-    /// Whether there are receivers that nobody can look at. One of them may wait for the processor of the sender.
-    pub(crate) fn is_blind(&self) -> bool {
-        self.unseen
+    /// Whether a receiver that waits for the processor of the sender would lose a part of a message.
+    pub(crate) fn needs_yield(&self, message_len: usize) -> bool {
+        self.unseen && takes(2 * self.half(), self.rate(message_len)) < SCHEDULER_TICK
     }
 
     /// Sets who receives from now on.
@@ -158,16 +165,22 @@ impl Window {
     /// Takes `len` bytes of what receivers that nobody can look at are assumed to empty. Returns how long to wait before.
     fn reserve(&mut self, now: Instant, len: usize, message_len: usize) -> Duration {
         let rate = self.rate(message_len);
-        let start = self.emptied.max(now.checked_sub(takes(self.half, rate)).unwrap_or(now));
+        let start = self.emptied.max(now.checked_sub(takes(self.half(), rate)).unwrap_or(now));
         self.emptied = start + takes(len, rate);
         start.saturating_duration_since(now)
     }
 
     fn rate(&self, message_len: usize) -> NonZeroU64 {
-        let is_memory_used = self.receivers.ferrocal && message_len <= self.half;
-        let most = if is_memory_used { NonZeroU64::MAX } else { COPIED_PER_SECOND };
-        let rate = self.half as u128 * 1_000_000_000 / EMPTIED_IN.as_nanos();
+        let is_memory_used = self.receivers.ferrocal && message_len <= self.half();
+        let most = if is_memory_used { MOST_PER_SECOND } else { COPIED_PER_SECOND };
+        let rate = self.half() as u128 * 1_000_000_000 / EMPTIED_IN.as_nanos();
         u64::try_from(rate).ok().and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MAX).min(most)
+    }
+
+    /// Half of the buffer that a receiver which nobody can look at is assumed to have, in bytes.
+    fn half(&self) -> usize {
+        let most = if self.receivers.ferrocal { usize::MAX } else { ECAL_BUFFER_LEN };
+        (self.receive_buffer_len.min(most) / 2).max(1)
     }
 }
 
@@ -223,11 +236,39 @@ mod tests {
             window.rate(message_len).get()
         };
         assert_eq!(rate(4_000_000, true, 2_000_000), 3_333_333_333);
+        assert_eq!(rate(16 * MIB, true, 8 * MIB), 3_500_000_000);
+        assert_eq!(rate(16 * MIB, true, 8 * MIB + 1), 800_000_000);
         assert_eq!(rate(4_000_000, true, 2_000_001), 800_000_000);
         assert_eq!(rate(4_000_000, false, 1), 800_000_000);
         assert_eq!(rate(200_000, true, 1), 166_666_666);
         assert_eq!(rate(200_000, false, 1), 166_666_666);
         assert_eq!(rate(0, false, 1), 1666);
+    }
+
+    #[test]
+    fn a_buffer_that_overflows_within_a_tick_needs_yields() {
+        let needs_yield = |buffer_len, ferrocal, remote| {
+            let mut window = Window::new(buffer_len, 14_002, Instant::now());
+            window.set_receivers(Receivers { ferrocal, remote, ..Receivers::default() });
+            window.unseen = remote;
+            window.needs_yield(1_000_000)
+        };
+        assert!(!needs_yield(16 * MIB, true, true));
+        assert!(needs_yield(5 * MIB, true, true));
+        assert!(!needs_yield(5 * MIB, true, false), "it is looked at");
+        assert!(!needs_yield(5 * MIB, false, true), "the real eCAL gets less");
+        assert!(needs_yield(200_000, false, true));
+    }
+
+    #[test]
+    fn the_real_ecal_has_its_own_default_buffer() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut window = Window::new(16 * MIB, 14_002, now);
+        window.set_receivers(Receivers { remote: true, ..Receivers::default() });
+        assert_eq!(window.reserve(later, ECAL_BUFFER_LEN / 2, 1), Duration::ZERO);
+        assert_eq!(window.reserve(later, 1, 1), Duration::ZERO, "the first took a time that had passed");
+        assert!(window.reserve(later, 1, 1) > Duration::ZERO);
     }
 
     #[test]

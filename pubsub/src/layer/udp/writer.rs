@@ -8,7 +8,7 @@ use ferrocal_proto::{EntityId, PayloadSample};
 use ferrocal_transport::{SendError, Transmit};
 
 use super::pacing::Pacer;
-use super::send::{Outbound, Plan, ShortBatch, is_short};
+use super::send::{Outbound, Plan, ShortBatch, short_header};
 use super::window::{Receivers, Window};
 use crate::Fragmentation;
 use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
@@ -112,36 +112,33 @@ impl Writer for UdpWriter {
         } = self;
         let plan = Plan {
             destination: *destination,
-            segments: match fragmentation {
+            max_datagram_len: outbound.max_datagram_len(match fragmentation {
                 Fragmentation::Auto => *all_join,
                 Fragmentation::Large => false,
                 Fragmentation::Mtu => true,
-            },
+            }),
             pacer: pacer.as_ref(),
         };
         let mut written = Written::default();
         for message in messages {
             head.truncate(*same_len);
             content(*id, message).encode_content(head);
-            let parts = [&head[..], message.payload];
-            let len = head.len() + message.payload.len();
-            let mut datagrams = outbound.cut(parts, plan);
-            if !is_short(&datagrams, len) {
+            let Some(header) = short_header(head.len() + message.payload.len(), plan) else {
                 batch.flush(outbound, plan, &mut written)?;
-                let result = outbound.send_long(datagrams, len, plan, window.as_mut());
+                let result = outbound.send_long([head, message.payload], plan, window.as_mut());
                 outbound.tolerate(result, 1, &mut written)?;
-            } else if let Some(datagram) = datagrams.next() {
-                let parts = [&datagram.header[..], datagram.parts[0], datagram.parts[1]];
-                if messages.len() == 1 {
-                    let result = outbound.send_short(&[Transmit { destination: *destination, parts }], plan);
-                    outbound.tolerate(result, 1, &mut written)?;
-                    return Ok(written);
-                }
-                if batch.is_full() {
-                    batch.flush(outbound, plan, &mut written)?;
-                }
-                batch.push(parts);
+                continue;
+            };
+            let parts = [&header[..], head, message.payload];
+            if messages.len() == 1 {
+                let result = outbound.send_short(&[Transmit { destination: *destination, parts }], plan);
+                outbound.tolerate(result, 1, &mut written)?;
+                return Ok(written);
             }
+            if batch.is_full() {
+                batch.flush(outbound, plan, &mut written)?;
+            }
+            batch.push(parts);
         }
         batch.flush(outbound, plan, &mut written)?;
         Ok(written)

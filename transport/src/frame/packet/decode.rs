@@ -23,39 +23,29 @@ pub(crate) struct Udp<'a> {
     pub(crate) identification: u16,
 }
 
+fn contains(ports: Option<&[u16]>, port: u16) -> bool {
+    ports.is_none_or(|ports| ports.contains(&port))
+}
+
 /// Takes frames apart: link header, IPv4 with its fragments, UDP.
 pub(crate) struct Decoder {
-    ports: Ports,
+    /// All, if there are none.
+    ports: Option<Box<[u16]>>,
     reassembler: Reassembler,
-}
-
-enum Ports {
-    #[cfg(feature = "replay")]
-    All,
-    These(Box<[u16]>),
-}
-
-impl Ports {
-    fn contain(&self, port: u16) -> bool {
-        match self {
-            #[cfg(feature = "replay")]
-            Self::All => true,
-            Self::These(ports) => ports.contains(&port),
-        }
-    }
 }
 
 impl Decoder {
     /// Returns a decoder of datagrams to these ports that waits for the missing IPv4 fragments of packets within these
     /// limits.
+    #[cfg(any(feature = "raw", fuzzing, test))]
     pub(crate) fn new(ports: &[u16], limits: IpReassemblyLimits) -> Self {
-        Self { ports: Ports::These(ports.into()), reassembler: Reassembler::new(limits) }
+        Self { ports: Some(ports.into()), reassembler: Reassembler::new(limits) }
     }
 
     /// Returns a decoder of datagrams to every port.
     #[cfg(feature = "replay")]
     pub(crate) fn of_every_port(limits: IpReassemblyLimits) -> Self {
-        Self { ports: Ports::All, reassembler: Reassembler::new(limits) }
+        Self { ports: None, reassembler: Reassembler::new(limits) }
     }
 
     /// Takes one frame apart.
@@ -119,7 +109,9 @@ impl Decoder {
         if is_fragment {
             let offset = usize::from(header.fragments_offset().byte_offset());
             // No other fragment has the port: without this one the rest would be waited for.
-            if offset == 0 && udp::destination_port(payload).is_some_and(|port| !self.ports.contain(port)) {
+            if offset == 0
+                && udp::destination_port(payload).is_some_and(|port| !contains(self.ports.as_deref(), port))
+            {
                 self.reassembler.ignore(now, key);
                 return Ok(None);
             }
@@ -131,7 +123,7 @@ impl Decoder {
         }
         let (source, destination, payload) = udp::parse(key.source, key.destination, payload)?;
         let udp = Udp { source, destination, payload, identification: key.identification };
-        Ok(Some(udp).filter(|udp| self.ports.contain(udp.destination.port())))
+        Ok(Some(udp).filter(|udp| contains(self.ports.as_deref(), udp.destination.port())))
     }
 
     /// Gives up the packets whose missing fragments have not come in time.

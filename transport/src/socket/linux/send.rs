@@ -103,10 +103,12 @@ fn with_scratch<T>(send: impl FnOnce(&mut Scratch) -> T) -> T {
 // Not a part of its caller: there, every short datagram would pay for the room on the stack that this one takes.
 #[inline(never)]
 fn send_run(scratch: &mut Scratch, socket: &Socket, route: &Route, run: &[Transmit<'_>]) -> io::Result<()> {
-    let copy = scratch.copy();
-    // Costs less than to have the kernel gather the pieces.
-    let len = gather(run.iter().flat_map(|datagram| datagram.parts), copy);
-    let mut slice = libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len };
+    let mut slice = in_place(run).unwrap_or_else(|| {
+        let copy = scratch.copy();
+        // Costs less than to have the kernel gather the pieces.
+        let len = gather(run.iter().flat_map(|datagram| datagram.parts), copy);
+        libc::iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: len }
+    });
     let name = Name::of(socket, route, run[0].destination);
     // Room for a header of 16 bytes and a u16, aligned as the header needs it.
     let mut control = [0_u64; 3];
@@ -126,10 +128,24 @@ fn send_run(scratch: &mut Scratch, socket: &Socket, route: &Route, run: &[Transm
         (*header).cmsg_len = libc::CMSG_LEN(mem::size_of::<u16>() as libc::c_uint) as _;
         ptr::write_unaligned(libc::CMSG_DATA(header).cast(), run[0].len() as u16);
     }
-    // SAFETY: the header points at a name, a control buffer and a slice, whose `len` bytes are written; all outlive the
+    // SAFETY: the header points at a name, a control buffer and a slice, all of whose bytes are written; all outlive the
     // call, and the kernel only reads through them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The bytes of a run, if its datagrams follow each other in memory already.
+fn in_place(run: &[Transmit<'_>]) -> Option<libc::iovec> {
+    let start = run[0].parts[0].as_ptr();
+    let mut end = start;
+    for datagram in run {
+        let [bytes, rest @ ..] = datagram.parts;
+        if bytes.as_ptr() != end || rest.iter().any(|part| !part.is_empty()) {
+            return None;
+        }
+        end = bytes.as_ptr_range().end;
+    }
+    Some(libc::iovec { iov_base: start.cast_mut().cast(), iov_len: end.addr() - start.addr() })
 }
 
 #[inline(never)] // as above
@@ -293,6 +309,19 @@ mod tests {
         route.look_up(&socket);
         send_all(&socket, &route, one);
         assert_eq!(receive(&receiver), 1, "interfaces have changed");
+    }
+
+    #[test]
+    fn a_run_that_lies_in_one_piece_is_not_copied() {
+        let destination = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+        let bytes = [7; 30];
+        let at = |from: usize, to: usize| Transmit { destination, parts: [&bytes[from..to], &[], &[]] };
+        let found = in_place(&[at(0, 10), at(10, 20), at(20, 25)]).expect("they follow each other");
+        assert_eq!((found.iov_base.cast_const().cast(), found.iov_len), (bytes.as_ptr(), 25));
+        assert!(in_place(&[at(0, 10), at(11, 20)]).is_none(), "a gap");
+        assert!(in_place(&[at(10, 20), at(0, 10)]).is_none(), "another order");
+        let parts = [&bytes[..5], &bytes[5..10], &[]];
+        assert!(in_place(&[Transmit { destination, parts }, at(10, 20)]).is_none(), "two pieces");
     }
 
     #[test]
