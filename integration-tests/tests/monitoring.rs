@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ferrocal::{Bytes, DataType, Payload, ProcessState, Severity};
+use ferrocal::{Bytes, DataType, Event, EventKind, Feed, Payload, ProcessState, Severity};
 use ferrocal_integration_tests::ecal::{self, Monitor};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
+use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         test("latency_of_the_real_subscriber_and_of_ours_is_told", latency_is_told);
         test("our_monitor_shows_what_the_real_one_does", our_monitor_shows_what_the_real_one_does);
         test("the_state_of_a_process_is_told", the_state_is_told);
+        test("events_name_the_real_peers", events_name_the_real_peers);
         test("what_is_dropped_disappears", what_is_dropped_disappears);
     }
     suite::main(tests)
@@ -406,6 +408,34 @@ fn the_state_is_told(mode: Mode) {
             row["state"] == 3 && row["state_level"] == 4 && row["state_info"] == "the lidar is dirty"
         })
     });
+}
+
+fn events_name_the_real_peers(mode: Mode) {
+    let world = World::new(mode);
+    let node = ours::node(&world, world.here(), UNIT);
+    let publisher = node.publisher::<[u8]>("out").expect("a good topic");
+    let subscriber = node.subscriber::<[u8]>("in").expect("a good topic");
+    let (of_publisher, of_subscriber) = (publisher.events(), subscriber.events());
+    let real_subscriber = ecal::Subscriber::start(world.there(), mode, &["out"], 0);
+    let real_publisher =
+        ecal::Publisher::start(world.there(), mode, &[("in", 20)], &ecal::DataType::default());
+    let expect = |events: &Feed<Event>, kind: EventKind, unit: &str| {
+        let event = events.recv_timeout(HANG).expect("an event");
+        let peer = event.peer.expect("a peer");
+        assert_eq!((event.kind, &peer.unit_name), (kind, &unit.into()));
+        assert_eq!(peer.host_name, world.there().name());
+        peer
+    };
+    let peer = expect(&of_publisher, EventKind::Connected, "ecal_sub");
+    assert!(peer.process_name.to_str_lossy().contains("python"), "{peer:?}");
+    assert_eq!(publisher.subscribers(), [(*peer).clone()]);
+    expect(&of_subscriber, EventKind::Connected, "ecal_pub");
+    // One says that it leaves, the other one does not.
+    real_subscriber.finish();
+    let gone = expect(&of_publisher, EventKind::Disconnected, "ecal_sub");
+    assert_eq!(gone.id, peer.id);
+    real_publisher.process.kill();
+    expect(&of_subscriber, EventKind::Disconnected, "ecal_pub");
 }
 
 fn what_is_dropped_disappears(mode: Mode) {

@@ -221,6 +221,12 @@ impl<T> std::fmt::Debug for Feed<T> {
     }
 }
 
+impl<T> std::fmt::Debug for FeedSender<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeedSender").finish_non_exhaustive()
+    }
+}
+
 impl<T> FeedSender<T> {
     /// Whether somebody still takes news.
     pub(crate) fn is_open(&self) -> bool {

@@ -28,6 +28,7 @@
 //! - [Receiving](#receiving): [blocking](#blocking), [async](#async), [callbacks](#callbacks)
 //! - [Sending](#sending), and what it waits for
 //! - [Errors and losses](#errors-and-losses)
+//! - [Who is there](#who-is-there): events and monitoring
 //! - [Logging](#logging)
 //! - [Settings](#settings), [limits](#limits), [fork](#fork), [tests](#tests-without-a-network),
 //!   [cargo features](#cargo-features)
@@ -266,6 +267,30 @@
 //! system refused to send. Warnings go to the crate [`log`](https://docs.rs/log): start a logger, such as `env_logger` or
 //! [`Node::logger`], to see them.
 //!
+//! # Who is there
+//!
+//! `events` of a publisher or subscriber reports peers that are matched or gone, other data types and lost messages, each
+//! with the peer's host, process and data type. [`Node::monitor`] watches the whole network. Both are a [`Feed`]: take from
+//! it by blocking calls, asynchronously, as a stream, or have it call a function.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use ferrocal::{EventKind, Node};
+//!
+//! let node = Node::new("my_robot")?;
+//! let publisher = node.publisher::<str>("hello")?;
+//! let events = publisher.events();
+//! let _subscriber = node.subscriber::<str>("hello")?;
+//!
+//! let event = events.recv_timeout(Duration::from_secs(5))?;
+//! if let (EventKind::Connected, Some(peer)) = (event.kind, event.peer) {
+//!     println!("{} on {} listens", peer.unit_name, peer.host_name);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Logging
 //!
 //! [`Node::log`] writes a line to eCAL's log, and [`Node::logger`] makes it the logger of the crate `log`, so that all lines
@@ -450,7 +475,7 @@ pub use payload::{
 pub use payload::{Json, JsonError};
 pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
-pub use registry::{Change, ChangeKind, Registered, Seen, Snapshot};
+pub use registry::{Change, ChangeKind, Event, EventKind, MatchedPeer, Registered, Seen, Snapshot};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::Status;
 pub use subscriber::Subscriber;

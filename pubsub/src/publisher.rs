@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use ferrocal_proto::EntityId;
 
 use crate::core::Core;
+use crate::feed::Feed;
 use crate::layer::{News, Outgoing, TooLong, Writer};
-use crate::registry::Entity;
+use crate::registry::{Entity, Event, MatchedPeer};
 use crate::stats::{add, get};
 use crate::wall_clock::us_since_epoch;
 use crate::{Payload, PublishError, PublisherConfig, PublisherStats, lock};
@@ -214,6 +215,17 @@ impl<T: Payload + ?Sized> Publisher<T> {
     /// The publisher's id on the wire.
     pub fn id(&self) -> EntityId {
         self.line.entity.id
+    }
+
+    /// What happens to this publisher from now on, after an event for each subscriber that is matched already: matched, gone, another
+    /// data type. A program that is slow to take them delays nobody.
+    pub fn events(&self) -> Feed<Event> {
+        self.line.core.registry.events(&self.line.entity)
+    }
+
+    /// The subscribers that are matched.
+    pub fn subscribers(&self) -> Vec<MatchedPeer> {
+        self.line.core.registry.matched(&self.line.entity)
     }
 
     /// How many subscribers are matched, on this host and others, this program's own included.

@@ -10,9 +10,10 @@ use ferrocal_proto::EntityId;
 
 use crate::core::Core;
 use crate::delivery::{Discarded, Queue};
+use crate::feed::Feed;
 use crate::layer::{Ended, Incoming, Reader, Sink};
 use crate::message::{Decoder, Message};
-use crate::registry::{Entity, Role};
+use crate::registry::{Entity, Event, MatchedPeer, Role};
 use crate::stats::get;
 use crate::{CreateError, Payload, RecvError, RecvTimeoutError, SubscriberConfig, SubscriberStats, lock};
 
@@ -123,6 +124,17 @@ impl<T: Payload + ?Sized> Subscriber<T> {
         self.membership.entity.id
     }
 
+    /// What happens to this subscriber from now on, after an event for each publisher that is matched already: matched, gone, another
+    /// data type, messages lost. A program that is slow to take them delays nobody.
+    pub fn events(&self) -> Feed<Event> {
+        self.membership.core.registry.events(&self.membership.entity)
+    }
+
+    /// The publishers that are matched.
+    pub fn publishers(&self) -> Vec<MatchedPeer> {
+        self.membership.core.registry.matched(&self.membership.entity)
+    }
+
     /// How many publishers are matched, on this host and others, this program's own included.
     pub fn publisher_count(&self) -> usize {
         self.membership.entity.connected()
@@ -195,7 +207,7 @@ pub(crate) fn new_entity<T: Payload + ?Sized>(
 
 /// That a subscriber of either kind is announced, and reads its topic. Ends when it is closed or dropped.
 pub(crate) struct Subscribed {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     pub(crate) entity: Arc<Entity>,
     readers: Mutex<Vec<Box<dyn Reader>>>,
 }

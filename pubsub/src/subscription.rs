@@ -8,7 +8,9 @@ use ferrocal_proto::EntityId;
 
 use crate::core::Core;
 use crate::delivery::Callback;
+use crate::feed::Feed;
 use crate::message::{Decoder, Message};
+use crate::registry::{Event, MatchedPeer};
 use crate::subscriber::{Subscribed, new_entity};
 use crate::{CreateError, Payload, SubscriberConfig, SubscriberStats};
 
@@ -54,6 +56,7 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
                     membership.entity.topic
                 );
                 membership.close();
+                membership.core.registry.callback_ended(&membership.entity);
             }
         }));
         Ok(Self { membership, callback, decoder, payload: PhantomData })
@@ -86,6 +89,17 @@ impl<T: Payload + ?Sized> Subscription<T> {
     /// The subscriber's id on the wire.
     pub fn id(&self) -> EntityId {
         self.membership.entity.id
+    }
+
+    /// What happens to this subscription from now on, after an event for each publisher that is matched already: matched, gone, another
+    /// data type, messages lost, the end of the function. A program that is slow to take them delays nobody.
+    pub fn events(&self) -> Feed<Event> {
+        self.membership.core.registry.events(&self.membership.entity)
+    }
+
+    /// The publishers that are matched.
+    pub fn publishers(&self) -> Vec<MatchedPeer> {
+        self.membership.core.registry.matched(&self.membership.entity)
     }
 
     /// How many publishers are matched, on this host and others, this program's own included.

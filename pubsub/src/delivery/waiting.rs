@@ -71,7 +71,11 @@ impl Waiting {
         let (mut times, mut delays) = (None, Delays::default());
         for message in messages {
             match self.filter.check(&message.origin, message.clock) {
-                Order::New { missing } => lost += missing,
+                Order::New { missing: 0 } => {}
+                Order::New { missing } => {
+                    lost += missing;
+                    self.counters.losses.add(&message.origin.host_name, message.origin.id, missing);
+                }
                 Order::Duplicate => {
                     self.discarded.duplicate += 1;
                     continue;
@@ -116,7 +120,11 @@ impl Waiting {
 
     /// Counts a message that was given up.
     pub(super) fn lost(&mut self, origin: &Arc<Origin>, clock: i64) {
-        add(&self.counters.lost, self.filter.lost(origin, clock));
+        let lost = self.filter.lost(origin, clock);
+        if lost > 0 {
+            add(&self.counters.lost, lost);
+            self.counters.losses.add(&origin.host_name, origin.id, lost);
+        }
     }
 
     pub(super) fn forget(&mut self, host_name: &[u8], publisher: EntityId) {

@@ -9,7 +9,8 @@ use ferrocal_proto::{
 };
 
 use super::identity::Identity;
-use super::tables::Link;
+use super::tables::{Event, Link};
+use crate::feed::FeedSender;
 use crate::layer::MAX_LAYERS;
 use crate::lock;
 use crate::stats::{Counters, Frequency, Latency, get};
@@ -81,6 +82,7 @@ pub(crate) struct Entity {
     is_settled: AtomicBool,
     version: AtomicU64,
     announcing: Mutex<Announcing>,
+    listeners: Mutex<Vec<Arc<FeedSender<Event>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,7 @@ impl Entity {
             is_settled: AtomicBool::new(false),
             version: AtomicU64::new(0),
             announcing: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 
@@ -159,6 +162,18 @@ impl Entity {
     /// Changes the [version](Self::connections_version).
     pub(super) fn touch(&self) {
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Has somebody hear of what happens to this entity.
+    pub(super) fn listen(&self, listener: FeedSender<Event>) {
+        lock(&self.listeners).push(Arc::new(listener));
+    }
+
+    /// Those who still hear of it.
+    pub(super) fn listeners(&self) -> Vec<Arc<FeedSender<Event>>> {
+        let mut listeners = lock(&self.listeners);
+        listeners.retain(|listener| listener.is_open());
+        listeners.clone()
     }
 
     /// Ends all waiting for connections: none will come any more.

@@ -24,9 +24,12 @@ use ferrocal_transport::Sender;
 pub(crate) use entity::{Entity, Role};
 pub(crate) use identity::Identity;
 pub(crate) use receive::RegistrationReceiver;
+pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
+use crate::feed::Feed;
 use crate::layer::{Destination, Ended, Inlet, Layer};
+use crate::stats::Loss;
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
 use crate::{Config, Mode, lock};
@@ -151,6 +154,7 @@ impl Registry {
     /// Has everybody hear of what a step changed. No lock is held: wakers are code of the program.
     fn settle(&self, outcome: &Outcome) {
         outcome.changed.iter().for_each(|entity| entity.notify());
+        outcome.events.iter().for_each(|(listener, event)| listener.send(event.clone()));
         self.forget(&outcome.gone);
         self.report_conflicts(&outcome.type_conflicts);
     }
@@ -187,6 +191,45 @@ impl Registry {
         lock(&self.tables).publisher(host_name, id)
     }
 
+    /// What happens to an entity from now on, after an event for each peer that it is matched with already.
+    pub(crate) fn events(&self, entity: &Entity) -> Feed<Event> {
+        let (sender, feed) = Feed::new();
+        // Nothing changes between the look and the listening. Nobody can wait for this feed yet.
+        let tables = lock(&self.tables);
+        for peer in tables.matched(entity) {
+            sender.send(Event::new(EventKind::Connected, Some(Arc::new(peer))));
+        }
+        entity.listen(sender);
+        feed
+    }
+
+    /// The peers that an entity is matched with.
+    pub(crate) fn matched(&self, entity: &Entity) -> Vec<MatchedPeer> {
+        lock(&self.tables).matched(entity)
+    }
+
+    /// Has those who listen hear that the callback of an entity has ended.
+    pub(crate) fn callback_ended(&self, entity: &Entity) {
+        let event = Event::new(EventKind::CallbackEnded, None);
+        entity.listeners().iter().for_each(|listener| listener.send(event.clone()));
+    }
+
+    /// Has those who listen hear of messages that did not arrive.
+    fn report_losses(&self, entities: &[Arc<Entity>]) {
+        for entity in entities {
+            let losses = entity.counters.losses.take();
+            let listeners = entity.listeners();
+            if losses.is_empty() || listeners.is_empty() {
+                continue;
+            }
+            for Loss { host_name, publisher, messages } in losses {
+                let peer = lock(&self.tables).publisher_peer(&host_name, publisher).map(Arc::new);
+                let event = Event::new(EventKind::Lost { messages }, peer);
+                listeners.iter().for_each(|listener| listener.send(event.clone()));
+            }
+        }
+    }
+
     /// What came with registrations and could not be used.
     pub(crate) fn report(&self) -> Report {
         lock(&self.report).clone()
@@ -202,6 +245,7 @@ impl Registry {
         self.watch.expire(now, self.timeout);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
+        self.report_losses(&entities);
         self.report_strangers(now);
         self.report_lonely(now, &entities);
     }

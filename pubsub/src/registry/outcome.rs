@@ -7,7 +7,8 @@ use std::time::Duration;
 use ferrocal_proto::{EntityId, Text};
 
 use super::entity::Entity;
-use super::tables::{ProcessKey, TopicName};
+use super::tables::{Event, ProcessKey, TopicName};
+use crate::feed::FeedSender;
 
 /// A registration that was not stored, because the tables are full.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) changed: Changed,
     pub(super) type_conflicts: Vec<TypeConflict>,
     pub(super) seen: Seen,
+    /// For those who listen, each with who that is.
+    pub(super) events: Vec<(Arc<FeedSender<Event>>, Event)>,
     /// Publishers that are not there any more.
     pub(super) gone: Vec<GonePublisher>,
 }

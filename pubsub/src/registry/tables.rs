@@ -1,5 +1,7 @@
 //! Who is there: the tables of this node's entities and of all peers, and the matching between them.
 
+mod events;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use super::entity::{Connections, Entity, Role};
 use super::identity::Runtime;
 use super::outcome::{Changed, Full, GonePublisher, Known, Outcome, Seen, TypeConflict};
 use crate::layer::Destination;
+
+pub use events::{Event, EventKind, MatchedPeer};
 
 /// A topic's name as it stands on the wire, where it need not be UTF-8.
 pub(super) type TopicName = Arc<[u8]>;
@@ -46,6 +50,8 @@ struct Process {
 #[derive(Debug)]
 struct Peer {
     topic: TopicName,
+    process_name: Text,
+    unit_name: Text,
     /// Without the descriptor, if it is a subscriber or there is no room.
     data_type: Arc<DataType>,
     last_seen: Instant,
@@ -196,12 +202,10 @@ impl Tables {
     /// The process and the data type of a publisher, if it registered and its id names the process, as those of eCAL 6
     /// do (wire-format.md, section 5). The network says which publishers are asked for, so this is no search.
     pub(super) fn publisher(&self, host_name: &[u8], id: EntityId) -> Option<(i32, Arc<DataType>)> {
-        let process_id = i32::try_from(id.get() >> 40).ok()?;
-        let process = ProcessKey { host_name: host_name.into(), process_id };
-        let key = PeerKey { role: Role::Publisher, process, id };
+        let key = PeerKey::of_publisher(host_name.into(), id)?;
         let departed = || self.departed.iter().rev().find(|(other, _)| *other == key).map(|(_, peer)| peer);
         let peer = self.peers.get(&key).or_else(departed)?;
-        Some((process_id, peer.data_type.clone()))
+        Some((key.process.process_id, peer.data_type.clone()))
     }
 
     /// Stores a process's registration: what its nodes are.
@@ -251,8 +255,13 @@ impl Tables {
         has_layer: bool,
     ) -> Result<Outcome, Full> {
         let DataType { name, encoding, descriptor } = &info.data_type;
-        let cost =
-            ENTRY_OVERHEAD + info.host_name.len() + info.topic_name.len() + name.len() + encoding.len();
+        let cost = ENTRY_OVERHEAD
+            + info.host_name.len()
+            + info.topic_name.len()
+            + name.len()
+            + encoding.len()
+            + info.process_name.len()
+            + info.unit_name.len();
         let key = PeerKey::new(role, info);
         let (charged, known) = self.peers.get(&key).map_or((0, false), |peer| (peer.bytes, true));
         if !known && !self.has_room(self.peers.len(), cost) || !self.has_room(0, cost.saturating_sub(charged))
@@ -271,6 +280,8 @@ impl Tables {
             .is_some_and(|topic| !topic.entities(role.other()).is_empty());
         let peer = self.peers.entry(key).or_insert_with(|| Peer {
             topic: info.topic_name.as_bytes().into(),
+            process_name: info.process_name.clone(),
+            unit_name: info.unit_name.clone(),
             data_type: Arc::default(),
             last_seen: now,
             sightings: 0,
@@ -281,6 +292,7 @@ impl Tables {
         peer.bytes = cost;
         peer.last_seen = now;
         let before = (peer.topic.clone(), peer.link);
+        let was = (peer.topic.clone(), peer.link.is_some());
         if *peer.topic != *info.topic_name {
             peer.topic = info.topic_name.as_bytes().into();
             peer.sightings = 0;
@@ -294,9 +306,17 @@ impl Tables {
             let (name, encoding) = (name.clone(), encoding.clone());
             peer.data_type = Arc::new(DataType { name, encoding, descriptor });
         }
+        for (known, name) in
+            [(&mut peer.process_name, &info.process_name), (&mut peer.unit_name, &info.unit_name)]
+        {
+            if known != name {
+                known.clone_from(name);
+            }
+        }
         peer.sightings = peer.sightings.saturating_add(1);
-        peer.link = link.filter(|_| peer.sightings >= 2);
-        let after = (peer.topic.clone(), peer.link);
+        let link = link.filter(|_| peer.sightings >= 2);
+        peer.link = link;
+        let after = (peer.topic.clone(), link);
         let is_new = after.1.is_some() && before.1.is_none();
         peer.without_layer =
             if has_counterpart && !has_layer { peer.without_layer.or(Some(now)) } else { None };
@@ -308,6 +328,21 @@ impl Tables {
         }
         if is_new {
             outcome.type_conflicts = self.type_conflicts(role, info);
+        }
+        let (old_topic, was_matched) = was;
+        let is_matched = link.is_some();
+        let has_moved = *old_topic != *info.topic_name;
+        if (was_matched != is_matched || has_moved || has_new_type)
+            && let Some((key, peer)) = self.peers.get_key_value(&PeerKey::new(role, info))
+        {
+            if was_matched && (has_moved || !is_matched) {
+                self.report(&old_topic, key, peer, EventKind::Disconnected, &mut outcome);
+            }
+            if is_matched && (has_moved || !was_matched) {
+                self.report(&peer.topic, key, peer, EventKind::Connected, &mut outcome);
+            } else if is_matched && has_new_type {
+                self.report(&peer.topic, key, peer, EventKind::TypeChanged, &mut outcome);
+            }
         }
         Ok(outcome)
     }
@@ -355,6 +390,9 @@ impl Tables {
 
     fn forget(&mut self, key: PeerKey, peer: Peer, outcome: &mut Outcome) {
         let topic = peer.topic.clone();
+        if peer.link.is_some() {
+            self.report(&topic, &key, &peer, EventKind::Disconnected, outcome);
+        }
         outcome.changed.extend(self.relink(key.role, (topic.clone(), peer.link), (topic.clone(), None)));
         let is_read = self.topics.get(&topic).is_some_and(|topic| !topic.subscribers.is_empty());
         if key.role == Role::Publisher {
@@ -434,6 +472,12 @@ impl ProcessKey {
 }
 
 impl PeerKey {
+    /// The key of a publisher whose id names its process, as those of eCAL 6 do (wire-format.md, section 5).
+    fn of_publisher(host_name: Text, id: EntityId) -> Option<Self> {
+        let process_id = i32::try_from(id.get() >> 40).ok()?;
+        Some(Self { role: Role::Publisher, process: ProcessKey { host_name, process_id }, id })
+    }
+
     fn new(role: Role, info: &TopicInfo) -> Self {
         Self { role, process: ProcessKey::new(info), id: info.topic_id }
     }

@@ -2,12 +2,14 @@
 
 mod frequency;
 mod latency;
+mod losses;
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 pub(crate) use frequency::{Frequency, Ticks};
 pub use latency::Latency;
 pub(crate) use latency::{Delays, LatencyCounter};
+pub(crate) use losses::{Loss, Losses};
 
 /// What a [`Publisher`](crate::Publisher) did so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -70,6 +72,8 @@ pub(crate) struct Counters {
     pub(crate) not_sent: AtomicU64,
     /// Messages that never arrived.
     pub(crate) lost: AtomicU64,
+    /// The same, by publisher, since they were last reported.
+    pub(crate) losses: Losses,
     /// Length of the newest message in bytes.
     pub(crate) last_len: AtomicI32,
     pub(crate) latency: LatencyCounter,

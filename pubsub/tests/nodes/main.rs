@@ -4,6 +4,7 @@ mod callbacks;
 mod crew;
 #[cfg(feature = "dynamic")]
 mod dynamic;
+mod events;
 mod failure;
 #[allow(dead_code, reason = "the test of forks needs more of it")]
 mod faulty;
