@@ -28,7 +28,8 @@ pub struct CapturedTopic {
     pub messages: u64,
 }
 
-/// Lists the topics of a capture file, in the order of their names; 65536 at most.
+/// Lists the topics of a capture file, in the order of their names: 65536 at most, in
+/// [`max_registry_bytes`](crate::LimitsConfig::max_registry_bytes). Of those beyond it, first the data type is left out.
 ///
 /// `path` and what can be read are as in [`Selection::File`](crate::Selection::File). The ports and limits are those of
 /// `config`. Reads the whole file, as fast as that goes. What was skipped, and why, is logged.
@@ -40,7 +41,7 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
     let limits = config.limits.reassembly;
     let mut registrations = Intake::new(Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
     let mut payload = Intake::new(limits);
-    let mut topics = Topics::default();
+    let mut topics = Topics { left: config.limits.max_registry_bytes, ..Topics::default() };
     let mut is_read = false;
     let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, datagram| {
         is_read = true;
@@ -57,30 +58,49 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
         Err(error) => log::warn!("{error}"),
         Ok(()) => {}
     }
-    Ok(topics.0.into_values().collect())
+    Ok(topics.all.into_values().collect())
 }
 
 #[derive(Default)]
-struct Topics(BTreeMap<Vec<u8>, CapturedTopic>);
+struct Topics {
+    all: BTreeMap<Vec<u8>, CapturedTopic>,
+    /// The bytes that are left for more.
+    left: usize,
+}
 
 impl Topics {
     /// The topic of this name, unless there are too many.
     fn get(&mut self, name: &[u8]) -> Option<&mut CapturedTopic> {
-        if !self.0.contains_key(name) && self.0.len() < MAX_TOPICS {
+        // Twice, and what is not UTF-8 takes three bytes for one.
+        let cost = size_of::<CapturedTopic>() + 4 * name.len();
+        if !self.all.contains_key(name) && self.all.len() < MAX_TOPICS && cost <= self.left {
+            self.left -= cost;
             let text = String::from_utf8_lossy(name).into_owned();
-            self.0.insert(name.to_owned(), CapturedTopic { name: text, data_type: None, messages: 0 });
+            self.all.insert(name.to_owned(), CapturedTopic { name: text, data_type: None, messages: 0 });
         }
-        self.0.get_mut(name)
+        self.all.get_mut(name)
     }
 
     fn register(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
         let registration = Registration::decode(message.as_slice())?;
-        if let Announcement::Publisher(info) | Announcement::Subscriber(info) = registration.announcement
-            && let Some(topic) = self.get(&info.topic_name)
-        {
-            topic.data_type = Some(info.data_type);
+        if let Announcement::Publisher(info) | Announcement::Subscriber(info) = registration.announcement {
+            self.set_type(&info.topic_name, info.data_type);
         }
         Ok(())
+    }
+
+    fn set_type(&mut self, name: &[u8], data_type: DataType) {
+        let cost = |data_type: &DataType| {
+            data_type.name.len() + data_type.encoding.len() + data_type.descriptor.len()
+        };
+        if self.get(name).is_none() {
+            return;
+        }
+        let left = self.left;
+        let Some(topic) = self.all.get_mut(name) else { return };
+        let free = left + topic.data_type.take().as_ref().map_or(0, cost);
+        topic.data_type = Some(data_type).filter(|data_type| cost(data_type) <= free);
+        self.left = free - topic.data_type.as_ref().map_or(0, cost);
     }
 
     fn count(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
@@ -112,10 +132,21 @@ mod tests {
     }
 
     #[test]
-    fn topics_have_a_bound() {
-        let mut topics = Topics::default();
+    fn topics_have_a_bound_in_number_and_bytes() {
+        let mut topics = Topics { left: usize::MAX, ..Topics::default() };
         (0..MAX_TOPICS).for_each(|n| assert!(topics.get(n.to_string().as_bytes()).is_some()));
         assert!(topics.get(b"one more").is_none());
         assert!(topics.get(b"0").is_some());
+
+        let mut topics = Topics { left: 1000, ..Topics::default() };
+        let described = |len| DataType { descriptor: vec![0; len].into(), ..DataType::default() };
+        topics.set_type(b"a", described(500));
+        topics.set_type(b"a", described(600));
+        assert_eq!(topics.all[&b"a"[..]].data_type, Some(described(600)), "the newest counts");
+        topics.set_type(b"a", described(1000));
+        assert_eq!(topics.all[&b"a"[..]].data_type, None);
+        topics.set_type(b"a", described(600));
+        assert!(topics.get(&[b'b'; 100]).is_none());
+        assert!(topics.left < 1000);
     }
 }

@@ -111,11 +111,11 @@ impl Decoder {
 
     /// Decodes a message. `None` if its payload is not what the type expects; the first time, that is logged.
     pub(crate) fn decode<T: Payload + ?Sized>(&self, incoming: Incoming) -> Option<Message<T>> {
-        let Incoming { payload, clock, time_us, origin, received } = incoming;
+        let Incoming { payload, clock, time_us, origin, received, received_ns } = incoming;
         // Systems differ in the latest time they know, and the network may claim any.
         let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
         let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
-        let receive_time = self.core.wall_clock.at(received);
+        let receive_time = UNIX_EPOCH + Duration::from_nanos(received_ns);
         let (publisher, registered) = self.publisher(&origin, received);
         match T::decode_as(payload, registered.as_deref()) {
             Ok(payload) => Some(Message {

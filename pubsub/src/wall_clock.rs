@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ferrocal_proto::SimTime;
 
@@ -47,6 +47,15 @@ impl WallClock {
         }
     }
 
+    /// Reads it for messages that came a moment ago. A clock of the program's is called by this alone: the caller holds no
+    /// lock.
+    pub(crate) fn read(&self) -> Reading<'_> {
+        match &self.source {
+            Source::Program(function) => Reading::Now(ns_since_epoch(function.now())),
+            Source::System(_) | Source::Sim { .. } => Reading::Of(self),
+        }
+    }
+
     /// The time at `instant`, which is now or a moment ago, in nanoseconds since the Unix epoch.
     pub(crate) fn at_ns(&self, instant: Instant) -> u64 {
         match &self.source {
@@ -63,16 +72,26 @@ impl WallClock {
         }
     }
 
-    /// As [`at_ns`](Self::at_ns).
-    pub(crate) fn at(&self, instant: Instant) -> SystemTime {
-        // 2554 is within what each system knows.
-        UNIX_EPOCH + Duration::from_nanos(self.at_ns(instant))
-    }
-
     /// Goes by a simulated time that was received at `instant`, if that is what the node does.
     pub(crate) fn follow(&self, time: SimTime, instant: Instant) {
         if let Source::Sim { known, .. } = &self.source {
             *lock(known) = Some((time, instant));
+        }
+    }
+}
+
+/// What a clock shows for messages that came a moment ago.
+pub(crate) enum Reading<'a> {
+    Now(u64),
+    Of(&'a WallClock),
+}
+
+impl Reading<'_> {
+    /// The time at `instant` in nanoseconds since the Unix epoch.
+    pub(crate) fn at_ns(&self, instant: Instant) -> u64 {
+        match self {
+            Self::Now(now_ns) => *now_ns,
+            Self::Of(clock) => clock.at_ns(instant),
         }
     }
 }
@@ -125,6 +144,8 @@ impl SystemClock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -145,15 +166,15 @@ mod tests {
     #[test]
     fn a_clock_of_the_program_is_all_that_counts() {
         let clock = WallClock::new(&Clock::program(|| UNIX_EPOCH + Duration::from_micros(7)));
-        assert_eq!((clock.now_us(), clock.at_ns(Instant::now())), (7, 7000));
+        assert_eq!((clock.now_us(), clock.read().at_ns(Instant::now())), (7, 7000));
     }
 
     #[test]
     fn simulated_time_runs_at_its_own_rate() {
         let (clock, now) = (WallClock::new(&Clock::SimTime), Instant::now());
-        assert!(clock.at(now) > UNIX_EPOCH + Duration::from_secs(1_000_000_000), "nothing is simulated yet");
+        assert!(clock.at_ns(now) > 1_000_000_000_000_000_000, "nothing is simulated yet");
         clock.follow(SimTime { nanoseconds: 5_000_000_000, factor: 2.0 }, now);
-        let seconds = |after| clock.at(now + Duration::from_secs(after)).duration_since(UNIX_EPOCH).unwrap();
+        let seconds = |after| Duration::from_nanos(clock.at_ns(now + Duration::from_secs(after)));
         assert_eq!((seconds(0), seconds(10)), (Duration::from_secs(5), Duration::from_secs(25)));
         clock.follow(SimTime { nanoseconds: 5_000_000_000, factor: 0.0 }, now);
         assert_eq!(seconds(10), Duration::from_secs(5));

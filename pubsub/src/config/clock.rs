@@ -12,7 +12,7 @@ pub enum Clock {
     #[default]
     System,
     /// A function of the program, such as a clock that is synchronized with other machines. It is called for each message
-    /// and has to be quick.
+    /// that is sent, and once for messages that arrive together. It has to be quick.
     Program(ClockFunction),
     /// Simulated time, as eCAL's player publishes it on the topic `__sim_time__`. Until it does, the system's clock.
     SimTime,

@@ -27,7 +27,7 @@ impl Config {
     /// `ecal.ini` of eCAL 5 without an `ecal.yaml`.
     ///
     /// The environment variable `FERROCAL_TRANSPORT` sets [`transport`](Config#structfield.transport): `auto`, `socket`,
-    /// `npcap` or `file:PATH`. Without it, `TRANSPORT` does, if it has such a value; another program may use that name
+    /// `npcap`, `file:PATH` or `file-fast:PATH`. Without it, `TRANSPORT` does, if it has such a value; another program may use that name
     /// for something else, so any other value is ignored with a warning in the log.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ pub(super) type OnPanic = Box<dyn FnOnce() + Send>;
 
 /// A subscriber whose messages are passed to a function: never two at once, and none after [`close`](Self::close).
 pub(crate) struct Callback {
+    wall_clock: Arc<WallClock>,
     me: Weak<Self>,
     is_inline: bool,
     state: Mutex<State>,
@@ -81,8 +82,9 @@ impl Callback {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             is_inline: config.inline,
+            wall_clock,
             state: Mutex::new(State {
-                waiting: Waiting::new(&config, max_publishers, counters, wall_clock),
+                waiting: Waiting::new(&config, max_publishers, counters),
                 run: Run::Idle,
                 handler: Some(handler),
                 room: VecDeque::new(),
@@ -255,8 +257,9 @@ impl Task for Callback {
 
 impl Sink for Callback {
     fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready) {
+        let clock = self.wall_clock.read();
         let mut state = lock(&self.state);
-        if state.waiting.push(messages) > 0
+        if state.waiting.push(messages, &clock) > 0
             && state.run == Run::Idle
             && let Some(me) = self.me.upgrade()
         {

@@ -15,6 +15,7 @@ use crate::{SubscriberConfig, lock};
 
 #[derive(Debug)]
 pub(crate) struct Queue {
+    wall_clock: Arc<WallClock>,
     state: Mutex<State>,
     arrived: Condvar,
 }
@@ -36,8 +37,9 @@ impl Queue {
         counters: Arc<Counters>,
         wall_clock: Arc<WallClock>,
     ) -> Self {
-        let waiting = Waiting::new(config, max_publishers, counters, wall_clock);
+        let waiting = Waiting::new(config, max_publishers, counters);
         Self {
+            wall_clock,
             state: Mutex::new(State { waiting, threads: 0, task: None, more_tasks: Vec::new() }),
             arrived: Condvar::new(),
         }
@@ -121,8 +123,9 @@ impl Queue {
 
 impl Sink for Queue {
     fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, _: &mut Ready) {
+        let clock = self.wall_clock.read();
         let mut state = lock(&self.state);
-        let count = state.waiting.push(messages);
+        let count = state.waiting.push(messages, &clock);
         if count == 0 {
             return;
         }

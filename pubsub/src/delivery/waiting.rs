@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ferrocal_proto::EntityId;
 
@@ -10,7 +9,7 @@ use super::clock::{ClockFilter, Order};
 use crate::SubscriberConfig;
 use crate::layer::{Ended, Incoming, Origin};
 use crate::stats::{Counters, Delays, add};
-use crate::wall_clock::WallClock;
+use crate::wall_clock::Reading;
 
 /// What was not passed to the program, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,19 +32,10 @@ pub(super) struct Waiting {
     /// Why no message will come any more.
     pub(super) ended: Option<Ended>,
     counters: Arc<Counters>,
-    wall_clock: Arc<WallClock>,
-    /// When the newest message was received, and what the wall clock showed then, in nanoseconds since the Unix epoch.
-    received: (Instant, u64),
 }
 
 impl Waiting {
-    pub(super) fn new(
-        config: &SubscriberConfig,
-        max_publishers: usize,
-        counters: Arc<Counters>,
-        wall_clock: Arc<WallClock>,
-    ) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(config: &SubscriberConfig, max_publishers: usize, counters: Arc<Counters>) -> Self {
         Self {
             max_len: config.queue_len.max(1),
             max_bytes: config.queue_bytes,
@@ -56,20 +46,22 @@ impl Waiting {
             discarded: Discarded::default(),
             ended: None,
             counters,
-            received: (now, wall_clock.at_ns(now)),
-            wall_clock,
         }
     }
 
     /// Appends messages, except those whose clock says that they are repeated or late. They are counted before anybody
     /// can take them. Returns how many were appended.
-    pub(super) fn push(&mut self, messages: &mut dyn Iterator<Item = Incoming>) -> usize {
+    pub(super) fn push(
+        &mut self,
+        messages: &mut dyn Iterator<Item = Incoming>,
+        clock: &Reading<'_>,
+    ) -> usize {
         if self.ended.is_some() {
             return 0;
         }
         let (mut count, mut bytes, mut lost, mut last_len) = (0, 0, 0, 0);
         let (mut times, mut delays) = (None, Delays::default());
-        for message in messages {
+        for mut message in messages {
             match self.filter.check(&message.origin, message.clock) {
                 Order::New { missing: 0 } => {}
                 Order::New { missing } => {
@@ -88,8 +80,9 @@ impl Waiting {
                 }
             }
             times = Some((times.map_or(message.time_us, |(first, _)| first), message.time_us));
-            let received_ns = self.received_ns(message.received).cast_signed();
-            delays.push(received_ns.saturating_sub(message.time_us.saturating_mul(1000)) as f64 / 1e3);
+            message.received_ns = clock.at_ns(message.received);
+            let sent_ns = message.time_us.saturating_mul(1000);
+            delays.push(message.received_ns.cast_signed().saturating_sub(sent_ns) as f64 / 1e3);
             last_len = message.payload.len();
             count += 1;
             bytes += last_len;
@@ -109,13 +102,6 @@ impl Waiting {
             add(&self.counters.lost, lost);
         }
         count
-    }
-
-    fn received_ns(&mut self, received: Instant) -> u64 {
-        if received != self.received.0 {
-            self.received = (received, self.wall_clock.at_ns(received));
-        }
-        self.received.1
     }
 
     /// Counts a message that was given up.
@@ -156,6 +142,7 @@ impl Waiting {
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::atomic::Ordering;
+    use std::time::Instant;
 
     use super::*;
 
@@ -167,15 +154,16 @@ pub(super) mod tests {
             time_us: 0,
             origin: Arc::new(Origin { host_name: "host".into(), id }),
             received: Instant::now(),
+            received_ns: 0,
         }
     }
 
     fn waiting(config: SubscriberConfig) -> Waiting {
-        Waiting::new(&config, 2, Arc::default(), Arc::default())
+        Waiting::new(&config, 2, Arc::default())
     }
 
     fn push(waiting: &mut Waiting, message: Incoming) -> usize {
-        waiting.push(&mut std::iter::once(message))
+        waiting.push(&mut std::iter::once(message), &Reading::Now(0))
     }
 
     fn clocks(waiting: &mut Waiting) -> Vec<i64> {

@@ -70,6 +70,7 @@ impl Writer for QueueWriter {
             time_us: message.time_us,
             origin: self.origin.clone(),
             received: Instant::now(),
+            received_ns: 0,
         });
         lock(&self.bus.state).queue.extend(incoming.map(|incoming| (self.topic.clone(), incoming)));
         self.bus.written.notify_all();

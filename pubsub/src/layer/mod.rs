@@ -164,6 +164,8 @@ pub(crate) struct Incoming {
     pub(crate) time_us: i64,
     pub(crate) origin: Arc<Origin>,
     pub(crate) received: Instant,
+    /// The same by the node's clock, in nanoseconds since the Unix epoch, once a queue has taken it.
+    pub(crate) received_ns: u64,
 }
 
 /// Where a layer passes the messages of a topic.

@@ -5,6 +5,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::logger::cut;
+
+/// The bytes of a unit's name in that of the file, for which systems allow 255.
+const MAX_NAME_LEN: usize = 128;
+
 /// A file that is created for the first line.
 pub(super) struct LogFile {
     folders: Vec<PathBuf>,
@@ -19,7 +24,7 @@ impl LogFile {
         let is_bad = |char: char| char.is_control() || r#"/\:*?"<>|"#.contains(char);
         Self {
             folders,
-            end_of_name: format!("{}_{process_id}.log", unit_name.replace(is_bad, "_")),
+            end_of_name: format!("{}_{process_id}.log", cut(&unit_name.replace(is_bad, "_"), MAX_NAME_LEN)),
             open: None,
         }
     }
@@ -55,7 +60,10 @@ impl LogFile {
         }
         let folder = std::env::temp_dir().join(format!("ferrocal-log-{:016x}", fastrand::u64(..)));
         fs::create_dir(&folder)?;
-        open(&folder)
+        open(&folder).inspect_err(|_| {
+            // Not one more for each line.
+            let _ = fs::remove_dir(&folder);
+        })
     }
 }
 

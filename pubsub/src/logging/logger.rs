@@ -272,7 +272,7 @@ impl Inner {
 }
 
 /// The longest start of a text that has at most `max_len` bytes.
-fn cut(text: &str, max_len: usize) -> &str {
+pub(super) fn cut(text: &str, max_len: usize) -> &str {
     let mut len = text.len().min(max_len);
     while !text.is_char_boundary(len) {
         len -= 1;

@@ -17,6 +17,9 @@ use crate::{Mode, lock};
 /// So many refreshes pass before something that has not come is worth a line.
 const PATIENCE: u32 = 5;
 
+/// How many entities without a connection are reported after one refresh: for each, all peers are looked through.
+const MAX_LONELY: usize = 16;
+
 impl Registry {
     fn patience(&self) -> Duration {
         self.refresh * PATIENCE
@@ -136,7 +139,12 @@ impl Registry {
     /// Logs what is known of the topics of those that are not connected to anybody after some time.
     pub(super) fn report_lonely(&self, now: Instant, entities: &[Arc<Entity>]) {
         let patience = self.patience();
-        for entity in entities.iter().filter(|entity| entity.becomes_lonely(now, patience)) {
+        let lonely: Vec<_> =
+            entities.iter().filter(|entity| entity.becomes_lonely(now, patience)).take(MAX_LONELY).collect();
+        if !log::log_enabled!(log::Level::Info) {
+            return;
+        }
+        for entity in lonely {
             let Known { unreachable, topics } = lock(&self.tables).known(&entity.topic, entity.role.other());
             let (this, others) = match entity.role {
                 Role::Publisher => ("publisher", "subscriber"),

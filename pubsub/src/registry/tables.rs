@@ -272,7 +272,7 @@ impl Tables {
         let described = cost + if role == Role::Publisher { descriptor.len() } else { 0 };
         let has_room = self.has_room(0, described.saturating_sub(charged));
         let (cost, descriptor) =
-            if has_room && described > cost { (described, &**descriptor) } else { (cost, &[][..]) };
+            if has_room && described > cost { (described, descriptor.clone()) } else { (cost, Bytes::new()) };
         self.bytes = self.bytes - charged + cost;
         let has_counterpart = self
             .topics
@@ -299,10 +299,8 @@ impl Tables {
         }
         let known = &*peer.data_type;
         let has_new_type =
-            known.name != *name || known.encoding != *encoding || known.descriptor != *descriptor;
+            known.name != *name || known.encoding != *encoding || known.descriptor != descriptor;
         if has_new_type {
-            // A descriptor that was received shares the memory of the whole registration.
-            let descriptor = Bytes::copy_from_slice(descriptor);
             let (name, encoding) = (name.clone(), encoding.clone());
             peer.data_type = Arc::new(DataType { name, encoding, descriptor });
         }
@@ -317,7 +315,7 @@ impl Tables {
         let link = link.filter(|_| peer.sightings >= 2);
         peer.link = link;
         let after = (peer.topic.clone(), link);
-        let is_new = after.1.is_some() && before.1.is_none();
+        let is_new = after.1.is_some() && (before.1.is_none() || before.0 != after.0 || has_new_type);
         peer.without_layer =
             if has_counterpart && !has_layer { peer.without_layer.or(Some(now)) } else { None };
         let without_layer_for = peer.without_layer.map(|since| now.saturating_duration_since(since));

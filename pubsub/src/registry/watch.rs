@@ -45,7 +45,8 @@ pub struct Change {
 pub enum ChangeKind {
     /// It registered for the first time.
     Appeared,
-    /// It registered something else than before.
+    /// It registered something else than before, apart from numbers that change all the time: those of messages,
+    /// frequency, latency and losses, and of the registration itself.
     Changed,
     /// It unregistered.
     Left,
@@ -177,12 +178,15 @@ impl Watch {
 
     /// Changes from now on, after one for each that is there.
     pub(crate) fn changes(&self) -> Feed<Change> {
-        let (sender, feed) = Feed::new();
+        // All that is there fits in.
+        let max_len = self.max_entries.max(Feed::<Change>::CAPACITY);
+        let (sender, feed) = Feed::with_bounds(max_len, self.max_bytes);
         let mut state = lock(&self.state);
         let time = SystemTime::now();
         for watched in state.entries.values() {
+            let change = Change { kind: ChangeKind::Appeared, what: watched.what.clone(), time };
             // Nobody can wait for these yet, so no code of the program runs.
-            sender.send(Change { kind: ChangeKind::Appeared, what: watched.what.clone(), time });
+            sender.send_sized(change, watched.bytes);
         }
         state.feeds.push(Arc::new(sender));
         feed
@@ -222,18 +226,13 @@ impl Watch {
             let expired: Vec<_> = state.entries.extract_if(|_, watched| is_expired(watched)).collect();
             state.bytes -= expired.iter().map(|(_, watched)| watched.bytes).sum::<usize>();
             let changes: Vec<_> =
-                expired.into_iter().map(|(_, watched)| (ChangeKind::Expired, watched.what)).collect();
+                expired.into_iter().map(|(_, one)| (ChangeKind::Expired, one.what, one.bytes)).collect();
             (changes, state.feeds())
         };
         send(&feeds, changes);
     }
 
-    fn put(
-        &self,
-        state: &mut State,
-        now: Instant,
-        announcement: &Announcement,
-    ) -> Option<(ChangeKind, Registered)> {
+    fn put(&self, state: &mut State, now: Instant, announcement: &Announcement) -> Option<Step> {
         let bytes = cost(announcement);
         let has_room = |bytes_before, len| bytes_before + bytes <= self.max_bytes && len < self.max_entries;
         let len = state.entries.len();
@@ -246,13 +245,17 @@ impl Watch {
                 let what = Registered::new(announcement)?;
                 entry.insert(Watched { what: what.clone(), registrations: 1, last_seen: now, bytes });
                 state.bytes += bytes;
-                Some((ChangeKind::Appeared, what))
+                Some((ChangeKind::Appeared, what, bytes))
             }
             Entry::Occupied(mut entry) => {
                 let watched = entry.get_mut();
                 watched.registrations += 1;
                 watched.last_seen = now;
                 if watched.what.is(announcement) {
+                    return None;
+                }
+                if watched.what.differs_in_numbers(announcement) {
+                    watched.what = Registered::new(announcement)?;
                     return None;
                 }
                 if !has_room(state.bytes - watched.bytes, 0) {
@@ -262,17 +265,17 @@ impl Watch {
                 state.bytes = state.bytes - watched.bytes + bytes;
                 watched.bytes = bytes;
                 watched.what = Registered::new(announcement)?;
-                Some((ChangeKind::Changed, watched.what.clone()))
+                Some((ChangeKind::Changed, watched.what.clone(), bytes))
             }
         }
     }
 }
 
 impl State {
-    fn take(&mut self, announcement: &Announcement) -> Option<(ChangeKind, Registered)> {
+    fn take(&mut self, announcement: &Announcement) -> Option<Step> {
         let watched = self.entries.remove(&Key::new(announcement)?)?;
         self.bytes -= watched.bytes;
-        Some((ChangeKind::Left, watched.what))
+        Some((ChangeKind::Left, watched.what, watched.bytes))
     }
 
     /// Those who still listen.
@@ -282,12 +285,15 @@ impl State {
     }
 }
 
+/// What happened, to what, and the memory that this takes, in bytes.
+type Step = (ChangeKind, Registered, usize);
+
 /// Sends changes. No lock is held: this wakes programs.
-fn send(feeds: &[Arc<FeedSender<Change>>], changes: impl IntoIterator<Item = (ChangeKind, Registered)>) {
+fn send(feeds: &[Arc<FeedSender<Change>>], steps: impl IntoIterator<Item = Step>) {
     let time = SystemTime::now();
-    for (kind, what) in changes {
+    for (kind, what, bytes) in steps {
         for feed in feeds {
-            feed.send(Change { kind, what: what.clone(), time });
+            feed.send_sized(Change { kind, what: what.clone(), time }, bytes);
         }
     }
 }
@@ -302,6 +308,34 @@ impl Registered {
             Announcement::Client(info) => Self::Client(Arc::new(info.clone())),
             _ => return None,
         })
+    }
+
+    /// Whether another registration differs in what changes all the time, and in nothing else.
+    fn differs_in_numbers(&self, announcement: &Announcement) -> bool {
+        match (self, announcement) {
+            (Self::Process(known), Announcement::Process(info)) => {
+                **known == ProcessInfo { registration_clock: known.registration_clock, ..info.clone() }
+            }
+            (Self::Publisher(known), Announcement::Publisher(info))
+            | (Self::Subscriber(known), Announcement::Subscriber(info)) => {
+                **known
+                    == TopicInfo {
+                        registration_clock: known.registration_clock,
+                        topic_size: known.topic_size,
+                        message_drops: known.message_drops,
+                        data_id: known.data_id,
+                        data_clock: known.data_clock,
+                        data_frequency_mhz: known.data_frequency_mhz,
+                        latency: known.latency,
+                        ..info.clone()
+                    }
+            }
+            (Self::Server(known), Announcement::Server(info))
+            | (Self::Client(known), Announcement::Client(info)) => {
+                **known == ServiceInfo { registration_clock: known.registration_clock, ..info.clone() }
+            }
+            _ => false,
+        }
     }
 
     fn is(&self, announcement: &Announcement) -> bool {
@@ -416,11 +450,15 @@ mod tests {
         register(&publisher("a", 1, 1));
         assert_eq!(changes(&feed), [ChangeKind::Appeared]);
         let Announcement::Publisher(mut info) = publisher("a", 1, 1) else { unreachable!() };
-        info.topic_size = 5;
+        (info.topic_size, info.data_clock, info.registration_clock) = (5, 5, 5);
+        register(&Announcement::Publisher(info.clone()));
+        assert_eq!(changes(&feed), [], "numbers change all the time");
+        assert_eq!(watch.snapshot().publishers[0].info.topic_size, 5);
+        info.unit_name = "another".into();
         register(&Announcement::Publisher(info));
         assert_eq!(changes(&feed), [ChangeKind::Changed]);
         let snapshot = watch.snapshot();
-        assert_eq!((snapshot.publishers.len(), snapshot.publishers[0].registrations), (1, 3));
+        assert_eq!((snapshot.publishers.len(), snapshot.publishers[0].registrations), (1, 4));
         assert_eq!(
             changes(&watch.changes()),
             [ChangeKind::Appeared],

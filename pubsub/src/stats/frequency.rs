@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// The times of an entity's messages, in microseconds since the Unix epoch. One thread at a time writes.
+/// The times of an entity's messages, in microseconds since the Unix epoch. One thread at a time writes, but for publishers
+/// without a subscriber: if several threads send then, the last of their times counts.
 #[derive(Debug)]
 pub(crate) struct Ticks {
     /// The first one since there was none for long, or [`NONE`].

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::Place;
 use super::interfaces::{self, Interface, describe};
+use super::news::News;
 use super::reports::Reports;
 use crate::config::{Config, Mode};
 use crate::selector::InterfaceSelector;
@@ -80,6 +81,18 @@ impl Chooser {
     }
 
     fn choose(&self, interfaces: Vec<Interface>, route: impl FnOnce() -> Option<Ipv4Addr>) -> Choice {
+        let mut news = News::default();
+        let choice = self.choose_silently(interfaces, route, &mut news);
+        news.log();
+        choice
+    }
+
+    fn choose_silently(
+        &self,
+        interfaces: Vec<Interface>,
+        route: impl FnOnce() -> Option<Ipv4Addr>,
+        news: &mut News,
+    ) -> Choice {
         let Config { mode, group, interfaces: selectors, join_all_interfaces, .. } = &self.config;
         if *mode == Mode::Local {
             let outgoing = if interfaces.iter().any(|interface| interface.loopback) || cfg!(windows) {
@@ -105,7 +118,7 @@ impl Chooser {
         // If all are missing, what is sent fails with the reason.
         if !named.is_empty() {
             for (selector, places) in &named_by {
-                reports.missing(selector, places.is_empty(), &interfaces);
+                reports.missing(selector, places.is_empty(), &interfaces, news);
             }
         }
         let has_carrier =
@@ -122,7 +135,7 @@ impl Chooser {
             Outgoing::ByRoute(source) => source.is_some_and(|source| interface.has(source)),
             _ => named.iter().any(|place| place.index == interface.index),
         };
-        reports.carriers(Instant::now(), *group, interfaces.iter().filter(is_in_use));
+        reports.carriers(Instant::now(), *group, interfaces.iter().filter(is_in_use), news);
         let places = if *join_all_interfaces {
             Some(interfaces.iter().map(Interface::place).collect())
         } else {

@@ -5,12 +5,14 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
+use log::Level;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::Choice;
 use super::follow::Follow;
 #[cfg(feature = "raw")]
 use super::interfaces::NO_PORT;
+use super::news::News;
 use crate::config::Mode;
 use crate::error::MembershipError;
 use crate::seam::Membership;
@@ -41,7 +43,10 @@ struct State {
 
 /// Where the system refused to join groups. It is asked again, but logged once for all receivers of a transport.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashSet<Place>>);
+pub(crate) struct Refusals(Mutex<HashSet<(Place, AreFull)>>);
+
+/// Whether no socket may be a member of more groups.
+type AreFull = bool;
 
 /// A membership: a place, and which of the sockets has it.
 #[derive(Clone, Copy)]
@@ -60,11 +65,15 @@ impl Groups {
 
     /// Changes over to these places. Joins again what was refused.
     pub(crate) fn change_to(&self, places: Vec<Place>) {
-        let State { places: current, wanted, sockets } = &mut *lock(&self.state);
-        *current = places;
-        for (&group, joined) in wanted {
-            update(group, joined, current, sockets, &self.refusals);
+        let mut news = News::default();
+        {
+            let State { places: current, wanted, sockets } = &mut *lock(&self.state);
+            *current = places;
+            for (&group, joined) in wanted {
+                update(group, joined, current, sockets, &self.refusals, &mut news);
+            }
         }
+        news.log();
     }
 
     /// Joins a group, unless it is joined already. Returns whether it is, on any interface.
@@ -89,18 +98,19 @@ impl Groups {
     }
 }
 
-/// Makes a group joined in `places` and nowhere else. Logs refusals that are new.
+/// Makes a group joined in `places` and nowhere else. Refusals that are new are news.
 fn update(
     group: Ipv4Addr,
     joined: &mut Vec<Joined>,
     places: &[Place],
     sockets: &mut Sockets,
     refusals: &Refusals,
+    news: &mut News,
 ) {
     joined.retain(|one| {
         let stays = places.contains(&one.place);
         if !stays {
-            sockets.leave(group, *one);
+            sockets.leave(group, *one, news);
         }
         stays
     });
@@ -110,8 +120,11 @@ fn update(
         }
         match sockets.join(group, place) {
             Ok(socket) => joined.push(Joined { place, socket }),
-            Err(refusal) if lock(&refusals.0).insert(place) => refusal.log(group, place),
-            Err(_) => {}
+            Err(refusal) => {
+                if lock(&refusals.0).insert((place, refusal.are_full)) {
+                    news.add(Level::Warn, refusal.describe(group, place));
+                }
+            }
         }
     }
 }
@@ -119,12 +132,11 @@ fn update(
 /// Why a group could not be joined.
 struct Refusal {
     source: io::Error,
-    /// Whether no socket may be a member of more groups.
-    are_full: bool,
+    are_full: AreFull,
 }
 
 impl Refusal {
-    fn log(&self, group: Ipv4Addr, place: Place) {
+    fn describe(&self, group: Ipv4Addr, place: Place) -> String {
         let hint = match place.address {
             _ if self.are_full => {
                 "the system allows no more groups. What is sent to this group alone is not received; eCAL 6 sends to the \
@@ -136,7 +148,7 @@ impl Refusal {
             _ => "is the interface up?",
         };
         let Self { source, .. } = self;
-        log::warn!("group {group} cannot be joined on {}: {source}; {hint}; trying again", place.address);
+        format!("group {group} cannot be joined on {}: {source}; {hint}; trying again", place.address)
     }
 }
 
@@ -161,7 +173,7 @@ impl Sockets {
                 Err(source) => return Err(Refusal { source, are_full: false }),
             }
         }
-        self.join_by_another(group, place).map_err(|source| Refusal { source, are_full: true })
+        self.join_by_another(group, place).map_err(|source| Refusal { are_full: is_full(&source), source })
     }
 
     fn join_by_another(&mut self, group: Ipv4Addr, place: Place) -> io::Result<usize> {
@@ -174,7 +186,7 @@ impl Sockets {
         Ok(self.0.len() - 1)
     }
 
-    fn leave(&self, group: Ipv4Addr, Joined { place, socket }: Joined) {
+    fn leave(&self, group: Ipv4Addr, Joined { place, socket }: Joined, news: &mut News) {
         let socket = SockRef::from(&*self.0[socket]);
         let by_address = || socket.leave_multicast_v4(&group, &place.address);
         let left = if is_by_index(place) {
@@ -186,7 +198,7 @@ impl Sockets {
         };
         if let Err(error) = left {
             // The system has usually done so itself, with the interface.
-            log::debug!("group {group} was not left on {}: {error}", place.address);
+            news.add(Level::Debug, format_args!("group {group} was not left on {}: {error}", place.address));
         }
     }
 }
@@ -224,11 +236,15 @@ impl Membership for Groups {
         if !group.is_multicast() {
             return Err(MembershipError::NotMulticast(group));
         }
-        let State { places, wanted, sockets } = &mut *lock(&self.state);
-        if wanted.contains_key(&group) {
-            return Err(MembershipError::AlreadyJoined(group));
+        let mut news = News::default();
+        {
+            let State { places, wanted, sockets } = &mut *lock(&self.state);
+            if wanted.contains_key(&group) {
+                return Err(MembershipError::AlreadyJoined(group));
+            }
+            update(group, wanted.entry(group).or_default(), places, sockets, &self.refusals, &mut news);
         }
-        update(group, wanted.entry(group).or_default(), places, sockets, &self.refusals);
+        news.log();
         Ok(())
     }
 
@@ -236,9 +252,13 @@ impl Membership for Groups {
         if self.mode == Mode::Local {
             return Ok(());
         }
-        let State { wanted, sockets, .. } = &mut *lock(&self.state);
-        let joined = wanted.remove(&group).ok_or(MembershipError::NotJoined(group))?;
-        joined.into_iter().for_each(|one| sockets.leave(group, one));
+        let mut news = News::default();
+        {
+            let State { wanted, sockets, .. } = &mut *lock(&self.state);
+            let joined = wanted.remove(&group).ok_or(MembershipError::NotJoined(group))?;
+            joined.into_iter().for_each(|one| sockets.leave(group, one, &mut news));
+        }
+        news.log();
         Ok(())
     }
 }

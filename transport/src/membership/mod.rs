@@ -4,6 +4,7 @@ mod choice;
 mod follow;
 mod groups;
 mod interfaces;
+mod news;
 mod reports;
 
 #[cfg_attr(target_os = "linux", path = "changes_linux.rs")]

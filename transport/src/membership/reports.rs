@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use super::interfaces::{Interface, describe};
+use super::news::News;
 use crate::selector::InterfaceSelector;
 
 /// An interface that has just come up has no carrier yet.
@@ -26,50 +29,54 @@ struct Without {
 }
 
 impl Reports {
-    /// Logs that a selector names no interface, or does again, if that is new.
+    /// Has it logged that a selector names no interface, or does again, if that is new.
     pub(super) fn missing(
         &mut self,
         selector: &InterfaceSelector,
         is_missing: bool,
         interfaces: &[Interface],
+        news: &mut News,
     ) {
         if !is_missing {
             if self.missing.remove(selector) {
-                log::info!("interfaces: `{selector}` is there now, and is used");
+                news.add(Level::Info, format_args!("interfaces: `{selector}` is there now, and is used"));
             }
         } else if self.missing.insert(selector.clone()) {
-            log::warn!(
-                "interfaces: this machine has no `{selector}` that is up; it has {}. The other interfaces of this \
-                 setting are used",
-                describe(interfaces)
+            let available = describe(interfaces);
+            let line = format_args!(
+                "interfaces: this machine has no `{selector}` that is up; it has {available}. The other interfaces of \
+                 this setting are used"
             );
+            news.add(Level::Warn, line);
         }
     }
 
-    /// Logs which of the interfaces that are in use have no carrier, and which have one again, if that is new. The system
+    /// Has it logged which of the interfaces that are in use have no carrier, and which have one again, if that is new. The system
     /// takes what is sent by them, and reports no error.
     pub(super) fn carriers<'a>(
         &mut self,
         now: Instant,
         group: Ipv4Addr,
         in_use: impl Iterator<Item = &'a Interface>,
+        news: &mut News,
     ) {
         let mut before = std::mem::take(&mut self.without_carrier);
         for interface in in_use {
             let before = before.remove(&interface.index);
             if interface.has_carrier {
                 if before.is_some_and(|before| before.is_logged) {
-                    log::info!("interface {interface} has a carrier now");
+                    news.add(Level::Info, format_args!("interface {interface} has a carrier now"));
                 }
                 continue;
             }
             let mut without = before.unwrap_or(Without { since: now, is_logged: false });
             if !without.is_logged && now.saturating_duration_since(without.since) >= CARRIER_AFTER {
                 without.is_logged = true;
-                log::warn!(
+                let line = format_args!(
                     "interface {interface} is up, but has no carrier: is its cable plugged in? Other hosts receive \
                      nothing that is sent by it to group {group}"
                 );
+                news.add(Level::Warn, line);
             }
             self.without_carrier.insert(interface.index, without);
         }

@@ -95,7 +95,7 @@ impl Reader {
             Frame::Dropped(reason) => counts.dropped.count(reason),
             Frame::Unknown(dlt) => {
                 counts.dropped.count(FrameDrop::UnknownLinkType);
-                *counts.unknown_link_types.entry(dlt).or_default() += 1;
+                counts.add_unknown_link_type(dlt);
             }
         }
         counts.given_up.clone_from(self.decoder.drops());

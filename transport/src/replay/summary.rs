@@ -11,6 +11,8 @@ use crate::frame::{FrameDrop, FrameDrops};
 
 /// How many link types are named.
 const MAX_NAMED: usize = 8;
+/// How many link types are told apart.
+const MAX_COUNTED: usize = 64;
 
 /// What was read of a capture, and what became of it.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Counts a frame of a link type that is not supported. A file may name any number of them.
+    pub(super) fn add_unknown_link_type(&mut self, dlt: i32) {
+        let types = &mut self.unknown_link_types;
+        if types.len() < MAX_COUNTED || types.contains_key(&dlt) {
+            *types.entry(dlt).or_default() += 1;
+        }
+    }
+
     pub(super) fn drops(&self) -> FrameDrops {
         let mut drops = self.dropped.clone();
         drops.add(&self.given_up);
@@ -73,7 +83,10 @@ impl Summary {
         });
         let others = counts.unknown_link_types.len().saturating_sub(MAX_NAMED);
         let others = (others > 0).then(|| {
-            format!("the capture file {}: {others} more link types are not supported", path.display())
+            format!(
+                "the capture file {}: {others} or more other link types are not supported",
+                path.display()
+            )
         });
         let cut = Some(counts.dropped.get(FrameDrop::Cut)).filter(|cut| *cut > 0).map(|cut| {
             format!(
@@ -149,6 +162,6 @@ mod tests {
         let warnings = Summary { path: "a.pcap".into(), counts, is_over: true }.warnings();
         assert_eq!(warnings.len(), MAX_NAMED + 1);
         assert!(warnings[0].contains("5 frames of link type 200 "), "{}", warnings[0]);
-        assert!(warnings[MAX_NAMED].contains("22 more link types"), "{}", warnings[MAX_NAMED]);
+        assert!(warnings[MAX_NAMED].contains("22 or more other link types"), "{}", warnings[MAX_NAMED]);
     }
 }

@@ -82,6 +82,7 @@ impl Dispatch {
                 time_us: sample.time_us,
                 origin,
                 received: datagram.received,
+                received_ns: 0,
             };
             let waiting = &mut self.topics[index].waiting;
             if waiting.is_empty() {
