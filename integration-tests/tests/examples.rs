@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     test("the_transport_is_chosen", the_transport_is_chosen);
     test("a_closed_pipe_ends_them_quietly", a_closed_pipe_ends_them_quietly);
     test("bad_options_are_named", bad_options_are_named);
+    test("an_interface_that_is_not_there_is_named", an_interface_that_is_not_there_is_named);
     suite::main(tests)
 }
 
@@ -332,10 +333,18 @@ fn a_closed_pipe_ends_them_quietly() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
+/// It may come later, so they go on.
+fn an_interface_that_is_not_there_is_named() {
+    for (name, arguments) in [("pub", "--count 1"), ("sub", "--duration 0.1")] {
+        let arguments = format!("--mode network --interface 10.99.98.97 {arguments}");
+        let (status, transcript) = example::start(HERE, name, &arguments).last_text(HANG);
+        assert!(status.success(), "{name}: {status} {transcript}");
+        assert!(transcript.contains("10.99.98.97"), "{name}: {transcript}");
+    }
+}
+
 fn bad_options_are_named() {
     for (name, arguments, named) in [
-        ("pub", "--mode network --interface 10.99.98.97 --count 1", "10.99.98.97"),
-        ("sub", "--mode network --interface 10.99.98.97 --count 1", "10.99.98.97"),
         ("pub", "--rate=-1 --count 1", "--rate"),
         ("pub", "--payload noise", "noise"),
         ("pub", "--size 4294967296 --count 1", "--size"),
