@@ -92,8 +92,8 @@ pub(crate) struct Destination {
     pub(crate) local: bool,
     /// Whether its system joins consecutive datagrams before it reads them.
     pub(crate) joins_segments: bool,
-    /// Whether it is of this crate.
-    pub(crate) is_ferrocal: bool,
+    /// Whether it is of this crate, and topics have the same groups there as here.
+    pub(crate) shares_groups: bool,
 }
 
 /// Sends a publisher's messages.

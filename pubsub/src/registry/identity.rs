@@ -9,7 +9,7 @@ use ferrocal_proto::{
     Action, Announcement, EntityId, ProcessInfo, ProcessState, Registration, Severity, Text, TimeSyncState,
 };
 
-use crate::{Clock, Config, lock};
+use crate::{Clock, Config, UdpConfig, lock};
 
 /// Who a node is, as it registers with the others.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Identity {
     config_file: Text,
     ids: AtomicU16,
     joins_segments: AtomicBool,
+    /// As [`groups_of`] has them.
+    pub(super) groups: String,
     state: Mutex<ProcessState>,
     time_sync_state: TimeSyncState,
     /// The name of the module that an eCAL process would have its time from.
@@ -42,17 +44,29 @@ const JOINS_SEGMENTS: &str = "+gro";
 /// What a node is told to be by its runtime version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Runtime {
-    /// Whether it is this crate.
-    pub(super) is_ferrocal: bool,
+    /// Whether it is this crate, and topics have the same groups there as here.
+    pub(super) shares_groups: bool,
     /// Whether its system joins consecutive datagrams before it reads them.
     pub(super) joins_segments: bool,
 }
 
 impl Runtime {
-    pub(super) fn new(version: &Text) -> Self {
-        let is_ferrocal = version.starts_with(b"ferrocal ");
-        Self { is_ferrocal, joins_segments: is_ferrocal && version.ends_with(JOINS_SEGMENTS.as_bytes()) }
+    /// `groups` are those of this node, as [`groups_of`] has them.
+    pub(super) fn new(version: &Text, groups: &str) -> Self {
+        let Some(version) = version.strip_prefix(b"ferrocal ") else { return Self::default() };
+        let without_end = version.strip_suffix(JOINS_SEGMENTS.as_bytes());
+        let version = without_end.unwrap_or(version);
+        let start = version.iter().position(|&byte| byte == b'+').unwrap_or(version.len());
+        Self { shares_groups: version[start..] == *groups.as_bytes(), joins_segments: without_end.is_some() }
     }
+}
+
+/// How a node finds the groups of topics, as a part of its runtime version: empty by default.
+fn groups_of(udp: &UdpConfig) -> String {
+    let of =
+        |udp: &UdpConfig| format!("+{:?}/{}/{}", udp.hash_version, udp.effective_mask(), udp.network.group);
+    let groups = of(udp);
+    if groups == of(&UdpConfig::default()) { String::new() } else { groups }
 }
 
 impl Identity {
@@ -84,6 +98,7 @@ impl Identity {
             config_file: bytes(config.file().unwrap_or(Path::new("")).into()).into(),
             ids: AtomicU16::new(0),
             joins_segments: AtomicBool::new(false),
+            groups: groups_of(&config.udp),
             state: Mutex::new(ProcessState {
                 severity: Severity::Healthy,
                 severity_level: 1,
@@ -104,7 +119,7 @@ impl Identity {
 
     fn runtime_version(&self) -> String {
         let suffix = if self.joins_segments.load(Ordering::Relaxed) { JOINS_SEGMENTS } else { "" };
-        format!("{RUNTIME}{suffix}")
+        format!("{RUNTIME}{}{suffix}", self.groups)
     }
 
     pub(crate) fn new_entity_id(&self) -> EntityId {

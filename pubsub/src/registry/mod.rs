@@ -300,7 +300,7 @@ impl Registry {
             Announcement::Publisher(info) => (Role::Publisher, info),
             Announcement::Subscriber(info) => (Role::Subscriber, info),
             Announcement::Process(process) if action == Action::Register => {
-                let runtime = Runtime::new(&process.runtime_version);
+                let runtime = Runtime::new(&process.runtime_version, &self.identity.groups);
                 return lock(&self.tables)
                     .process_seen(now, &process.host_name, process.process_id, runtime)
                     .map(|()| Changed::new())

@@ -42,7 +42,7 @@ struct Process {
     /// When a node that does not registered last after one that does. A process may hold nodes of both kinds, which take
     /// turns; a node that has only just opened its receiver is not one of two.
     last_mixed: Option<Instant>,
-    /// When a node that is not of this crate registered last.
+    /// When a node registered last whose topics may have other groups.
     last_foreign: Option<Instant>,
 }
 
@@ -176,7 +176,7 @@ impl Tables {
                 process_id: key.process.process_id,
                 local: link.local,
                 joins_segments: link.runtime.joins_segments,
-                is_ferrocal: link.runtime.is_ferrocal,
+                shares_groups: link.runtime.shares_groups,
             })
             .collect()
     }
@@ -229,7 +229,7 @@ impl Tables {
         if process.runtime.joins_segments && !runtime.joins_segments {
             process.last_mixed = Some(now);
         }
-        if !runtime.is_ferrocal {
+        if !runtime.shares_groups {
             process.last_foreign = Some(now);
         }
         process.runtime = runtime;
@@ -239,7 +239,7 @@ impl Tables {
     /// What is true of all nodes of a process. Of one that did not register, nothing is.
     pub(super) fn runtime(&self, info: &TopicInfo) -> Runtime {
         self.processes.get(&ProcessKey::new(info)).map_or_else(Runtime::default, |process| Runtime {
-            is_ferrocal: process.last_foreign.is_none(),
+            shares_groups: process.last_foreign.is_none(),
             joins_segments: process.runtime.joins_segments && process.last_mixed.is_none(),
         })
     }

@@ -1,6 +1,7 @@
 //! Who is connected to whom: under rate limits, delays, floods, and changes.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -287,4 +288,23 @@ fn waiting_for_several_subscribers() {
         });
         until("one is gone", || publisher.subscriber_count() == 1);
     });
+}
+
+#[test]
+fn nodes_whose_topics_have_other_groups_reach_each_other() {
+    let network = Network::new(1);
+    let masked = |mask: [u8; 4]| {
+        let config = config().udp(config().udp.mask(Ipv4Addr::from(mask)));
+        Node::with_transport("node", config, Arc::new(network.host())).unwrap()
+    };
+    let (wide, narrow) = (masked([255, 255, 255, 0]), node(&network));
+    for (publishing, subscribing) in [(&wide, &narrow), (&narrow, &wide)] {
+        for topic in 0..8 {
+            let subscriber = subscribing.subscriber::<str>(&format!("topic {topic}")).unwrap();
+            let publisher = publishing.publisher::<str>(&format!("topic {topic}")).unwrap();
+            assert!(publisher.wait_for_subscriber(HANG));
+            publisher.send("hello").unwrap();
+            assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload, "hello");
+        }
+    }
 }

@@ -80,8 +80,8 @@ impl UdpWriter {
 impl Writer for UdpWriter {
     fn connect(&mut self, destinations: &[Destination]) {
         self.all_join = destinations.iter().all(|destination| destination.joins_segments);
-        let all_ferrocal = destinations.iter().all(|destination| destination.is_ferrocal);
-        self.destination = if all_ferrocal { self.groups.own } else { self.groups.base };
+        let all_share = destinations.iter().all(|destination| destination.shares_groups);
+        self.destination = if all_share { self.groups.own } else { self.groups.base };
         if let Some(window) = &mut self.window {
             let mut receivers = Receivers { ferrocal: self.all_join, ..Receivers::default() };
             for destination in destinations {

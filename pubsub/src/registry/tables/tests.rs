@@ -25,7 +25,7 @@ fn entity(role: Role, topic: &str, type_name: &str) -> Arc<Entity> {
     Arc::new(Entity::new(EntityId::from_wire("1000"), role, topic, data_type))
 }
 
-const JOINS: Runtime = Runtime { is_ferrocal: true, joins_segments: true };
+const JOINS: Runtime = Runtime { shares_groups: true, joins_segments: true };
 const LINK: Link = Link { local: true, layer: Some(0), runtime: JOINS };
 
 /// Stores a registration of a peer that can be reached; returns how many entities that changed.
@@ -298,10 +298,12 @@ fn a_process_with_a_node_of_another_kind_is_not_taken_for_this_crate() {
     let mut tables = tables();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let mut register = |seconds, is_ferrocal| {
+    let mut register = |seconds, shares_groups| {
         tables.expire(at(seconds), TIMEOUT);
-        tables.process_seen(at(seconds), b"host", 7, Runtime { is_ferrocal, joins_segments: false }).unwrap();
-        tables.runtime(&info("a", 1)).is_ferrocal
+        tables
+            .process_seen(at(seconds), b"host", 7, Runtime { shares_groups, joins_segments: false })
+            .unwrap();
+        tables.runtime(&info("a", 1)).shares_groups
     };
     assert!(register(0, true));
     assert!(!register(1, false));
