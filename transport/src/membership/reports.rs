@@ -43,7 +43,7 @@ impl Reports {
             }
         } else if self.missing.insert(selector.clone()) {
             let available = describe(interfaces);
-            let line = format_args!(
+            let line = format!(
                 "interfaces: this machine has no `{selector}` that is up; it has {available}. The other interfaces of \
                  this setting are used"
             );
@@ -72,7 +72,7 @@ impl Reports {
             let mut without = before.unwrap_or(Without { since: now, is_logged: false });
             if !without.is_logged && now.saturating_duration_since(without.since) >= CARRIER_AFTER {
                 without.is_logged = true;
-                let line = format_args!(
+                let line = format!(
                     "interface {interface} is up, but has no carrier: is its cable plugged in? Other hosts receive \
                      nothing that is sent by it to group {group}"
                 );
