@@ -3,9 +3,7 @@
 #![no_main]
 
 use ferrocal_fuzz::{Input, with_peak};
-use ferrocal_proto::{
-    Announcement, LogMessage, MAX_METHODS, PayloadSample, Registration, SampleHead, split_name,
-};
+use ferrocal_proto::{LogMessage, MAX_METHODS, PayloadSample, Registration, SampleHead, split_name};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
