@@ -12,7 +12,7 @@ const MAX_TYPE_BYTES: usize = 64 * 1024 * 1024;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let name = input.text();
+    let name = String::from_utf8_lossy(&input.text()).into_owned();
     let len = input.word().into();
     let descriptor = input.bytes(len).to_vec().into();
     let (loaded, peak) =
