@@ -21,13 +21,18 @@ use crate::lock;
 /// How long a receiver may take to wake up and empty half of its buffer, if nobody can look at it.
 const EMPTIED_IN: Duration = Duration::from_micros(600);
 /// What a receiver that nobody can look at gets in a second at the most. 16 MiB, the default, hold 33 MB of long messages
-/// in packets of 1500 bytes, so that a receiver may be kept from running for 9 ms. Without a limit, a publisher that need
-/// not wake its receiver sends faster than else, 5 GB/s on a machine on which receivers get 3.5 GB/s.
+/// in packets of 1500 bytes (seen), so that a receiver may be kept from running for 9 ms. Without a limit, a publisher
+/// sends the faster, the less it has to wake its receiver, which is when that does not run.
 const MOST_PER_SECOND: NonZeroU64 = NonZeroU64::new(3_500_000_000).unwrap();
 /// The receive buffer of the real eCAL, in bytes, unless it is set otherwise.
 const ECAL_BUFFER_LEN: usize = 5 * 1024 * 1024;
 /// What a receiver copies in a second into memory that it has not used before, as the real eCAL does with all messages
 /// and ferrocal with the longest. 3 us for a page of 4 KiB were seen on a virtual machine, which is 1.3 GB/s.
+///
+/// Readers of eCAL 6.1.1 with their default buffer got messages of 20 MB over a veth at several rates, alone and beside
+/// two busy processes, on two processors. The kernel counted what they lost (`UdpRcvbufErrors`). At 0.8 GB/s 30 of 30
+/// came alone and 68 of 70 beside the others, at 1 GB/s 35 of 40 each. Faster, that varied: 176 of 180 at 1.2 to 2 GB/s.
+/// Slower is no better if messages follow each other: at 0.2 GB/s and 5 Hz, 12 of 20 came beside the others.
 const COPIED_PER_SECOND: NonZeroU64 = NonZeroU64::new(800_000_000).unwrap();
 /// A receiver that is stopped slows a publisher down to this, until it counts as gone.
 const LEAST_PER_SECOND: NonZeroU64 = NonZeroU64::new(100_000_000).unwrap();
