@@ -58,10 +58,6 @@ impl<T> Feed<T> {
     /// How many items wait at most.
     pub const CAPACITY: usize = 4096;
 
-    pub(crate) fn new() -> (FeedSender<T>, Self) {
-        Self::with_bounds(Self::CAPACITY, usize::MAX)
-    }
-
     /// A feed in which so many items wait at most, which have so many bytes; the newest one always waits.
     pub(crate) fn with_bounds(max_len: usize, max_bytes: usize) -> (FeedSender<T>, Self) {
         let state = State { waiting: VecDeque::new(), bytes: 0, dropped: 0, ended: None, tasks: Vec::new() };
@@ -233,13 +229,9 @@ impl<T> FeedSender<T> {
         self.shared.strong_count() > 0
     }
 
-    /// Appends an item. That wakes those who wait, which runs code of the program: the caller must hold no lock.
-    pub(crate) fn send(&self, item: T) {
-        self.send_sized(item, 0);
-    }
-
-    /// As [`send`](Self::send), for an item that takes so many bytes of memory.
-    pub(crate) fn send_sized(&self, item: T, bytes: usize) {
+    /// Appends an item that takes so many bytes of memory. That wakes those who wait, which runs code of the program: the
+    /// caller must hold no lock.
+    pub(crate) fn send(&self, item: T, bytes: usize) {
         let Some(shared) = self.shared.upgrade() else { return };
         let mut dropped = Vec::new();
         let tasks = {
@@ -285,11 +277,15 @@ mod tests {
 
     use super::*;
 
+    fn feed<T>() -> (FeedSender<T>, Feed<T>) {
+        Feed::with_bounds(Feed::<T>::CAPACITY, usize::MAX)
+    }
+
     #[test]
     fn the_newest_items_wait_and_the_others_are_counted() {
-        let (sender, feed) = Feed::new();
+        let (sender, feed) = feed();
         let capacity = Feed::<usize>::CAPACITY;
-        (0..capacity + 3).for_each(|number| sender.send(number));
+        (0..capacity + 3).for_each(|number| sender.send(number, 0));
         assert_eq!((feed.recv().unwrap(), feed.dropped()), (3, 3));
         assert_eq!(std::iter::from_fn(|| feed.try_recv()).last(), Some(capacity + 2));
         assert!(matches!(feed.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout)));
@@ -297,8 +293,8 @@ mod tests {
 
     #[test]
     fn the_end_comes_after_what_was_sent_before_it() {
-        let (sender, feed) = Feed::new();
-        sender.send(1);
+        let (sender, feed) = feed();
+        sender.send(1, 0);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| [feed.recv().ok(), feed.recv().ok()]);
             drop(sender);
@@ -308,14 +304,14 @@ mod tests {
 
     #[test]
     fn a_function_is_called_until_its_handle_is_dropped() {
-        let (sender, feed) = Feed::new();
+        let (sender, feed) = feed();
         let (called, calls) = std::sync::mpsc::channel();
         let callback = feed.for_each(move |item| called.send(item).unwrap()).unwrap();
-        sender.send(1);
+        sender.send(1, 0);
         assert_eq!(calls.recv(), Ok(1));
         drop(callback);
         assert!(!sender.is_open());
-        sender.send(2);
+        sender.send(2, 0);
         assert!(calls.recv().is_err(), "the function is gone");
     }
 
@@ -324,25 +320,25 @@ mod tests {
         let (sender, feed) = Feed::with_bounds(3, 100);
         let waiting = || std::iter::from_fn(|| feed.try_recv()).collect::<Vec<_>>();
         for item in [1, 2, 3, 4] {
-            sender.send_sized(item, 10);
+            sender.send(item, 10);
         }
         assert_eq!((waiting(), feed.dropped()), (vec![2, 3, 4], 1));
         for (item, bytes) in [(5, 60), (6, 60), (7, 40)] {
-            sender.send_sized(item, bytes);
+            sender.send(item, bytes);
         }
         assert_eq!((waiting(), feed.dropped()), (vec![6, 7], 2));
         for (item, bytes) in [(8, 1), (9, usize::MAX)] {
-            sender.send_sized(item, bytes);
+            sender.send(item, bytes);
         }
         assert_eq!((waiting(), feed.dropped()), (vec![9], 3));
     }
 
     #[test]
     fn the_first_reason_of_the_end_counts_and_nothing_follows() {
-        let (sender, feed) = Feed::new();
-        sender.send(1);
+        let (sender, feed) = feed();
+        sender.send(1, 0);
         sender.end(RecvError::ReplayOver);
-        sender.send(2);
+        sender.send(2, 0);
         sender.end(RecvError::NodeFailed);
         drop(sender);
         assert_eq!((feed.recv(), feed.recv()), (Ok(1), Err(RecvError::ReplayOver)));
@@ -350,11 +346,11 @@ mod tests {
 
     #[test]
     fn nobody_listens_any_more() {
-        let (sender, feed) = Feed::new();
+        let (sender, feed) = feed();
         assert!(sender.is_open());
         drop(feed);
         assert!(!sender.is_open());
-        sender.send(1);
+        sender.send(1, 0);
     }
 
     struct TakeOne(Arc<Feed<u32>>, Mutex<Vec<u32>>);
@@ -368,14 +364,14 @@ mod tests {
 
     #[test]
     fn tasks_are_woken_without_a_lock() {
-        let (sender, feed) = Feed::new();
+        let (sender, feed) = feed();
         let feed = Arc::new(feed);
         let task = Arc::new(TakeOne(feed.clone(), Mutex::default()));
         let waker = Waker::from(task.clone());
         for _ in 0..2 {
             assert!(feed.poll_recv(&Context::from_waker(&waker)).is_pending());
         }
-        sender.send(7);
+        sender.send(7, 0);
         assert_eq!(*lock(&task.1), [7]);
     }
 }

@@ -203,6 +203,8 @@ fn intern(types: &mut Vec<Arc<RegisteredType>>, data_type: Arc<DataType>) -> Arc
     if let Some(known) = types.iter().find(|known| *known.data_type() == *data_type) {
         return known.clone();
     }
+    // Those of no publisher any more: one that changes its type all the time leaves none behind.
+    types.retain(|known| Arc::strong_count(known) > 1);
     let registered = Arc::new(RegisteredType::new(data_type));
     push(types, registered.clone());
     registered

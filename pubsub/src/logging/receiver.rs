@@ -195,7 +195,7 @@ impl Source for LogSource {
                 } else {
                     add(&counters.received, 1);
                     let bytes = memory(&message);
-                    feed.send_sized(message, bytes);
+                    feed.send(message, bytes);
                 }
                 Ok(())
             });

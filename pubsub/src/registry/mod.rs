@@ -66,6 +66,8 @@ pub(crate) struct Registry {
     has_failed: AtomicBool,
     report: Mutex<Report>,
     pub(crate) watch: Watch,
+    /// What the events that wait for one listener may keep in memory.
+    max_event_bytes: usize,
     inlets: Mutex<Vec<Arc<dyn Inlet>>>,
     notices: Notices,
     strangers: Mutex<Strangers>,
@@ -99,6 +101,7 @@ impl Registry {
             has_failed: AtomicBool::new(false),
             report: Mutex::default(),
             watch: Watch::new(limits.max_peers, limits.max_registry_bytes),
+            max_event_bytes: limits.max_registry_bytes,
             inlets: Mutex::default(),
             notices: Notices::default(),
             strangers: Mutex::default(),
@@ -154,7 +157,7 @@ impl Registry {
     /// Has everybody hear of what a step changed. No lock is held: wakers are code of the program.
     fn settle(&self, outcome: &Outcome) {
         outcome.changed.iter().for_each(|entity| entity.notify());
-        outcome.events.iter().for_each(|(listener, event)| listener.send(event.clone()));
+        outcome.events.iter().for_each(|(listener, event)| event.clone().send_to(listener));
         self.forget(&outcome.gone);
         self.report_conflicts(&outcome.type_conflicts);
     }
@@ -193,11 +196,11 @@ impl Registry {
 
     /// What happens to an entity from now on, after an event for each peer that it is matched with already.
     pub(crate) fn events(&self, entity: &Entity) -> Feed<Event> {
-        let (sender, feed) = Feed::new();
+        let (sender, feed) = Feed::with_bounds(Feed::<Event>::CAPACITY, self.max_event_bytes);
         // Nothing changes between the look and the listening. Nobody can wait for this feed yet.
         let tables = lock(&self.tables);
         for peer in tables.matched(entity) {
-            sender.send(Event::new(EventKind::Connected, Some(Arc::new(peer))));
+            Event::new(EventKind::Connected, Some(Arc::new(peer))).send_to(&sender);
         }
         entity.listen(sender);
         feed
@@ -211,7 +214,7 @@ impl Registry {
     /// Has those who listen hear that the callback of an entity has ended.
     pub(crate) fn callback_ended(&self, entity: &Entity) {
         let event = Event::new(EventKind::CallbackEnded, None);
-        entity.listeners().iter().for_each(|listener| listener.send(event.clone()));
+        entity.listeners().iter().for_each(|listener| event.clone().send_to(listener));
     }
 
     /// Has those who listen hear of messages that did not arrive.
@@ -225,7 +228,7 @@ impl Registry {
             for Loss { host_name, publisher, messages } in losses {
                 let peer = lock(&self.tables).publisher_peer(&host_name, publisher).map(Arc::new);
                 let event = Event::new(EventKind::Lost { messages }, peer);
-                listeners.iter().for_each(|listener| listener.send(event.clone()));
+                listeners.iter().for_each(|listener| event.clone().send_to(listener));
             }
         }
     }

@@ -292,7 +292,6 @@ impl Tables {
         peer.bytes = cost;
         peer.last_seen = now;
         let before = (peer.topic.clone(), peer.link);
-        let was = (peer.topic.clone(), peer.link.is_some());
         if *peer.topic != *info.topic_name {
             peer.topic = info.topic_name.as_bytes().into();
             peer.sightings = 0;
@@ -320,14 +319,15 @@ impl Tables {
             if has_counterpart && !has_layer { peer.without_layer.or(Some(now)) } else { None };
         let without_layer_for = peer.without_layer.map(|since| now.saturating_duration_since(since));
         let seen = Seen { has_counterpart, without_layer_for };
-        let mut outcome = Outcome { changed: self.relink(role, before, after), seen, ..Outcome::default() };
+        let mut outcome =
+            Outcome { changed: self.relink(role, before.clone(), after), seen, ..Outcome::default() };
         if has_new_type && let Some(topic) = self.topics.get(&*info.topic_name) {
             topic.subscribers.iter().for_each(|subscriber| subscriber.touch());
         }
         if is_new {
             outcome.type_conflicts = self.type_conflicts(role, info);
         }
-        let (old_topic, was_matched) = was;
+        let (old_topic, was_matched) = (before.0, before.1.is_some());
         let is_matched = link.is_some();
         let has_moved = *old_topic != *info.topic_name;
         if (was_matched != is_matched || has_moved || has_new_type)

@@ -186,7 +186,7 @@ impl Watch {
         for watched in state.entries.values() {
             let change = Change { kind: ChangeKind::Appeared, what: watched.what.clone(), time };
             // Nobody can wait for these yet, so no code of the program runs.
-            sender.send_sized(change, watched.bytes);
+            sender.send(change, watched.bytes);
         }
         state.feeds.push(Arc::new(sender));
         feed
@@ -293,7 +293,7 @@ fn send(feeds: &[Arc<FeedSender<Change>>], steps: impl IntoIterator<Item = Step>
     let time = SystemTime::now();
     for (kind, what, bytes) in steps {
         for feed in feeds {
-            feed.send_sized(Change { kind, what: what.clone(), time }, bytes);
+            feed.send(Change { kind, what: what.clone(), time }, bytes);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What publishers and subscribers report of their peers.
 
+use std::sync::Arc;
+
 use ferrocal::transport::memory::Network;
-use ferrocal::{Event, EventKind, Feed, Node, PublisherConfig};
+use ferrocal::{Event, EventKind, Feed, LimitsConfig, Node, PublisherConfig};
 use ferrocal_proto::{Announcement, EntityId, TopicInfo};
 
 use super::forge::{Forger, topic};
-use super::node;
-use super::wait::HANG;
+use super::wait::{HANG, until};
+use super::{config, node};
 
 fn next(events: &Feed<Event>) -> Event {
     events.recv_timeout(HANG).unwrap()
@@ -72,6 +74,28 @@ fn a_data_type_that_changes_is_reported() {
     assert_eq!(next(&events).kind, EventKind::Connected);
     let changed = next(&events);
     assert_eq!((changed.kind, &*changed.peer.unwrap().data_type.name), (EventKind::TypeChanged, "Second"));
+}
+
+#[test]
+fn events_that_wait_are_bounded_in_bytes() {
+    const MAX: usize = 100_000;
+    let network = Network::new(1);
+    let limits = LimitsConfig::default().max_registry_bytes(MAX);
+    let subscribing =
+        Node::with_transport("node", config().limits(limits), Arc::new(network.host())).unwrap();
+    let subscriber = subscribing.subscriber::<[u8]>("topic").unwrap();
+    let events = subscriber.events();
+    let forger = Forger::new(&network);
+    let mut info = topic("topic", 7);
+    for number in 0..20_u8 {
+        info.data_type.descriptor = vec![number; 30_000].into();
+        forger.register(Announcement::Publisher(info.clone()));
+    }
+    until("most of them were dropped", || events.dropped() >= 15);
+    let waiting: Vec<_> = std::iter::from_fn(|| events.try_recv()).collect();
+    let bytes: usize =
+        waiting.iter().map(|event| event.peer.as_ref().unwrap().data_type.descriptor.len()).sum();
+    assert!((1..=MAX).contains(&bytes), "{bytes}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ferrocal_proto::{DataType, EntityId, Text};
 use super::super::entity::{Entity, Role};
 use super::super::outcome::Outcome;
 use super::{Peer, PeerKey, Tables, TopicName};
+use crate::feed::FeedSender;
 
 /// Something that happened to a publisher or subscriber of this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +76,23 @@ impl MatchedPeer {
             data_type: peer.data_type.clone(),
         }
     }
+
+    fn bytes(&self) -> usize {
+        let DataType { name, encoding, descriptor } = &*self.data_type;
+        let texts = self.host_name.len() + self.process_name.len() + self.unit_name.len();
+        texts + name.len() + encoding.len() + descriptor.len()
+    }
 }
 
 impl Event {
     pub(crate) fn new(kind: EventKind, peer: Option<Arc<MatchedPeer>>) -> Self {
         Self { kind, peer, time: SystemTime::now() }
+    }
+
+    /// Has a listener hear of it. What waits keeps the peer's data type, though that may have changed since.
+    pub(crate) fn send_to(self, listener: &FeedSender<Self>) {
+        let bytes = size_of::<MatchedPeer>() + self.peer.as_ref().map_or(0, |peer| peer.bytes());
+        listener.send(self, bytes);
     }
 }
 
