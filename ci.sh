@@ -80,7 +80,7 @@ doc() {
 
 # What is published builds from its package alone, and has a README and the licence inside.
 package() {
-    local names name file files options=()
+    local names name file files folder options=()
     prepare_python3
     names=$(of_published name)
     for name in $names; do
@@ -93,7 +93,11 @@ package() {
             fi
         done
     done
-    cargo package "${options[@]}" --allow-dirty
+    # Cargo keeps what it unpacked for a target folder, and does not notice that a package of the same version changed.
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
+    cargo package "${options[@]}" --allow-dirty --target-dir "$folder"
 }
 
 # Licences and sources of all that is built; deny.toml says which are allowed.
