@@ -10,10 +10,10 @@ mod trouble;
 use std::process::ExitCode;
 
 use ferrocal::{Config, Selection, SendPath};
-use ferrocal_integration_tests::logged;
 use ferrocal_integration_tests::netns::FIRST_ADDRESS;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
+use ferrocal_integration_tests::{logged, wait};
 
 use sides::{Both, ip, network};
 
@@ -67,7 +67,9 @@ const WHILE_OPEN: [(&str, Event); 5] = [
         up("lan0");
     }),
     ("route_goes_and_comes", |_| {
+        logged::start();
         ip("route del 239.0.0.0/8 dev veth-a");
+        wait::until("it is missed", || !logged::warnings("cannot announce itself").is_empty());
         ip("route add 239.0.0.0/8 dev veth-a");
     }),
 ];
