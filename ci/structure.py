@@ -20,6 +20,7 @@ ORDER = {
         "layer",
         "wire",
         "feed payload sending source stats status thread wall_clock",
+        "wakers",
         "error",
         "config",
         "lib",

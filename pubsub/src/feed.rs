@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::wakers::{Awaited, Ticket, Wait, Wakers};
 use crate::{RecvError, RecvTimeoutError, lock};
 
 /// News that wait for the program: blocking, asynchronously, or as a [`Stream`](futures_core::Stream).
@@ -16,6 +17,7 @@ use crate::{RecvError, RecvTimeoutError, lock};
 /// A feed ends with the node, publisher or subscriber that it is about.
 pub struct Feed<T> {
     shared: Arc<Shared<T>>,
+    stream: Option<Ticket>,
 }
 
 /// The end that news come in by.
@@ -37,7 +39,7 @@ struct State<T> {
     dropped: u64,
     /// Why no item will come any more.
     ended: Option<RecvError>,
-    tasks: Vec<Waker>,
+    tasks: Wakers,
 }
 
 impl<T> State<T> {
@@ -60,10 +62,11 @@ impl<T> Feed<T> {
 
     /// A feed in which so many items wait at most, which have so many bytes; the newest one always waits.
     pub(crate) fn with_bounds(max_len: usize, max_bytes: usize) -> (FeedSender<T>, Self) {
-        let state = State { waiting: VecDeque::new(), bytes: 0, dropped: 0, ended: None, tasks: Vec::new() };
+        let state =
+            State { waiting: VecDeque::new(), bytes: 0, dropped: 0, ended: None, tasks: Wakers::default() };
         let shared =
             Arc::new(Shared { max_len, max_bytes, state: Mutex::new(state), arrived: Condvar::new() });
-        (FeedSender { shared: Arc::downgrade(&shared) }, Self { shared })
+        (FeedSender { shared: Arc::downgrade(&shared) }, Self { shared, stream: None })
     }
 
     /// Waits for the next item.
@@ -116,21 +119,8 @@ impl<T> Feed<T> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_async(&self) -> Result<T, RecvError> {
-        std::future::poll_fn(|cx| self.poll_recv(cx)).await
-    }
-
-    pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Result<T, RecvError>> {
-        let mut state = lock(&self.shared.state);
-        if let Some(item) = state.pop() {
-            return Poll::Ready(Ok(item));
-        }
-        if let Some(why) = state.ended {
-            return Poll::Ready(Err(why));
-        }
-        if !state.tasks.iter().any(|task| task.will_wake(cx.waker())) {
-            state.tasks.push(cx.waker().clone());
-        }
-        Poll::Pending
+        let mut wait = Wait::new(&*self.shared);
+        std::future::poll_fn(|cx| self.shared.poll(cx, &mut wait.ticket)).await
     }
 
     /// Calls `callback` with each item, on a thread of its own, until the returned handle is dropped or the feed ends.
@@ -164,15 +154,27 @@ impl<T> Feed<T> {
 }
 
 impl<T> Shared<T> {
+    fn poll(&self, cx: &Context<'_>, wait: &mut Option<Ticket>) -> Poll<Result<T, RecvError>> {
+        let mut state = lock(&self.state);
+        if let Some(item) = state.pop() {
+            return Poll::Ready(Ok(item));
+        }
+        if let Some(why) = state.ended {
+            return Poll::Ready(Err(why));
+        }
+        state.tasks.add(wait, cx.waker());
+        Poll::Pending
+    }
+
     /// Nothing comes any more; the first reason counts. That wakes those who wait, which runs code of the program.
     fn end(&self, why: RecvError) {
         let tasks = {
             let mut state = lock(&self.state);
             state.ended.get_or_insert(why);
-            std::mem::take(&mut state.tasks)
+            state.tasks.take()
         };
         self.arrived.notify_all();
-        tasks.into_iter().for_each(Waker::wake);
+        tasks.for_each(Waker::wake);
     }
 }
 
@@ -207,7 +209,14 @@ impl<T> futures_core::Stream for Feed<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.poll_recv(cx).map(Result::ok)
+        let Self { shared, stream } = self.get_mut();
+        shared.poll(cx, stream).map(Result::ok)
+    }
+}
+
+impl<T> Awaited for Shared<T> {
+    fn with_wakers(&self, f: &mut dyn FnMut(&mut Wakers)) {
+        f(&mut lock(&self.state).tasks);
     }
 }
 
@@ -250,11 +259,11 @@ impl<T> FeedSender<T> {
             }
             state.bytes += bytes;
             state.waiting.push_back((item, bytes));
-            std::mem::take(&mut state.tasks)
+            state.tasks.take()
         };
         drop(dropped);
         shared.arrived.notify_one();
-        tasks.into_iter().for_each(Waker::wake);
+        tasks.for_each(Waker::wake);
     }
 
     /// Ends the feed: nothing more comes than what waits. The first reason counts.
@@ -353,6 +362,12 @@ mod tests {
         sender.send(1, 0);
     }
 
+    struct Nothing;
+
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+
     struct TakeOne(Arc<Feed<u32>>, Mutex<Vec<u32>>);
 
     impl Wake for TakeOne {
@@ -368,10 +383,26 @@ mod tests {
         let feed = Arc::new(feed);
         let task = Arc::new(TakeOne(feed.clone(), Mutex::default()));
         let waker = Waker::from(task.clone());
+        let mut wait = None;
         for _ in 0..2 {
-            assert!(feed.poll_recv(&Context::from_waker(&waker)).is_pending());
+            assert!(feed.shared.poll(&Context::from_waker(&waker), &mut wait).is_pending());
         }
         sender.send(7, 0);
         assert_eq!(*lock(&task.1), [7]);
+    }
+
+    #[test]
+    fn a_dropped_wait_leaves_nothing_behind() {
+        let (_sender, feed) = feed::<u32>();
+        for _ in 0..3 {
+            let task = Arc::new(Nothing);
+            let waker = Waker::from(task.clone());
+            let mut waits = [(); 2].map(|()| Box::pin(feed.recv_async()));
+            for wait in &mut waits {
+                assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            drop((waits, waker));
+            assert_eq!(Arc::strong_count(&task), 1);
+        }
     }
 }

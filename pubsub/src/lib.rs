@@ -410,6 +410,7 @@ mod status;
 mod subscriber;
 mod subscription;
 mod thread;
+mod wakers;
 mod wall_clock;
 mod wire;
 

@@ -15,6 +15,7 @@ use crate::layer::{Ended, Incoming, Reader, Sink};
 use crate::message::{Decoder, Message};
 use crate::registry::{Entity, Event, MatchedPeer, Role};
 use crate::stats::get;
+use crate::wakers::{Ticket, Wait};
 use crate::{CreateError, Payload, RecvError, RecvTimeoutError, SubscriberConfig, SubscriberStats, lock};
 
 /// Receives the messages of a topic. Made by [`Node::subscriber`](crate::Node::subscriber).
@@ -28,6 +29,7 @@ pub struct Subscriber<T: Payload + ?Sized> {
     membership: Subscribed,
     queue: Arc<Queue>,
     decoder: Decoder,
+    stream: Option<Ticket>,
     payload: PhantomData<fn() -> Box<T>>,
 }
 
@@ -43,7 +45,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             Arc::new(Queue::new(config, max_publishers, entity.counters.clone(), core.wall_clock.clone()));
         let decoder = Decoder::new(core.clone(), entity.clone());
         let membership = Subscribed::open(core, entity, queue.clone(), false)?;
-        Ok(Self { membership, queue, decoder, payload: PhantomData })
+        Ok(Self { membership, queue, decoder, stream: None, payload: PhantomData })
     }
 
     /// Waits for the next message.
@@ -88,12 +90,13 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_async(&self) -> Result<Message<T>, RecvError> {
-        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+        let mut wait = Wait::new(&*self.queue);
+        std::future::poll_fn(|cx| self.poll_recv(cx, &mut wait.ticket)).await
     }
 
-    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Message<T>, RecvError>> {
+    fn poll_recv(&self, cx: &Context<'_>, wait: &mut Option<Ticket>) -> Poll<Result<Message<T>, RecvError>> {
         loop {
-            let incoming = ready!(self.queue.poll_pop(cx)).map_err(recv_error)?;
+            let incoming = ready!(self.queue.poll_pop(cx, wait)).map_err(recv_error)?;
             if let Some(message) = self.decode(incoming) {
                 return Poll::Ready(Ok(message));
             }
@@ -178,7 +181,10 @@ impl<T: Payload + ?Sized> futures_core::Stream for Subscriber<T> {
 
     /// The next message. The stream ends when no message will come any more.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message<T>>> {
-        self.poll_recv(cx).map(Result::ok)
+        let mut wait = self.stream;
+        let next = self.poll_recv(cx, &mut wait);
+        self.get_mut().stream = wait;
+        next.map(Result::ok)
     }
 }
 

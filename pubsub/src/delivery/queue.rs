@@ -10,6 +10,7 @@ use super::waiting::{Discarded, Waiting};
 use crate::layer::{Ended, Incoming, Origin, Sink};
 use crate::source::Ready;
 use crate::stats::Counters;
+use crate::wakers::{Awaited, Ticket, Wakers};
 use crate::wall_clock::WallClock;
 use crate::{SubscriberConfig, lock};
 
@@ -25,9 +26,7 @@ struct State {
     waiting: Waiting,
     /// Threads that wait for a message.
     threads: usize,
-    /// Tasks that wait for a message. One is the usual; the others need no allocation for it.
-    task: Option<Waker>,
-    more_tasks: Vec<Waker>,
+    tasks: Wakers,
 }
 
 impl Queue {
@@ -40,7 +39,7 @@ impl Queue {
         let waiting = Waiting::new(config, max_publishers, counters);
         Self {
             wall_clock,
-            state: Mutex::new(State { waiting, threads: 0, task: None, more_tasks: Vec::new() }),
+            state: Mutex::new(State { waiting, threads: 0, tasks: Wakers::default() }),
             arrived: Condvar::new(),
         }
     }
@@ -78,13 +77,17 @@ impl Queue {
     }
 
     /// Waits for a message without blocking. `None` after the end.
-    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Ended>> {
+    pub(crate) fn poll_pop(
+        &self,
+        cx: &Context<'_>,
+        wait: &mut Option<Ticket>,
+    ) -> Poll<Result<Incoming, Ended>> {
         let mut state = lock(&self.state);
         match (state.waiting.pop(), state.waiting.ended) {
             (Some(message), _) => Poll::Ready(Ok(message)),
             (None, Some(why)) => Poll::Ready(Err(why)),
             (None, None) => {
-                state.wake_later(cx.waker());
+                state.tasks.add(wait, cx.waker());
                 Poll::Pending
             }
         }
@@ -110,14 +113,13 @@ impl Queue {
 
     /// Wakes everybody, after the lock is given back.
     fn wake_all(&self, mut state: MutexGuard<'_, State>) {
-        let (task, more_tasks) = (state.task.take(), std::mem::take(&mut state.more_tasks));
-        let has_thread = state.threads > 0;
+        let (has_thread, tasks) = (state.threads > 0, state.tasks.take());
         drop(state);
         // A system call even if nobody waits.
         if has_thread {
             self.arrived.notify_all();
         }
-        task.into_iter().chain(more_tasks).for_each(Waker::wake);
+        tasks.for_each(Waker::wake);
     }
 }
 
@@ -129,17 +131,15 @@ impl Sink for Queue {
         if count == 0 {
             return;
         }
-        if count > 1 || !state.more_tasks.is_empty() {
+        if count > 1 {
             return self.wake_all(state);
         }
-        let (has_thread, task) = (state.threads > 0, state.task.take());
+        let (has_thread, tasks) = (state.threads > 0, state.tasks.take());
         drop(state);
         if has_thread {
             self.arrived.notify_one();
         }
-        if let Some(task) = task {
-            task.wake();
-        }
+        tasks.for_each(Waker::wake);
     }
 
     fn lost(&self, origin: &Arc<Origin>, clock: i64) {
@@ -157,14 +157,9 @@ impl Sink for Queue {
     }
 }
 
-impl State {
-    fn wake_later(&mut self, waker: &Waker) {
-        match &mut self.task {
-            None => self.task = Some(waker.clone()),
-            Some(task) if task.will_wake(waker) => {}
-            Some(_) if self.more_tasks.iter().any(|task| task.will_wake(waker)) => {}
-            Some(_) => self.more_tasks.push(waker.clone()),
-        }
+impl Awaited for Queue {
+    fn with_wakers(&self, f: &mut dyn FnMut(&mut Wakers)) {
+        f(&mut lock(&self.state).tasks);
     }
 }
 
@@ -231,8 +226,9 @@ mod tests {
         let tasks = [0, 1].map(|_| Arc::new(Count { queue: queue.clone(), woken: AtomicUsize::new(0) }));
         for task in &tasks {
             let waker = Waker::from(task.clone());
+            let mut wait = None;
             for _ in 0..2 {
-                assert!(queue.poll_pop(&mut Context::from_waker(&waker)).is_pending());
+                assert!(queue.poll_pop(&Context::from_waker(&waker), &mut wait).is_pending());
             }
         }
         push(&queue, 1);

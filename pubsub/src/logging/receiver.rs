@@ -146,7 +146,7 @@ impl futures_core::Stream for LogReceiver {
 
     /// The next line. The stream ends when no line will come any more.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogMessage>> {
-        self.lines.poll_recv(cx).map(Result::ok)
+        Pin::new(&mut self.get_mut().lines).poll_next(cx)
     }
 }
 
