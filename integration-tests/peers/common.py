@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 
 # eCAL prints to standard output as well; events go out on a copy of it, everything else to standard error.
 _events = os.fdopen(os.dup(1), "w")
@@ -128,6 +129,17 @@ class Matches:
         self._events = {connected: True, disconnected: False}
         self._peers = {}
         self._lock = threading.Lock()
+
+    @staticmethod
+    def settle():
+        """Waits until eCAL's threads are back from all callbacks.
+
+        They hold locks meanwhile that dropping an entity needs, and who drops one holds the interpreter, which they
+        need to come back.
+        """
+        own = {thread.ident for thread in threading.enumerate()}
+        while sys._current_frames().keys() - own:
+            time.sleep(0.001)
 
     def __call__(self, topic, data):
         """The event callback of eCAL's publishers and subscribers; `topic` is the other side's."""

@@ -48,6 +48,7 @@ def main():
     command = commands.get()
     while command is not None:
         if command == ["drop"]:
+            matches.settle()
             del publisher
             publishers.clear()
             common.emit("dropped")

@@ -99,6 +99,7 @@ def main():
 
     for line in sys.stdin:
         if line.strip() == "drop":
+            matches.settle()
             del subscriber
             subscribers.clear()
             common.emit("dropped")

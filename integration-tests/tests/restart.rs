@@ -229,7 +229,10 @@ fn real_side_leaves(mode: Mode) {
     real_publisher.expect_matched(TOPIC, 2);
     real_subscriber.expect_matched(TOPIC, 2);
     wait::until_eq("connections", &(2, 2), || (publisher.subscriber_count(), subscriber.publisher_count()));
+    // One after the other: eCAL must have no event to report while Python drops an entity.
     real_publisher.process.send_line("drop");
+    real_publisher.process.event("dropped");
+    real_subscriber.process.event("unmatched");
     real_subscriber.process.send_line("drop");
     wait::until_eq("own connections", &(1, 1), || {
         (publisher.subscriber_count(), subscriber.publisher_count())

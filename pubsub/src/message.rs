@@ -1,7 +1,7 @@
 //! A received message, and how it is made from what a layer brought.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrocal_proto::{DataType, EntityId};
@@ -9,7 +9,7 @@ use ferrocal_proto::{DataType, EntityId};
 use crate::core::Core;
 use crate::layer::{Incoming, Origin};
 use crate::registry::Entity;
-use crate::{Payload, RegisteredType, lock};
+use crate::{Payload, RegisteredType};
 
 /// A received message.
 #[non_exhaustive]
@@ -74,21 +74,26 @@ pub(crate) struct Decoder {
     core: Arc<Core>,
     entity: Arc<Entity>,
     undecodable: AtomicU64,
-    known: Mutex<Known>,
 }
 
+/// What a subscriber knows of the publishers of its newest messages.
 #[derive(Default)]
-struct Known {
-    /// The publishers of the newest messages.
-    publishers: Vec<Publisher>,
+pub(crate) struct Known {
+    publishers: Vec<Seen>,
     /// Their data types, each once.
     types: Vec<Arc<RegisteredType>>,
 }
 
-struct Publisher {
-    origin: Arc<Origin>,
+/// A publisher, and the data type that it registered.
+#[derive(Clone)]
+pub(crate) struct Publisher {
     identity: Arc<PublisherIdentity>,
     registered: Option<Arc<RegisteredType>>,
+}
+
+struct Seen {
+    origin: Arc<Origin>,
+    publisher: Publisher,
     /// The version of the subscriber's connections that this holds for.
     version: u64,
     /// When the registry was last told of it, if it did not register.
@@ -102,36 +107,40 @@ const MAX_KNOWN: usize = 16;
 
 impl Decoder {
     pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>) -> Self {
-        Self { core, entity, undecodable: AtomicU64::new(0), known: Mutex::default() }
+        Self { core, entity, undecodable: AtomicU64::new(0) }
     }
 
     pub(crate) fn undecodable(&self) -> u64 {
         self.undecodable.load(Ordering::Relaxed)
     }
 
-    /// Decodes a message. `None` if its payload is not what the type expects; the first time, that is logged.
-    pub(crate) fn decode<T: Payload + ?Sized>(&self, incoming: Incoming) -> Option<Message<T>> {
-        let Incoming { payload, clock, time_us, origin, received, received_ns } = incoming;
+    /// Decodes a message of this publisher. `None` if its payload is not what the type expects; the first time, that is
+    /// logged.
+    pub(crate) fn decode<T: Payload + ?Sized>(
+        &self,
+        incoming: Incoming,
+        publisher: &Publisher,
+    ) -> Option<Message<T>> {
+        let Incoming { payload, clock, time_us, received_ns, .. } = incoming;
         // Systems differ in the latest time they know, and the network may claim any.
         let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
         let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
         let receive_time = UNIX_EPOCH + Duration::from_nanos(received_ns);
-        let (publisher, registered) = self.publisher(&origin, received);
-        match T::decode_as(payload, registered.as_deref()) {
+        match T::decode_as(payload, publisher.registered.as_deref()) {
             Ok(payload) => Some(Message {
                 payload,
                 topic: self.entity.topic.clone(),
                 clock,
                 send_time,
                 receive_time,
-                publisher,
+                publisher: publisher.identity.clone(),
             }),
             Err(error) => {
                 if self.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
                     log::warn!(
                         "topic `{}`: message {clock} of publisher {} cannot be decoded: {error}; messages like it are skipped",
                         self.entity.topic,
-                        origin.id,
+                        publisher.identity.id,
                     );
                 }
                 None
@@ -139,62 +148,56 @@ impl Decoder {
         }
     }
 
-    fn heard_stranger(&self, origin: &Origin, now: Instant) {
-        self.core.registry.heard_stranger(&self.entity.topic, &origin.host_name, origin.id, now);
-    }
-
-    /// A publisher and what it registered.
-    fn publisher(
-        &self,
-        origin: &Arc<Origin>,
-        now: Instant,
-    ) -> (Arc<PublisherIdentity>, Option<Arc<RegisteredType>>) {
+    /// The publisher of a message.
+    pub(crate) fn publisher<'a>(&self, known: &'a mut Known, incoming: &Incoming) -> &'a Publisher {
+        let Incoming { origin, received: now, .. } = incoming;
         // Before the look at the registry: what changes after that changes the version.
         let version = self.entity.connections_version();
-        let Known { publishers, types } = &mut *lock(&self.known);
-        let index = publishers.iter().position(|known| Arc::ptr_eq(&known.origin, origin));
-        let mut known = index.map(|index| &mut publishers[index]);
-        if let Some(known) = &mut known {
-            if known.identity.process_id.is_none()
-                && now.saturating_duration_since(known.heard) >= STRANGER_EVERY
+        let Known { publishers, types } = known;
+        let index = publishers.iter().position(|seen| Arc::ptr_eq(&seen.origin, origin));
+        if let Some(index) = index {
+            let seen = &mut publishers[index];
+            if seen.publisher.identity.process_id.is_none()
+                && now.saturating_duration_since(seen.heard) >= STRANGER_EVERY
             {
-                known.heard = now;
-                self.heard_stranger(origin, now);
+                seen.heard = *now;
+                self.heard_stranger(origin, *now);
             }
-            if known.version == version {
-                return known.answer();
+            if seen.version == version {
+                return &publishers[index].publisher;
             }
         }
-        match (self.core.registry.publisher(&origin.host_name, origin.id), known) {
+        let index = match (self.core.registry.publisher(&origin.host_name, origin.id), index) {
             // It is gone, and its messages are as they were.
-            (None, Some(known)) => {
-                known.version = version;
-                known.answer()
+            (None, Some(index)) => {
+                publishers[index].version = version;
+                index
             }
-            (found, known) => {
+            (found, index) => {
                 if found.is_none() {
-                    self.heard_stranger(origin, now);
+                    self.heard_stranger(origin, *now);
                 }
                 let (process_id, data_type) = found.unzip();
                 let (id, host_name) = (origin.id, origin.host_name.to_string());
-                let identity = Arc::new(PublisherIdentity { id, host_name, process_id });
-                let registered = data_type.map(|data_type| intern(types, data_type));
-                let publisher =
-                    Publisher { origin: origin.clone(), identity, registered, version, heard: now };
-                let answer = publisher.answer();
-                match known {
-                    Some(known) => *known = publisher,
-                    None => push(publishers, publisher),
+                let publisher = Publisher {
+                    identity: Arc::new(PublisherIdentity { id, host_name, process_id }),
+                    registered: data_type.map(|data_type| intern(types, data_type)),
+                };
+                let seen = Seen { origin: origin.clone(), publisher, version, heard: *now };
+                match index {
+                    Some(index) => {
+                        publishers[index] = seen;
+                        index
+                    }
+                    None => push(publishers, seen),
                 }
-                answer
             }
-        }
+        };
+        &publishers[index].publisher
     }
-}
 
-impl Publisher {
-    fn answer(&self) -> (Arc<PublisherIdentity>, Option<Arc<RegisteredType>>) {
-        (self.identity.clone(), self.registered.clone())
+    fn heard_stranger(&self, origin: &Origin, now: Instant) {
+        self.core.registry.heard_stranger(&self.entity.topic, &origin.host_name, origin.id, now);
     }
 }
 
@@ -210,9 +213,11 @@ fn intern(types: &mut Vec<Arc<RegisteredType>>, data_type: Arc<DataType>) -> Arc
     registered
 }
 
-fn push<T>(known: &mut Vec<T>, one: T) {
+/// Returns where it is.
+fn push<T>(known: &mut Vec<T>, one: T) -> usize {
     if known.len() >= MAX_KNOWN {
         known.clear();
     }
     known.push(one);
+    known.len() - 1
 }

@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::delivery::{Discarded, Queue};
 use crate::feed::Feed;
 use crate::layer::{Ended, Incoming, Reader, Sink};
-use crate::message::{Decoder, Message};
+use crate::message::{Decoder, Known, Message};
 use crate::registry::{Entity, Event, MatchedPeer, Role};
 use crate::stats::get;
 use crate::wakers::{Ticket, Wait};
@@ -29,6 +29,7 @@ pub struct Subscriber<T: Payload + ?Sized> {
     membership: Subscribed,
     queue: Arc<Queue>,
     decoder: Decoder,
+    known: Mutex<Known>,
     stream: Option<Ticket>,
     payload: PhantomData<fn() -> Box<T>>,
 }
@@ -45,7 +46,7 @@ impl<T: Payload + ?Sized> Subscriber<T> {
             Arc::new(Queue::new(config, max_publishers, entity.counters.clone(), core.wall_clock.clone()));
         let decoder = Decoder::new(core.clone(), entity.clone());
         let membership = Subscribed::open(core, entity, queue.clone(), false)?;
-        Ok(Self { membership, queue, decoder, stream: None, payload: PhantomData })
+        Ok(Self { membership, queue, decoder, known: Mutex::default(), stream: None, payload: PhantomData })
     }
 
     /// Waits for the next message.
@@ -172,7 +173,8 @@ impl<T: Payload + ?Sized> Subscriber<T> {
     }
 
     fn decode(&self, incoming: Incoming) -> Option<Message<T>> {
-        self.decoder.decode(incoming)
+        let publisher = self.decoder.publisher(&mut lock(&self.known), &incoming).clone();
+        self.decoder.decode(incoming, &publisher)
     }
 }
 

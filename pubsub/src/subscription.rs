@@ -9,7 +9,7 @@ use ferrocal_proto::EntityId;
 use crate::core::Core;
 use crate::delivery::Callback;
 use crate::feed::Feed;
-use crate::message::{Decoder, Message};
+use crate::message::{Decoder, Known, Message};
 use crate::registry::{Event, MatchedPeer};
 use crate::subscriber::{Subscribed, new_entity};
 use crate::{CreateError, Payload, SubscriberConfig, SubscriberStats};
@@ -38,8 +38,10 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
         let decoder = Arc::new(Decoder::new(core.clone(), entity.clone()));
         let handler = {
             let decoder = decoder.clone();
+            let mut known = Known::default();
             Box::new(move |incoming| {
-                if let Some(message) = decoder.decode(incoming) {
+                let publisher = decoder.publisher(&mut known, &incoming);
+                if let Some(message) = decoder.decode(incoming, publisher) {
                     function(message);
                 }
             })

@@ -135,13 +135,11 @@ fn a_waker_may_use_the_subscriber_and_its_node() {
         assert!(publisher.wait_for_subscriber(HANG));
         let (done, woken) = mpsc::channel();
         let waker = Waker::from(Arc::new(Use { node: subscribing, subscriber: subscriber.clone(), done }));
-        {
-            let mut future = std::pin::pin!(subscriber.recv_async());
-            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            publisher.send("hello").unwrap();
-            assert_eq!(woken.recv_timeout(HANG).unwrap().as_deref(), Some("hello"));
-            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        }
+        let mut future = std::pin::pin!(subscriber.recv_async());
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        publisher.send("hello").unwrap();
+        assert_eq!(woken.recv_timeout(HANG).unwrap().as_deref(), Some("hello"));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         subscriber.close();
         assert_eq!(woken.recv_timeout(HANG).unwrap(), None, "closing wakes it, too");
     });
