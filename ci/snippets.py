@@ -85,11 +85,11 @@ def crate(name, pages, files, programs):
             if language == "toml":
                 text = text if text.startswith("[") else f"[dependencies]\n{text}"
                 merge(tomllib.loads(text), dependencies, place)
-            elif language in ("rust", "rust,no_run", "proto") and path:
-                add(f"{name}/{path[1]}", text)
-                source = pathlib.PurePosixPath(path[1])
-                program = name if path[1] == "src/main.rs" else source.stem if source.parent.name == "bin" else None
-            elif language in ("rust", "rust,no_run"):
+            elif language == "proto" or language.startswith("rust") and path:
+                file = path[1] if path else ""
+                program = program_of(file, language, name, place)
+                add(f"{name}/{file}", text)
+            elif language.startswith("rust"):
                 program = key
                 add(f"{name}/src/bin/{key}.rs", text if "fn main" in text else MAIN.format(text))
             elif language == "yaml":
@@ -105,6 +105,17 @@ def crate(name, pages, files, programs):
             values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in spec.items())
             lines.append(f"{dependency} = {{ {values} }}")
     files[f"{name}/Cargo.toml"] = "\n".join(lines).replace('"ferrocal/', f'"{ROOT}/')
+
+
+def program_of(path, language, crate_name, place):
+    """Returns the name of the program that a file is, if it is one. Refuses a file that nothing compiles."""
+    if path.endswith(".proto") if language == "proto" else path == "build.rs":
+        return None
+    if language != "proto" and path == "src/main.rs":
+        return crate_name
+    if language != "proto" and (program := re.fullmatch(r"src/bin/(\w+)\.rs", path)):
+        return program[1]
+    sys.exit(f"{place}: nothing compiles the file `{path}`")
 
 
 def merge(manifest, dependencies, place):
