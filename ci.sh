@@ -172,41 +172,47 @@ fuzz() {
     fuzz_target dynamic 100000 seeds/dynamic
 }
 
-# The blocks of README.md: its programs, in a crate that knows nothing of this workspace, and its commands for eCAL's Python.
+# The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and
+# their commands for eCAL's Python.
 snippet() {
-    local crate source program script output target=$PWD/target/snippet
+    local crates program place settings output script target=$PWD/target/snippet
     prepare_python3
     prepare_python
     prepare_ip
-    crate=$(mktemp -d)
+    crates=$(mktemp -d)
     # shellcheck disable=SC2064
-    trap "rm -rf '$crate'" EXIT
-    python3 ci/snippets.py README.md "$crate"
-    cp Cargo.lock "$crate"
-    CARGO_TARGET_DIR=$target cargo build --manifest-path "$crate/Cargo.toml"
-    # In an empty folder and with nothing but HOME and PATH, so without configuration. The time only bounds a hang.
-    mkdir "$crate/empty"
-    for source in "$crate"/src/main.rs "$crate"/src/bin/*.rs; do
-        program=$(basename "$source" .rs)
-        output=$(cd "$crate/empty" && isolated env -i "HOME=$crate/empty" "PATH=$PATH" \
-            timeout 120 "$target/debug/${program/main/snippets}")
-        if [[ -z $output ]]; then
-            echo "this program of README.md printed nothing:" >&2
-            cat "$source" >&2
+    trap "rm -rf '$crates'" EXIT
+    python3 ci/snippets.py "$crates"
+    cp Cargo.lock "$crates"
+    CARGO_TARGET_DIR=$target cargo build --manifest-path "$crates/Cargo.toml" --workspace
+    mkdir "$crates/empty"
+    while read -r program place; do
+        if ! output=$(alone "$crates/empty" "$target/debug/$program") || [[ -z $output ]]; then
+            echo "$place: this program failed, or printed nothing" >&2
             return 1
         fi
         echo "$output"
+    done <"$crates/programs"
+    for settings in "$crates"/settings/*; do
+        if ! output=$(alone "$crates/empty" env RUST_LOG=warn "ECAL_DATA=$settings" "$target/debug/settings" \
+            2>&1 >/dev/null) || [[ -n $output ]]; then
+            echo "$settings: $output" >&2
+            return 1
+        fi
     done
-    cargo build --release --example sub
-    program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples/sub
-    mkdir -p "$crate/empty/.venv/bin"
+    cargo build --release --example pub --example sub
+    program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples
+    mkdir -p "$crates/empty/.venv/bin"
     printf '#!/bin/sh\nexec "%s" "$@"\n' \
-        "$(realpath -s "$(command -v "${FERROCAL_ECAL_PYTHON:-.venv/bin/python}")")" >"$crate/empty/.venv/bin/python"
-    chmod +x "$crate/empty/.venv/bin/python"
-    for script in "$crate"/scripts/*.sh; do
+        "$(realpath -s "$(command -v "${FERROCAL_ECAL_PYTHON:-.venv/bin/python}")")" >"$crates/empty/.venv/bin/python"
+    chmod +x "$crates/empty/.venv/bin/python"
+    for script in "$crates"/scripts/*.sh; do
         # shellcheck disable=SC2016
-        (cd "$crate/empty" && isolated env -i "HOME=$crate/empty" "PATH=$PATH" timeout 120 \
-            sh -c '"$1" --count 3 & sh "$2" && wait $!' sh "$program" "$script")
+        if grep -q Subscriber "$script"; then
+            alone "$crates/empty" sh -c '"$1" & sh "$2"; result=$?; kill $! && exit $result' sh "$program/pub" "$script"
+        else
+            alone "$crates/empty" sh -c '"$1" --count 3 & sh "$2" && wait $!' sh "$program/sub" "$script"
+        fi
     done
 }
 
@@ -292,6 +298,14 @@ fi
 # Runs a command where nothing it sends can leave: in a network of its own that has a loopback interface alone.
 isolated() {
     unshare "${NAMESPACE[@]}" sh -c 'ip link set lo up && ip link set lo multicast on && exec "$@"' sh "$@"
+}
+
+# Runs a command isolated, in the empty folder $1 and with nothing but HOME and PATH, so without configuration. The time only
+# bounds a hang.
+alone() {
+    local folder=$1
+    shift
+    (cd "$folder" && isolated env -i "HOME=$folder" "PATH=$PATH" timeout 120 "$@" </dev/null)
 }
 
 # Installs Debian packages where that is possible; elsewhere the tests say what is missing.
