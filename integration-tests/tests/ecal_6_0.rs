@@ -13,8 +13,8 @@ use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::totals::Totals;
 use ferrocal_integration_tests::world::{Mode, World};
-use ferrocal_integration_tests::{forge, ours, snapshots, wait};
-use ferrocal_transport::{Config as TransportConfig, SocketTransport};
+use ferrocal_integration_tests::{forge, ours, ramp, snapshots, wait};
+use ferrocal_transport::{Config as TransportConfig, Datagram, Receiver, SocketTransport, Transport, Wait};
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
@@ -28,12 +28,15 @@ fn main() -> ExitCode {
         test(name("events_name_its_peers"), Box::new(move || events_name_its_peers(mode)));
     }
     for (name, version) in [("v1", HashVersion::V1), ("v2", HashVersion::V2)] {
-        test(format!("topics_have_groups_by::{name}"), Box::new(move || topics_have_groups(name, version)));
+        let body = move || the_base_group_carries_all(name, version);
+        test(format!("the_base_group_carries_all_with::{name}"), Box::new(body));
     }
     test("it_counts_one_loss_too_many_per_gap".into(), Box::new(it_counts_one_loss_too_many));
     suite::main(tests)
 }
 
+/// Its own groups, by v1 and v2, are others than the base group.
+const BAR: &str = "bar";
 const COUNT: u64 = 5;
 /// Empty, one datagram, the largest one, several.
 const LENS: [(&str, usize); 4] =
@@ -43,21 +46,10 @@ const TOPICS: [&str; 4] = [LENS[0].0, LENS[1].0, LENS[2].0, LENS[3].0];
 /// Both directions at the same time, on the same topics.
 fn messages_go_both_ways(mode: Mode) {
     let world = World::new(mode);
-    exchange(&world, &[], ours::config(&world, world.here()));
-}
-
-fn topics_have_groups(version: &str, ours: HashVersion) {
-    let world = World::new(Mode::Network);
-    let mut config = ours::config(&world, world.here());
-    config.udp.hash_version = ours;
-    exchange(&world, &[&format!("--config-version={version}")], config);
-}
-
-fn exchange(world: &World, options: &[&str], config: Config) {
-    let (there, mode) = (world.there(), world.mode());
-    let node = Node::with_config("ours", config).expect("a node opens");
-    let mut real_subscriber = ecal::Subscriber::start_of(Release::Old, there, mode, options, &TOPICS);
-    let mut real_publisher = ecal::Publisher::start_of(Release::Old, there, mode, options, &LENS);
+    let there = world.there();
+    let node = ours::node(&world, world.here(), "ours");
+    let mut real_subscriber = ecal::Subscriber::start_of(Release::Old, there, mode, &[], &TOPICS);
+    let mut real_publisher = ecal::Publisher::start_of(Release::Old, there, mode, &[], &LENS);
     let subscriber = ours::Subscriber::new(&node, &TOPICS);
     let mut publisher = ours::Publisher::new(&node, &LENS);
     subscriber.expect_matched(2);
@@ -81,6 +73,54 @@ fn exchange(world: &World, options: &[&str], config: Config) {
     }
     let status = node.status();
     assert_eq!((status.drops.total(), status.receive_drops.buffer_full), (0, 0), "{status:?}");
+}
+
+/// Whatever the setting, it sends to the base group, and reads what ours send there.
+fn the_base_group_carries_all(version: &str, hash_version: HashVersion) {
+    let world = World::new(Mode::Network);
+    let mut config = ours::config(&world, world.here());
+    config.udp.hash_version = hash_version;
+    let base = config.udp.network.group;
+    let only_base = SocketTransport::new(TransportConfig {
+        mode: TransportMode::Network,
+        interfaces: config.udp.interfaces.clone(),
+        group: base,
+        ..TransportConfig::default()
+    });
+    let mut only_base = only_base.receiver(config.udp.port).expect("a receiver opens");
+    only_base.membership().join(base).expect("a group can be joined");
+
+    let node = Node::with_config("ours", config).expect("a node opens");
+    let subscriber = ours::Subscriber::new(&node, &[BAR]);
+    let mut publisher = ours::Publisher::new(&node, &[(BAR, 30)]);
+    let (there, mode) = (world.there(), world.mode());
+    let options = [&*format!("--config-version={version}")];
+    let mut real_publisher = ecal::Publisher::start_of(Release::Old, there, mode, &options, &[(BAR, 20)]);
+    let mut real_subscriber = ecal::Subscriber::start_of(Release::Old, there, mode, &options, &[BAR]);
+    subscriber.expect_matched(2);
+    publisher.expect_matched(2);
+    real_publisher.expect_matched(BAR, 2);
+    real_subscriber.expect_matched(BAR, 2);
+    real_publisher.send(1, 0.0);
+    publisher.send(1, 0.0);
+    subscriber.await_received(2);
+    real_subscriber.await_received(2, 1);
+    expect(&mut *only_base, &ramp::message(0, 20));
+}
+
+/// Waits for a datagram with these bytes in it.
+#[track_caller]
+fn expect(receiver: &mut dyn Receiver, part: &[u8]) {
+    let mut is_there = false;
+    while !is_there {
+        let mut has_come = false;
+        let sink = &mut |datagram: Datagram<'_>| {
+            has_come = true;
+            is_there |= datagram.bytes.windows(part.len()).any(|bytes| bytes == part);
+        };
+        receiver.recv(Wait::sleep(HANG), sink).expect("it receives");
+        assert!(has_come, "nothing comes");
+    }
 }
 
 fn both_monitors_show_the_same(mode: Mode) {
