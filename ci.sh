@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 ECAL_VERSION=6.1.1
+# Beside it, for the tests of what differs.
+OLD_ECAL_VERSION=6.0.1
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
@@ -390,22 +392,30 @@ prepare_python3() {
     fi
 }
 
-# A virtual environment with the real eCAL.
+# Virtual environments with the real eCAL, of both versions.
 prepare_python() {
-    if [[ -n ${FERROCAL_ECAL_PYTHON:-} ]]; then
-        return
+    if [[ -z ${FERROCAL_ECAL_PYTHON:-} ]]; then
+        prepare_ecal .venv "$ECAL_VERSION"
     fi
-    if .venv/bin/python -c "
+    if [[ -z ${FERROCAL_OLD_ECAL_PYTHON:-} ]]; then
+        prepare_ecal .venv-6.0 "$OLD_ECAL_VERSION"
+    fi
+}
+
+# A virtual environment in the folder $1 with eCAL $2, unless it is there.
+prepare_ecal() {
+    local folder=$1 version=$2
+    if "$folder/bin/python" -c "
 import importlib.metadata
-assert importlib.metadata.version('eclipse-ecal') == '$ECAL_VERSION'" 2>/dev/null; then
+assert importlib.metadata.version('eclipse-ecal') == '$version'" 2>/dev/null; then
         return
     fi
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         packages python3 python3-venv
     fi
-    announce "making .venv with eclipse-ecal $ECAL_VERSION from PyPI"
-    python3 -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "eclipse-ecal==$ECAL_VERSION"
+    announce "making $folder with eclipse-ecal $version from PyPI"
+    python3 -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "eclipse-ecal==$version"
 }
 
 # Namespaces share these limits, but cannot set them. Long messages need room in the receive buffer.

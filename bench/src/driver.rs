@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use clap::Args;
+use ferrocal_integration_tests::ecal::Release;
+use ferrocal_integration_tests::netns;
 use ferrocal_integration_tests::world::{Mode, World};
-use ferrocal_integration_tests::{ecal, netns};
 
 use crate::peers::{Outcome, Peer};
 use crate::plan::{self, Kind, Row};
@@ -43,7 +44,7 @@ pub(crate) fn list(options: &Options) {
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     netns::enter()?;
     let mut rows = plan::rows(&options.only);
-    if let Err(reason) = ecal::available() {
+    if let Err(reason) = Release::Current.available() {
         eprintln!("without the real eCAL: {reason}");
         rows.retain(|row| !row.peers.contains(&Peer::Ecal));
     }

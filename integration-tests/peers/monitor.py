@@ -4,6 +4,7 @@ import argparse
 import sys
 
 import common
+import serialized
 
 
 def process(row):
@@ -20,7 +21,7 @@ def process(row):
         "state_info": row.state_info,
         "component_state": row.component_init_state,
         "component_info": row.component_init_info,
-        "time_sync_state": row.time_sync_state.name if hasattr(row.time_sync_state, "name") else row.time_sync_state,
+        "time_sync_state": row.time_sync_state,
         "time_sync_module": row.time_sync_module_name,
         "config_file": row.config_file_path,
         "shm_transport_domain": row.shm_transport_domain,
@@ -86,7 +87,12 @@ def main():
 
     ecal = common.initialize(args)
     common.emit("ready")
+    is_old = ecal.get_version_string().startswith("v6.0.")
     for _ in sys.stdin:
+        if is_old:
+            # Its `get_monitoring` sometimes breaks the heap.
+            common.emit("snapshot", **serialized.rows(ecal.monitoring.get_serialized_monitoring(ecal.monitoring.All)))
+            continue
         seen = ecal.monitoring.get_monitoring()
         common.emit(
             "snapshot",

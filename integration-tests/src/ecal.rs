@@ -21,51 +21,81 @@ pub const VERSION: &str = "6.1.1";
 /// Makes a peer wait an hour for a silent one, longer than any test.
 const PATIENT: &str = "--registration-timeout=3600000";
 
-/// Names the Python interpreter to use instead of the workspace's own environment.
-const PYTHON: &str = "FERROCAL_ECAL_PYTHON";
-
-/// The interpreter: that of `FERROCAL_ECAL_PYTHON`, else of `.venv`, which `./ci.sh test` makes.
-fn python() -> PathBuf {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(".venv").join("bin/python");
-    std::env::var_os(PYTHON).map_or_else(own, PathBuf::from)
+/// An eCAL that is installed, in a Python environment of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The one that the tests are written against.
+    Current,
+    /// One before it, for what differs.
+    Old,
 }
 
-/// Checks once that the real eCAL can be run.
-///
-/// # Errors
-/// A sentence on what is missing.
-pub fn available() -> Result<(), String> {
-    static CHECKED: OnceLock<Result<(), String>> = OnceLock::new();
-    CHECKED.get_or_init(check).clone()
-}
+impl Release {
+    const fn version(self) -> &'static str {
+        match self {
+            Self::Current => VERSION,
+            Self::Old => "6.0.1",
+        }
+    }
 
-fn check() -> Result<(), String> {
-    const PROGRAM: &str = "import importlib.metadata as m; print(m.version('eclipse-ecal'))";
-    let python = python();
-    let hint = format!("(`./ci.sh test` installs it; {PYTHON} names another Python)");
-    let output = Command::new(&python)
-        .args(["-c", PROGRAM])
-        .output()
-        .map_err(|error| format!("{} cannot be run: {error} {hint}", python.display()))?;
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if version == VERSION {
-        Ok(())
-    } else if version.is_empty() {
-        Err(format!("{} has no eclipse-ecal {hint}", python.display()))
-    } else {
-        Err(format!("{} has eclipse-ecal {version}, not {VERSION} {hint}", python.display()))
+    /// The variable that names the Python interpreter to use instead of the workspace's own environment, and the folder of
+    /// that environment, which `./ci.sh test` makes.
+    const fn python_names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Current => ("FERROCAL_ECAL_PYTHON", ".venv"),
+            Self::Old => ("FERROCAL_OLD_ECAL_PYTHON", ".venv-6.0"),
+        }
+    }
+
+    fn python(self) -> PathBuf {
+        let (variable, folder) = self.python_names();
+        let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(folder).join("bin/python");
+        std::env::var_os(variable).map_or_else(own, PathBuf::from)
+    }
+
+    /// Checks once that it can be run.
+    ///
+    /// # Errors
+    /// A sentence on what is missing.
+    pub fn available(self) -> Result<(), String> {
+        static CHECKED: [OnceLock<Result<(), String>>; 2] = [const { OnceLock::new() }; 2];
+        CHECKED[self as usize].get_or_init(|| self.check()).clone()
+    }
+
+    fn check(self) -> Result<(), String> {
+        const PROGRAM: &str = "import importlib.metadata as m; print(m.version('eclipse-ecal'))";
+        let (python, wanted) = (self.python(), self.version());
+        let hint = format!("(`./ci.sh test` installs it; {} names another Python)", self.python_names().0);
+        let output = Command::new(&python)
+            .args(["-c", PROGRAM])
+            .output()
+            .map_err(|error| format!("{} cannot be run: {error} {hint}", python.display()))?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if version == wanted {
+            Ok(())
+        } else if version.is_empty() {
+            Err(format!("{} has no eclipse-ecal {hint}", python.display()))
+        } else {
+            Err(format!("{} has eclipse-ecal {version}, not {wanted} {hint}", python.display()))
+        }
     }
 }
 
 #[track_caller]
 fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
-    let mut command = host.command(python());
+    start_of(Release::Current, host, mode, script, arguments)
+}
+
+#[track_caller]
+fn start_of(release: Release, host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
+    let mut command = host.command(release.python());
     command
         .arg("-B") // leaves no compiled files in the source tree
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script))
         .args(["--mode", mode.name()])
         .args(arguments);
-    let mut process = Process::spawn(&format!("real {script} on {}", host.name()), command);
+    let mut process =
+        Process::spawn(&format!("real {script} {} on {}", release.version(), host.name()), command);
     process.event("ready");
     process
 }
@@ -164,6 +194,23 @@ impl Publisher {
         Self { process: start(host, mode, "pub.py", &arguments.collect::<Vec<_>>()) }
     }
 
+    /// As [`start`](Self::start), of another eCAL, and with options of the script.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_of(
+        release: Release,
+        host: Host,
+        mode: Mode,
+        options: &[&str],
+        topics: &[(&str, usize)],
+    ) -> Self {
+        let topics = topics.iter().map(|(topic, len)| format!("{topic}:{len}"));
+        let arguments: Vec<_> = options.iter().map(|option| (*option).to_owned()).chain(topics).collect();
+        Self { process: start_of(release, host, mode, "pub.py", &arguments) }
+    }
+
     /// Waits for the event that brings the number of its subscribers on `topic` to `subscribers`.
     ///
     /// # Panics
@@ -231,6 +278,16 @@ impl Subscriber {
     pub fn start_with(host: Host, mode: Mode, options: &[&str], topic: &str) -> Self {
         let arguments = options.iter().chain([&topic]).map(|argument| (*argument).to_owned());
         Self { process: start(host, mode, "sub.py", &arguments.collect::<Vec<_>>()) }
+    }
+
+    /// As [`start`](Self::start), of another eCAL, with options of the script, and without a count.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_of(release: Release, host: Host, mode: Mode, options: &[&str], topics: &[&str]) -> Self {
+        let arguments: Vec<_> = options.iter().chain(topics).map(|argument| (*argument).to_owned()).collect();
+        Self { process: start_of(release, host, mode, "sub.py", &arguments) }
     }
 
     /// Waits for the event that brings the number of its publishers on `topic` to `publishers`.
@@ -337,7 +394,16 @@ impl Service {
     /// When they do not start.
     #[track_caller]
     pub fn start(host: Host, mode: Mode, name: &str) -> Self {
-        Self { process: start(host, mode, "service.py", &[name.to_owned()]) }
+        Self::start_of(Release::Current, host, mode, name)
+    }
+
+    /// As [`start`](Self::start), of another eCAL.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[track_caller]
+    pub fn start_of(release: Release, host: Host, mode: Mode, name: &str) -> Self {
+        Self { process: start_of(release, host, mode, "service.py", &[name.to_owned()]) }
     }
 }
 
@@ -399,6 +465,15 @@ impl Monitor {
     #[track_caller]
     pub fn start(host: Host, mode: Mode) -> Self {
         Self { process: start(host, mode, "monitor.py", &[]) }
+    }
+
+    /// As [`start`](Self::start), of another eCAL.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_of(release: Release, host: Host, mode: Mode) -> Self {
+        Self { process: start_of(release, host, mode, "monitor.py", &[]) }
     }
 
     /// As [`start`](Self::start), but what falls silent stays listed: it has to say that it leaves.

@@ -1,7 +1,7 @@
 //! The examples `pub` and `sub` as processes.
 
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,13 +30,34 @@ pub fn start(host: Host, name: &str, arguments: &str) -> Process {
     start_with(host, name, arguments, &[])
 }
 
+/// As [`start`], but in a namespace of process ids of its own, where the example's id is 1.
+///
+/// # Panics
+/// When it cannot be started.
+#[track_caller]
+pub fn start_as_process_1(host: Host, name: &str, arguments: &str) -> Process {
+    let mut command = host.command("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--"]).arg(path(name));
+    spawn(command, host, name, arguments, &[])
+}
+
 /// Starts an example with variables in its environment.
 ///
 /// # Panics
 /// When it cannot be started.
 #[track_caller]
 pub fn start_with(host: Host, name: &str, arguments: &str, environment: &[(&str, &str)]) -> Process {
-    let mut command = host.command(path(name));
+    spawn(host.command(path(name)), host, name, arguments, environment)
+}
+
+#[track_caller]
+fn spawn(
+    mut command: Command,
+    host: Host,
+    name: &str,
+    arguments: &str,
+    environment: &[(&str, &str)],
+) -> Process {
     command.args(arguments.split_whitespace());
     command
         .env("HOME", "/nonexistent")

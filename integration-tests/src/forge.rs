@@ -1,8 +1,8 @@
 //! Datagrams and messages made by hand, good and bad ones.
 
 use ferrocal_proto::{
-    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, Registration, Text,
-    TopicInfo,
+    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, ProcessInfo, Registration,
+    Text, TopicInfo,
 };
 
 /// A datagram: a header and what follows it.
@@ -78,6 +78,11 @@ pub fn publisher(info: TopicInfo) -> Vec<u8> {
 /// The registration of a subscriber, as a message.
 pub fn subscriber(info: TopicInfo) -> Vec<u8> {
     Registration { action: Action::Register, announcement: Announcement::Subscriber(info) }.encode()
+}
+
+/// The registration of a process, as a message.
+pub fn process(info: ProcessInfo) -> Vec<u8> {
+    Registration { action: Action::Register, announcement: Announcement::Process(info) }.encode()
 }
 
 /// The end of a subscriber, as a message.

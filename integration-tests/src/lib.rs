@@ -18,6 +18,7 @@ pub mod pcapfile;
 pub mod process;
 pub mod protowire;
 pub mod ramp;
+pub mod snapshots;
 pub mod suite;
 pub mod totals;
 pub mod wait;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{ecal, example, netns, wine};
+use crate::ecal::Release;
+use crate::{example, netns, wine};
 
 /// Set to 1, this turns a test that cannot run into a failure.
 const REQUIRE_ALL: &str = "FERROCAL_REQUIRE_ALL";
@@ -14,6 +15,8 @@ const REQUIRE_ALL: &str = "FERROCAL_REQUIRE_ALL";
 pub enum Need {
     /// The real eCAL.
     Ecal,
+    /// The real eCAL in an older version, too.
+    OldEcal,
     /// Raw frames through libpcap.
     RawFrames,
     /// The examples `pub` and `sub`, built in the profile of the tests.
@@ -26,7 +29,8 @@ pub enum Need {
 impl Need {
     fn check(self) -> Result<(), String> {
         match self {
-            Self::Ecal => ecal::available(),
+            Self::Ecal => Release::Current.available(),
+            Self::OldEcal => Release::Current.available().and_then(|()| Release::Old.available()),
             Self::RawFrames => match ferrocal::raw::detect() {
                 ferrocal::raw::Detection::Present(_) => Ok(()),
                 missing => Err(missing.to_string()),

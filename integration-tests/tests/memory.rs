@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Test::new("lossy_traffic", &[], lossy_traffic),
         Test::new("peers_that_come_and_leave", &[], || peers(true)),
         Test::new("peers_that_come_and_vanish", &[], || peers(false)),
+        Test::new("peers_whose_types_change", &[], peers_whose_types_change),
+        Test::new("a_flood_of_peers_stays_within_the_limits", &[], a_flood_of_peers),
         Test::new("damaged_and_foreign_traffic", &[], damaged_traffic),
         Test::new("publishers_and_subscribers_of_its_own", &[], own_entities),
         Test::new("nodes", &[], nodes),
@@ -202,6 +204,84 @@ fn peers(leave: bool) {
         });
     });
     assert!(subscriber.stats().received > 0);
+}
+
+/// While nobody takes out the events and changes that this makes.
+fn peers_whose_types_change() {
+    let mut config = config(Mode::Network);
+    config.limits.max_registry_bytes = 1 << 20;
+    let (node, injector) = Pair::memory(Mode::Network).node(config);
+    let monitor = node.monitor();
+    let subscriber = node.subscriber::<[u8]>("hello").expect("a good topic");
+    let (events, changes) = (subscriber.events(), monitor.changes());
+    let change = |n: u32| {
+        let mut info = forge::topic_info("forged", 7, 1, "hello");
+        info.data_type.name = format!("demo.Type{n}");
+        info.data_type.descriptor = n.to_le_bytes().repeat(1000).into();
+        injector.registration(&[forge::whole(&forge::publisher(info))]);
+        if n % 100 == 99 {
+            wait::until("its newest type is known", || {
+                let publishers = monitor.snapshot().publishers;
+                publishers.iter().any(|seen| seen.info.data_type.name == format!("demo.Type{n}"))
+            });
+        }
+    };
+    check(2000, change, || {});
+    assert!(events.dropped() > 0 && changes.dropped() > 0, "{} {}", events.dropped(), changes.dropped());
+}
+
+/// 100 000 topics, with long names, types and parameters, while a publisher's messages go on.
+fn a_flood_of_peers() {
+    const PEERS: u64 = 100_000;
+    const MAX_BYTES: usize = 8 << 20;
+    /// The registries' tables, that of the monitor, and what waits for who follows its changes.
+    const TABLES: i64 = 4;
+    let mut config = config(Mode::Network);
+    config.limits.max_registry_bytes = MAX_BYTES;
+    let pair = Pair::memory(Mode::Network);
+    let (node, injector) = pair.node(config.clone());
+    let monitor = node.monitor();
+    let changes = monitor.changes();
+    let subscriber = node.subscriber::<[u8]>("hello").expect("a good topic");
+    // It hears of them, too.
+    let sender = Node::with_transport("sender", config, pair.sender.clone()).expect("a node opens");
+    let publisher = sender.publisher::<[u8]>("hello").expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG) && subscriber.wait_for_publisher(HANG));
+    let before = in_use();
+    let mut peak = before;
+    for n in 0..PEERS {
+        let mut info = forge::topic_info("forged", 7, n, &format!("topic {n} {}", "t".repeat(1000)));
+        info.data_type.descriptor = vec![0; 5000].into();
+        let process = ferrocal_proto::ProcessInfo {
+            host_name: "forged".into(),
+            process_id: i32::try_from(n).expect("not that many"),
+            process_parameter: "x".repeat(5000).into(),
+            ..ferrocal_proto::ProcessInfo::default()
+        };
+        let message = match n % 4 {
+            0 => forge::process(process),
+            1 => forge::subscriber(info),
+            _ => forge::publisher(info),
+        };
+        injector.registration(&[forge::whole(&message)]);
+        if n % 500 == 499 {
+            // Counted once all before it has been taken in.
+            injector.registration(&[Vec::new()]);
+            wait::until_eq("empty datagrams", &(n / 500 + 1), || {
+                node.status().drops.get(ferrocal::DropReason::Truncated)
+            });
+            publisher.send(b"on time").expect("a message is sent");
+            subscriber.recv_timeout(HANG).expect("messages of others arrive");
+            peak = peak.max(IN_USE.load(Ordering::Relaxed));
+        }
+    }
+    let status = node.status();
+
+    assert!(peak - before < TABLES * MAX_BYTES as i64, "{} bytes: {status:?}", peak - before);
+    assert!(status.registry_bytes <= MAX_BYTES, "{status:?}");
+    assert!(status.drops.get(ferrocal::DropReason::RegistryFull) > PEERS / 2, "{status:?}");
+    assert!(monitor.refused() > PEERS / 2 && changes.dropped() > 0, "{}", monitor.refused());
+    assert_eq!((subscriber.publisher_count(), subscriber.stats().lost), (1, 0));
 }
 
 fn damaged_traffic() {

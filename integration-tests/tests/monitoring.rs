@@ -11,6 +11,7 @@ use ferrocal_integration_tests::ecal::{self, Monitor};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::snapshots;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
@@ -288,73 +289,6 @@ fn latency_is_told(mode: Mode) {
     assert_eq!(own.count, 10);
 }
 
-/// What does not change from registration to registration, in the real monitor's words.
-fn processes_of(snapshot: &ferrocal::Snapshot) -> Vec<Value> {
-    let row = |seen: &ferrocal::Seen<ferrocal::ProcessInfo>| {
-        let info = &seen.info;
-        json!({
-            "host": info.host_name.to_str_lossy(), "pid": info.process_id, "name": info.process_name.to_str_lossy(), "unit": info.unit_name.to_str_lossy(),
-            "parameter": info.process_parameter.to_str_lossy(), "runtime_version": info.runtime_version.to_str_lossy(),
-            "state": info.state.severity as i32, "state_level": info.state.severity_level,
-            "state_info": info.state.info.to_str_lossy(), "component_state": info.component_init_state,
-            "component_info": info.component_init_info.to_str_lossy(), "time_sync_module": info.time_sync_module_name.to_str_lossy(),
-            "config_file": info.config_file_path.to_str_lossy(), "shm_transport_domain": info.shm_transport_domain.to_str_lossy(),
-        })
-    };
-    snapshot.processes.iter().map(row).collect()
-}
-
-fn topics_of(seen: &[ferrocal::Seen<ferrocal::TopicInfo>]) -> Vec<Value> {
-    let row = |seen: &ferrocal::Seen<ferrocal::TopicInfo>| {
-        let info = &seen.info;
-        let descriptor: String = info.data_type.descriptor.iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({
-            "host": info.host_name.to_str_lossy(), "pid": info.process_id, "process_name": info.process_name.to_str_lossy(),
-            "unit": info.unit_name.to_str_lossy(), "topic": info.topic_name.to_str_lossy(), "topic_id": info.topic_id.to_string(),
-            "type_name": info.data_type.name, "encoding": info.data_type.encoding, "descriptor": descriptor,
-            "connections_local": info.connections_local, "connections_external": info.connections_external,
-            "data_clock": info.data_clock, "topic_size": info.topic_size, "message_drops": info.message_drops,
-            "shm_transport_domain": info.shm_transport_domain.to_str_lossy(),
-        })
-    };
-    seen.iter().map(row).collect()
-}
-
-fn services_of(seen: &[ferrocal::Seen<ferrocal::ServiceInfo>]) -> Vec<Value> {
-    let row = |seen: &ferrocal::Seen<ferrocal::ServiceInfo>| {
-        let info = &seen.info;
-        let methods: Vec<_> = info
-            .methods
-            .iter()
-            .map(|method| {
-                json!({
-                    "name": method.name.to_str_lossy(), "request": method.request.name, "response": method.response.name,
-                    "calls": method.call_count,
-                })
-            })
-            .collect();
-        json!({
-            "host": info.host_name.to_str_lossy(), "pid": info.process_id, "process_name": info.process_name.to_str_lossy(),
-            "unit": info.unit_name.to_str_lossy(), "service": info.service_name.to_str_lossy(), "service_id": info.service_id.to_string(),
-            "methods": methods,
-        })
-    };
-    seen.iter().map(row).collect()
-}
-
-/// The rows that only one of both monitors has, as far as `ours` has the fields; or that both have none.
-fn differences(real: &Value, ours: Vec<Value>) -> Vec<String> {
-    let Some(Value::Object(keys)) = ours.first().cloned() else { return vec!["we show none".to_owned()] };
-    let cut = |row: &Value| {
-        Value::Object(keys.keys().map(|key| (key.clone(), row[key].clone())).collect()).to_string()
-    };
-    let real: Vec<_> = real.as_array().into_iter().flatten().map(cut).collect();
-    let ours: Vec<_> = ours.iter().map(Value::to_string).collect();
-    let only_real = real.iter().filter(|row| !ours.contains(row)).map(|row| format!("only there: {row}"));
-    let only_ours = ours.iter().filter(|row| !real.contains(row)).map(|row| format!("only here: {row}"));
-    only_real.chain(only_ours).collect()
-}
-
 fn our_monitor_shows_what_the_real_one_does(mode: Mode) {
     let world = World::new(mode);
     let node = ours::node(&world, world.here(), UNIT);
@@ -374,15 +308,7 @@ fn our_monitor_shows_what_the_real_one_does(mode: Mode) {
     real_publisher.send(5, 1000.0);
     subscriber.await_received(5);
     wait::until_eq("what the monitors differ in", &Vec::<String>::new(), || {
-        let (real, ours) = (real_monitor.snapshot(), monitor.snapshot());
-        [
-            differences(&real["processes"], processes_of(&ours)),
-            differences(&real["publishers"], topics_of(&ours.publishers)),
-            differences(&real["subscribers"], topics_of(&ours.subscribers)),
-            differences(&real["servers"], services_of(&ours.servers)),
-            differences(&real["clients"], services_of(&ours.clients)),
-        ]
-        .concat()
+        snapshots::differences(&real_monitor.snapshot(), &monitor.snapshot())
     });
     assert_eq!(monitor.refused(), 0);
 }

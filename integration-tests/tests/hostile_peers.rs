@@ -1,0 +1,354 @@
+//! Peers that register nonsense: what a node, its monitor and others make of it.
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ferrocal::{
+    ChangeKind, Config, DropReason, LatencyInfo, Mode, Monitor, Node, Registered, Seen, TopicInfo,
+};
+use ferrocal_integration_tests::pair::{Injector, Pair};
+use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::suite::{self, Test};
+use ferrocal_integration_tests::{forge, wait};
+use ferrocal_proto::{Action, Announcement, EntityId, PayloadSample, ProcessInfo, Registration, ServiceInfo};
+use ferrocal_transport::{Config as TransportConfig, SocketTransport};
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for (name, make) in [("memory", memory as fn() -> Pair), ("sockets", sockets)] {
+        let mut test = |case: &str, body: fn(&Pair)| {
+            tests.push(Test::new(format!("{case}::{name}"), &[], move || body(&make())));
+        };
+        test("a_type_that_changes_with_each_registration", changing_type);
+        test("one_id_on_two_topics", one_id_on_two_topics);
+        test("one_id_in_many_processes", one_id_in_many_processes);
+        test("an_id_that_is_no_number", an_id_that_is_no_number);
+        test("numbers_that_cannot_be", numbers_that_cannot_be);
+        test("clocks_and_times_that_cannot_be", clocks_and_times_that_cannot_be);
+        test("texts_of_the_greatest_length", texts_of_the_greatest_length);
+    }
+    suite::main(tests)
+}
+
+/// Two hosts in memory.
+fn memory() -> Pair {
+    Pair::memory(Mode::Network)
+}
+
+/// Sockets on loopback.
+fn sockets() -> Pair {
+    Pair::on_loopback(Arc::new(SocketTransport::new(TransportConfig::default())))
+}
+
+const TOPIC: &str = "hello";
+/// The topic of one who is well-behaved.
+const OTHER: &str = "other";
+
+/// A node with a subscriber that hostile peers have to do with, and one that they have not.
+struct Victim {
+    node: Node,
+    injector: Injector,
+    monitor: Monitor,
+    subscriber: ferrocal::Subscriber<[u8]>,
+    other: ferrocal::Subscriber<[u8]>,
+    sent: i64,
+    /// Registrations sent in several datagrams.
+    fragmented: Cell<i32>,
+}
+
+impl Victim {
+    fn open(pair: &Pair, config: Config) -> Self {
+        let (node, injector) = pair.node(config);
+        let monitor = node.monitor();
+        let [subscriber, other] =
+            [TOPIC, OTHER].map(|topic| node.subscriber::<[u8]>(topic).expect("a good topic"));
+        let victim = Self { node, injector, monitor, subscriber, other, sent: 0, fragmented: Cell::new(0) };
+        victim.register(&forge::publisher(forge::on_this_host(forge::topic_info("forged", 8, 9999, OTHER))));
+        victim.register(&forge::publisher(forge::on_this_host(forge::topic_info("forged", 8, 9999, OTHER))));
+        assert!(victim.other.wait_for_publisher(HANG));
+        victim
+    }
+
+    /// Sends a registration, in as many datagrams as it needs.
+    fn register(&self, message: &[u8]) {
+        if message.len() < 60_000 {
+            self.injector.registration(&[forge::whole(message)]);
+            return;
+        }
+        let id = self.fragmented.get() + 1;
+        self.fragmented.set(id);
+        let chunks: Vec<_> = message.chunks(50_000).collect();
+        let info = forge::info(id, chunks.len() as u32, message.len() as u32);
+        let fragments = (0..).zip(chunks).map(|(number, chunk)| forge::fragment(id, number, chunk));
+        self.injector.registration(&[info].into_iter().chain(fragments).collect::<Vec<_>>());
+    }
+
+    /// Messages of other topics are delivered.
+    #[track_caller]
+    fn still_receives(&mut self) {
+        self.sent += 1;
+        let payload = forge::payload(OTHER, 9999, self.sent, b"on time");
+        self.injector.payload(&[forge::whole(&payload)]);
+        let message = self.other.recv_timeout(HANG).expect("messages of others arrive");
+        assert_eq!((message.clock, &message.payload[..]), (self.sent, &b"on time"[..]));
+        assert_eq!((self.other.stats().lost, self.other.publisher_count()), (0, 1));
+        assert!(!self.node.status().has_failed);
+    }
+
+    /// The publisher of this id, as soon as it was registered so often.
+    #[track_caller]
+    fn publisher(&self, process_id: i32, id: EntityId, registrations: u64) -> Seen<TopicInfo> {
+        wait::until_some(&format!("registration {registrations} of {id}"), || {
+            let publishers = self.monitor.snapshot().publishers;
+            publishers.into_iter().find(|seen| {
+                let info = &seen.info;
+                (info.process_id, info.topic_id, seen.registrations) == (process_id, id, registrations)
+            })
+        })
+    }
+}
+
+fn hostile(id: u64) -> TopicInfo {
+    forge::on_this_host(forge::topic_info("forged", 7, id, TOPIC))
+}
+
+fn number(id: u64) -> EntityId {
+    EntityId::from_wire(id.to_string())
+}
+
+fn changing_type(pair: &Pair) {
+    const TIMES: u64 = 500;
+    const MAX_BYTES: usize = 200_000;
+    let mut config = Config::default();
+    config.limits.max_registry_bytes = MAX_BYTES;
+    let mut victim = Victim::open(pair, config);
+    // Nobody takes anything out of these.
+    let (events, changes) = (victim.subscriber.events(), victim.monitor.changes());
+    let before = victim.node.status();
+    for time in 1..=TIMES {
+        let mut info = hostile(1);
+        info.data_type.name = format!("demo.Type{time}");
+        info.data_type.descriptor = vec![time as u8; 10_000].into();
+        victim.register(&forge::publisher(info));
+        if time % 50 == 0 {
+            let seen = victim.publisher(7, number(1), time);
+            assert_eq!(seen.info.data_type.name, format!("demo.Type{time}"));
+            victim.still_receives();
+        }
+    }
+    let status = victim.node.status();
+    assert_eq!((status.peers, status.drops.total()), (before.peers + 1, 0), "{status:?}");
+    assert!(status.registry_bytes <= MAX_BYTES, "{status:?}");
+    assert_eq!(victim.subscriber.publisher_count(), 1);
+    assert!(events.dropped() > 0 && changes.dropped() > 0, "what waits is bounded, too");
+    let newest = std::iter::from_fn(|| changes.try_recv()).last().expect("the newest ones are kept");
+    assert_eq!(newest.kind, ChangeKind::Changed);
+    let Registered::Publisher(info) = newest.what else { panic!("{newest:?}") };
+    assert_eq!(info.data_type.name, format!("demo.Type{TIMES}"));
+}
+
+/// One entity cannot be on two topics: the newest registration counts.
+fn one_id_on_two_topics(pair: &Pair) {
+    const TIMES: u64 = 200;
+    let mut victim = Victim::open(pair, Config::default());
+    let before = victim.node.status().peers;
+    for time in 1..=TIMES {
+        let topic = if time % 2 == 0 { TOPIC } else { OTHER };
+        victim.register(&forge::publisher(TopicInfo { topic_name: topic.into(), ..hostile(1) }));
+        victim.publisher(7, number(1), time);
+    }
+    assert_eq!(victim.node.status().peers, before + 1);
+    // Never twice in a row on one topic, so never connected.
+    assert_eq!((victim.subscriber.publisher_count(), victim.other.publisher_count()), (0, 1));
+    victim.still_receives();
+    victim.register(&forge::publisher(hostile(1)));
+    wait::until_eq("publishers", &1, || victim.subscriber.publisher_count());
+    victim.register(&forge::publisher_gone(hostile(1)));
+    wait::until_eq("publishers", &0, || victim.subscriber.publisher_count());
+    victim.still_receives();
+}
+
+/// Who takes the id of another one is another one, as long as its process is.
+fn one_id_in_many_processes(pair: &Pair) {
+    const PROCESSES: i32 = 20;
+    let mut victim = Victim::open(pair, Config::default());
+    let before = victim.node.status().peers;
+    let own = victim.subscriber.id().get();
+    for process_id in 100..100 + PROCESSES {
+        let info = || forge::topic_info("forged", process_id, own, TOPIC);
+        for _ in 0..2 {
+            victim.register(&forge::publisher(forge::on_this_host(info())));
+            victim.register(&forge::subscriber(forge::on_this_host(info())));
+        }
+    }
+    wait::until_eq("publishers", &(PROCESSES as usize), || victim.subscriber.publisher_count());
+    wait::until_eq("peers", &(before + 2 * PROCESSES as usize), || victim.node.status().peers);
+    victim.still_receives();
+    for process_id in 100..100 + PROCESSES {
+        let info = || forge::topic_info("forged", process_id, own, TOPIC);
+        victim.register(&forge::publisher_gone(forge::on_this_host(info())));
+        victim.register(&forge::subscriber_gone(forge::on_this_host(info())));
+    }
+    wait::until_eq("peers", &before, || victim.node.status().peers);
+    assert_eq!(victim.subscriber.publisher_count(), 0);
+    victim.still_receives();
+}
+
+/// eCAL 5 has such ids, and eCAL 6 cannot read them.
+fn an_id_that_is_no_number(pair: &Pair) {
+    const NUMBER: &[u8; 10] = b"7777777777";
+    let mut victim = Victim::open(pair, Config::default());
+    let with_id = |message: Vec<u8>, id: &[u8; 10]| {
+        let at = message.windows(NUMBER.len()).position(|bytes| bytes == NUMBER).expect("its id is in it");
+        [&message[..at], id, &message[at + NUMBER.len()..]].concat()
+    };
+    let ids: [&[u8; 10]; 4] =
+        [b"no number!", b"-777777777", b"\xff\xfe\0\x01\x02\x03\x04\x05\x06\x07", b"1e10000000"];
+    for (count, id) in (1..).zip(ids) {
+        for _ in 0..2 {
+            victim.register(&with_id(forge::publisher(hostile(7_777_777_777)), id));
+        }
+        victim.publisher(7, EntityId::from_wire(id), 2);
+        wait::until_eq("publishers", &count, || victim.subscriber.publisher_count());
+    }
+    victim.still_receives();
+    for id in ids {
+        victim.register(&with_id(forge::publisher_gone(hostile(7_777_777_777)), id));
+    }
+    wait::until_eq("publishers", &0, || victim.subscriber.publisher_count());
+    assert_eq!(victim.node.status().drops.total(), 0);
+}
+
+fn numbers_that_cannot_be(pair: &Pair) {
+    let mut victim = Victim::open(pair, Config::default());
+    let latency = |value| LatencyInfo {
+        count: u64::MAX,
+        latest_us: value,
+        min_us: value,
+        max_us: value,
+        mean_us: value,
+        sum_of_squares_us2: value,
+    };
+    let values = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, -1.0];
+    for (id, value) in (1..).zip(values) {
+        let info = TopicInfo {
+            registration_clock: i32::MIN,
+            topic_size: i32::MIN,
+            connections_local: i32::MIN,
+            connections_external: -1,
+            message_drops: i32::MIN,
+            data_id: i64::MIN,
+            data_clock: i64::MIN,
+            data_frequency_mhz: i32::MIN,
+            latency: Some(latency(value)),
+            ..hostile(id)
+        };
+        for _ in 0..2 {
+            victim.register(&forge::publisher(info.clone()));
+        }
+        let seen = victim.publisher(7, number(id), 2);
+        let shown = seen.info.latency.is_some();
+        assert_eq!(shown, value.is_finite(), "{seen:?}");
+        assert_eq!((seen.info.topic_size, seen.info.data_clock), (i32::MIN, i64::MIN), "as it registered");
+    }
+    wait::until_eq("publishers", &values.len(), || victim.subscriber.publisher_count());
+    // A process and a service whose numbers are no better.
+    let process = ProcessInfo {
+        process_id: i32::MIN,
+        registration_clock: i32::MIN,
+        component_init_state: i32::MIN,
+        ..process()
+    };
+    let service = ServiceInfo {
+        host_name: hostile(1).host_name,
+        process_id: -1,
+        service_id: number(1),
+        ..ServiceInfo::default()
+    };
+    for announcement in [Announcement::Process(process), Announcement::Server(service)] {
+        victim.register(&Registration { action: Action::Register, announcement }.encode());
+    }
+    wait::until("they are shown", || {
+        let snapshot = victim.monitor.snapshot();
+        snapshot.processes.iter().any(|seen| seen.info.process_id == i32::MIN) && snapshot.servers.len() == 1
+    });
+    assert_eq!(victim.node.status().drops.total(), 0);
+    victim.still_receives();
+}
+
+/// A process on this host.
+fn process() -> ProcessInfo {
+    let TopicInfo { host_name, shm_transport_domain, .. } = hostile(1);
+    ProcessInfo { host_name, shm_transport_domain, process_id: 7, ..ProcessInfo::default() }
+}
+
+fn clocks_and_times_that_cannot_be(pair: &Pair) {
+    let mut victim = Victim::open(pair, Config::default());
+    for _ in 0..2 {
+        victim.register(&forge::publisher(hostile(1)));
+    }
+    wait::until_eq("publishers", &1, || victim.subscriber.publisher_count());
+    let send = |clock: i64, time_us: i64| {
+        let sample = PayloadSample {
+            topic_name: TOPIC.as_bytes(),
+            topic_id: b"1",
+            host_name: &hostile(1).host_name,
+            clock,
+            time_us,
+            hash: i64::MIN,
+            payload: b"x",
+        };
+        let mut message = Vec::new();
+        sample.encode_head(&mut message);
+        message.extend_from_slice(b"x");
+        victim.injector.payload(&[forge::whole(&message)]);
+    };
+    for (clock, time_us) in [(i64::MIN, i64::MIN), (-1, i64::MAX), (0, 0), (i64::MAX, -1)] {
+        send(clock, time_us);
+        let message = victim.subscriber.recv_timeout(HANG).expect("each is newer than the one before");
+        assert_eq!(message.clock, clock);
+    }
+    // Whatever comes after the greatest clock is old, until its publisher is made anew.
+    send(1, 1);
+    wait::until_eq("late messages", &1, || victim.subscriber.stats().out_of_order);
+    let stats = victim.subscriber.stats();
+    assert_eq!(stats.received, 4, "{stats:?}");
+    assert!(stats.frequency.is_finite(), "{stats:?}");
+    let latency = stats.latency.expect("it received");
+    let numbers = [latency.latest_us, latency.min_us, latency.max_us, latency.mean_us];
+    assert!(numbers.into_iter().all(f64::is_finite), "{latency:?}");
+    victim.still_receives();
+}
+
+/// Each text as long as it may be is stored; longer ones are counted, and nothing is stored of them.
+fn texts_of_the_greatest_length(pair: &Pair) {
+    const NAME: usize = 4096;
+    const TEXT: usize = 65_536;
+    let mut victim = Victim::open(pair, Config::default());
+    let before = victim.node.status();
+    let topic = |len: usize| TopicInfo {
+        process_name: "p".repeat(len).into(),
+        unit_name: "u".repeat(len).into(),
+        ..hostile(1)
+    };
+    let with_parameter = |len: usize| ProcessInfo { process_parameter: "x".repeat(len).into(), ..process() };
+    let register = |announcement| Registration { action: Action::Register, announcement }.encode();
+    victim.register(&register(Announcement::Publisher(topic(NAME + 1))));
+    victim.register(&register(Announcement::Process(with_parameter(TEXT + 1))));
+    wait::until_eq("texts that are too long", &2, || victim.node.status().drops.get(DropReason::TooLong));
+    assert_eq!(victim.node.status().peers, before.peers);
+    assert!(victim.monitor.snapshot().processes.iter().all(|seen| seen.info.process_id != 7));
+    victim.register(&register(Announcement::Publisher(topic(NAME))));
+    victim.register(&register(Announcement::Process(with_parameter(TEXT))));
+    let seen = victim.publisher(7, number(1), 1);
+    assert_eq!(seen.info.unit_name.len(), NAME);
+    wait::until("the process is shown", || {
+        let processes = victim.monitor.snapshot().processes;
+        processes.iter().any(|seen| seen.info.process_parameter.len() == TEXT)
+    });
+    let status = victim.node.status();
+    assert_eq!((status.peers, status.drops.total()), (before.peers + 1, 2), "{status:?}");
+    assert!(status.registry_bytes >= before.registry_bytes + 2 * NAME, "they are charged: {status:?}");
+    victim.still_receives();
+}
