@@ -3,10 +3,14 @@
 mod args;
 mod exit;
 mod logger;
+mod network;
 mod output;
+mod proto_text;
+mod row;
 mod session;
 mod stop;
 mod table;
+mod time;
 mod verbs;
 
 use std::process::ExitCode;

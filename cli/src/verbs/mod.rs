@@ -1,6 +1,13 @@
 //! The verbs.
 
+mod config;
+mod desc;
+mod find;
+mod info;
 mod list;
+mod logs;
+mod nodes;
+mod shell;
 
 use clap::Subcommand;
 
@@ -11,6 +18,14 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     List(list::List),
+    Nodes(nodes::Nodes),
+    Info(info::Info),
+    Find(find::Find),
+    Desc(desc::Desc),
+    Logs(logs::Logs),
+    Config(config::Config),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Verb {
@@ -18,6 +33,14 @@ impl Verb {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         match self {
             Self::List(list) => list.run(session),
+            Self::Nodes(nodes) => nodes.run(session),
+            Self::Info(info) => info.run(session),
+            Self::Find(find) => find.run(session),
+            Self::Desc(desc) => desc.run(session),
+            Self::Logs(logs) => logs.run(session),
+            Self::Config(config) => config.run(session),
+            Self::Completions(completions) => completions.run(session),
+            Self::Man(man) => man.run(),
         }
     }
 }
