@@ -2,11 +2,14 @@
 
 mod config;
 mod desc;
+mod echo;
 mod find;
 mod info;
 mod list;
 mod logs;
 mod nodes;
+mod publish;
+mod rates;
 mod shell;
 
 use clap::Subcommand;
@@ -22,6 +25,11 @@ pub(crate) enum Verb {
     Info(info::Info),
     Find(find::Find),
     Desc(desc::Desc),
+    Echo(echo::Echo),
+    Hz(rates::Hz),
+    Bw(rates::Bw),
+    Delay(rates::Delay),
+    Pub(publish::Pub),
     Logs(logs::Logs),
     Config(config::Config),
     Completions(shell::Completions),
@@ -37,6 +45,11 @@ impl Verb {
             Self::Info(info) => info.run(session),
             Self::Find(find) => find.run(session),
             Self::Desc(desc) => desc.run(session),
+            Self::Echo(echo) => echo.run(session),
+            Self::Hz(hz) => hz.run(session),
+            Self::Bw(bw) => bw.run(session),
+            Self::Delay(delay) => delay.run(session),
+            Self::Pub(publish) => publish.run(session),
             Self::Logs(logs) => logs.run(session),
             Self::Config(config) => config.run(session),
             Self::Completions(completions) => completions.run(session),
