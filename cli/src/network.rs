@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ferrocal::{Config, DataType, LayerKind, Monitor, Node, Snapshot, TopicInfo, captured_registrations};
+use ferrocal::{
+    Config, DataType, DynamicType, LayerKind, Monitor, Node, Snapshot, TopicInfo, captured_registrations,
+};
 
 use crate::session::{End, Session, capture};
 
@@ -122,6 +124,17 @@ pub(crate) fn types_of_topic(snapshot: &Snapshot, topic: &str) -> Vec<DataType> 
 /// The data types of this name.
 pub(crate) fn types_named(snapshot: &Snapshot, name: &str) -> Vec<DataType> {
     types(snapshot, |info| info.data_type.name == name)
+}
+
+/// Protobuf types whose descriptors define this message, too, as that type.
+pub(crate) fn types_that_define(snapshot: &Snapshot, name: &str) -> Vec<DataType> {
+    let mut types = types(snapshot, |info| info.data_type.encoding == "proto");
+    types.retain_mut(|data_type| {
+        data_type.name = name.to_owned();
+        DynamicType::new(data_type).is_ok()
+    });
+    types.dedup();
+    types
 }
 
 fn types(snapshot: &Snapshot, is_meant: impl Fn(&TopicInfo) -> bool) -> Vec<DataType> {

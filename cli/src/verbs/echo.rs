@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ferrocal::prost_reflect::ReflectMessage;
-use ferrocal::{Dynamic, JsonOptions, Message, RecvTimeoutError, SubscriberConfig, protobuf_to_json};
+use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage, Value};
+use ferrocal::{
+    Dynamic, JsonOptions, Message, Node, RecvTimeoutError, Subscriber, SubscriberConfig, protobuf_to_json,
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -11,8 +13,8 @@ use crate::args::seconds;
 use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::output::{DIM, HEAD, Output, clean};
-use crate::path::Path;
-use crate::payload::{Any, Content, unknown_field};
+use crate::path::{Path, Step};
+use crate::payload::{Any, Content, key_text, unknown_field};
 use crate::render::Render;
 use crate::session::{End, Session};
 use crate::silence::{self, Silence};
@@ -107,6 +109,9 @@ impl Echo {
         let count = if self.once { Some(1) } else { session.common.count };
         let mut silence = Silence::new();
         let mut latest = Instant::now();
+        self.await_type(session, &node, &subscriber, &mut silence);
+        let dropped_before = subscriber.stats().queue_full;
+        let mut is_checked = self.fields.is_empty();
         let (mut came, mut shown) = (0_u64, 0);
         let mut columns = None;
         let end = loop {
@@ -137,8 +142,9 @@ impl Echo {
                 }
             };
             latest = Instant::now();
-            if came == 0 {
-                self.check_fields(&message.payload)?;
+            if !is_checked && let Ok(Dynamic::Protobuf(message)) = &message.payload.decoded {
+                self.check_fields(message)?;
+                is_checked = true;
             }
             came += 1;
             let is_wanted =
@@ -153,17 +159,15 @@ impl Echo {
         };
         session.out().flush()?;
         let stats = subscriber.stats();
-        if stats.queue_full > 0 {
-            log::warn!(
-                "{} messages were dropped, because they were not shown as fast as they came",
-                stats.queue_full
-            );
+        let dropped = stats.queue_full.saturating_sub(dropped_before);
+        if dropped > 0 {
+            log::warn!("{dropped} messages were dropped, because they were not shown as fast as they came");
         }
         if stats.lost > 0 {
             log::warn!("{} messages were lost on the way", stats.lost);
         }
         Ok(match end {
-            _ if stats.queue_full + stats.lost > 0 => Exit::Lost,
+            _ if dropped + stats.lost > 0 => Exit::Lost,
             _ if shown > 0 => Exit::Fine,
             Some(End::Stopped) => Exit::Interrupted,
             _ if came > 0 => {
@@ -173,9 +177,33 @@ impl Echo {
         })
     }
 
+    /// Waits until a publisher has registered: its type is needed to decode what it sent. Messages wait meanwhile. Those of a
+    /// publisher that does not register are shown without it.
+    fn await_type(
+        &self,
+        session: &Session,
+        node: &Node,
+        subscriber: &Subscriber<Any>,
+        silence: &mut Silence,
+    ) {
+        let patience = node.config().registration.refresh * 2;
+        let started = Instant::now();
+        let mut first = None;
+        while !subscriber.wait_for_publisher(session.slice(Duration::from_millis(20))) {
+            if subscriber.stats().received > 0 {
+                first.get_or_insert_with(Instant::now);
+            }
+            let is_over = first.is_some_and(|first| first.elapsed() >= patience)
+                || self.timeout.is_some_and(|timeout| started.elapsed() >= timeout);
+            if is_over || subscriber.is_finished() || session.end().is_some() {
+                return;
+            }
+            silence.wait(&self.topic, 0, node.config());
+        }
+    }
+
     /// Refuses fields that the type of the messages does not have.
-    fn check_fields(&self, content: &Content) -> anyhow::Result<()> {
-        let Ok(Dynamic::Protobuf(message)) = &content.decoded else { return Ok(()) };
+    fn check_fields(&self, message: &DynamicMessage) -> anyhow::Result<()> {
         let descriptor = message.descriptor();
         match self.fields.iter().find_map(|path| unknown_field(&descriptor, path)) {
             Some(problem) => Err(Exit::Usage.because(problem)),
@@ -357,41 +385,77 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// The paths to all single values of a message.
+/// The paths to all single values of a message. What protobuf's JSON has a form of its own for is one.
 fn leaves(content: &Content) -> Vec<Path> {
-    use crate::path::Step;
-    fn walk(value: &serde_json::Value, path: &mut Vec<Step>, found: &mut Vec<Path>) {
-        match value {
-            serde_json::Value::Object(fields) => {
-                for (name, value) in fields {
-                    path.push(Step::Name(name.clone()));
-                    walk(value, path, found);
-                    path.pop();
-                }
-            }
-            serde_json::Value::Array(values) => {
-                for (index, value) in values.iter().enumerate() {
-                    path.push(Step::Index(index));
-                    walk(value, path, found);
-                    path.pop();
-                }
-            }
-            _ if path.is_empty() => {}
-            _ => found.push(Path(path.clone())),
-        }
-    }
     let mut found = Vec::new();
-    let value = match &content.decoded {
-        Ok(Dynamic::Protobuf(message)) => {
-            let options = JsonOptions::default().proto_names(true).default_fields(true);
-            protobuf_to_json(message, &options).ok().and_then(|json| serde_json::from_str(&json).ok())
+    match &content.decoded {
+        Ok(Dynamic::Protobuf(message)) => leaves_of_message(message, &mut Vec::new(), &mut found),
+        Ok(Dynamic::Json(text)) => {
+            if let Ok(value) = serde_json::from_str(text) {
+                leaves_of_json(&value, &mut Vec::new(), &mut found);
+            }
         }
-        _ => content.to_json(),
-    };
-    if let Some(value) = value {
-        walk(&value, &mut Vec::new(), &mut found);
+        _ => {}
     }
     found
+}
+
+fn leaves_of_message(message: &DynamicMessage, path: &mut Vec<Step>, found: &mut Vec<Path>) {
+    for field in message.descriptor().fields() {
+        path.push(Step::Name(field.name().to_owned()));
+        match &*message.get_field(&field) {
+            Value::Map(entries) => {
+                let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key_text(key), value)).collect();
+                entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+                for (key, value) in entries {
+                    leaves_of_value(value, Step::Name(key), path, found);
+                }
+            }
+            Value::List(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    leaves_of_value(value, Step::Index(index), path, found);
+                }
+            }
+            Value::Message(inner) if !is_single(inner) => {
+                if message.has_field(&field) {
+                    leaves_of_message(inner, path, found);
+                }
+            }
+            _ => found.push(Path(path.clone())),
+        }
+        path.pop();
+    }
+}
+
+fn leaves_of_value(value: &Value, step: Step, path: &mut Vec<Step>, found: &mut Vec<Path>) {
+    path.push(step);
+    match value {
+        Value::Message(inner) if !is_single(inner) => leaves_of_message(inner, path, found),
+        _ => found.push(Path(path.clone())),
+    }
+    path.pop();
+}
+
+fn is_single(message: &DynamicMessage) -> bool {
+    message.descriptor().full_name().starts_with("google.protobuf.")
+}
+
+fn leaves_of_json(value: &serde_json::Value, path: &mut Vec<Step>, found: &mut Vec<Path>) {
+    let mut step = |step, value| {
+        path.push(step);
+        leaves_of_json(value, path, found);
+        path.pop();
+    };
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| step(Step::Name(name.clone()), value));
+        }
+        serde_json::Value::Array(values) => {
+            values.iter().enumerate().for_each(|(index, value)| step(Step::Index(index), value));
+        }
+        _ if path.is_empty() => {}
+        _ => found.push(Path(path.clone())),
+    }
 }
 
 #[cfg(test)]
@@ -411,6 +475,6 @@ mod tests {
         const PROTO: &str = r#"syntax = "proto3"; message M { int32 a = 1; N n = 2; repeated N l = 3; string s = 4; } message N { bool b = 1; }"#;
         let leaves = leaves(&content(PROTO, "M", r#"{"n": {}, "l": [{}, {"b": true}]}"#));
         let names: Vec<_> = leaves.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["a", "l[0].b", "l[1].b", "n.b", "s"]);
+        assert_eq!(names, ["a", "n.b", "l[0].b", "l[1].b", "s"]);
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::seconds;
 use crate::exit::Exit;
-use crate::network::{Network, types_named, types_of_topic};
+use crate::network::{Network, types_named, types_of_topic, types_that_define};
 use crate::output::clean;
 use crate::session::{End, Session};
 
@@ -294,7 +294,11 @@ impl Pub {
             types
         };
         let (snapshot, end) = network.until(self.timeout, |snapshot| !types(snapshot).is_empty());
-        match types(&snapshot).into_iter().next() {
+        let mut found = types(&snapshot);
+        if let (true, Some(name)) = (found.is_empty(), &self.type_name) {
+            found = types_that_define(&snapshot, name);
+        }
+        match found.into_iter().next() {
             Some(data_type) => Ok(Ok(data_type)),
             None if end == Some(End::Stopped) => Ok(Err(Exit::Interrupted)),
             None => {
