@@ -155,6 +155,8 @@ pub(crate) fn layer_name(kind: LayerKind) -> String {
         LayerKind::UdpMulticast => "udp".to_owned(),
         LayerKind::SharedMemory => "shm".to_owned(),
         LayerKind::Tcp => "tcp".to_owned(),
+        // Of eCAL 5.
+        LayerKind::Other(42) => "inproc".to_owned(),
         LayerKind::Other(number) => format!("layer {number}"),
     }
 }

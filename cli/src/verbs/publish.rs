@@ -116,7 +116,8 @@ enum Next {
     End(Option<End>),
 }
 
-/// How long a publisher stays after the only message: subscribers drop what of it waits when it says that it is gone.
+/// How long a publisher stays after the last message, if nobody asks it to end: subscribers that are told that it is gone
+/// may drop what they have not looked at.
 const LINGER: Duration = Duration::from_millis(500);
 /// The longest line of standard input, in bytes.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
@@ -182,11 +183,11 @@ impl Pub {
             }
             number += 1;
         };
-        if self.once {
+        let seconds = started.elapsed().as_secs_f64();
+        if end.is_none() && publisher.stats().sent > 0 {
             session.wait(LINGER);
         }
         let stats = publisher.stats();
-        let seconds = started.elapsed().as_secs_f64();
         let summary = Summary {
             topic: &self.topic,
             type_name: &data_type.name,
