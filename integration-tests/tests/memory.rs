@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferrocal::transport::memory::Network;
 use ferrocal::{Config, Mode, Node};
@@ -58,17 +58,32 @@ const SLACK: i64 = 64 * 1024;
 
 /// Runs `some` a number of times to fill tables and buffers, then ten times as often, and checks that no more memory
 /// is in use after that. `settle` waits until nothing is under way.
+///
+/// A table keeps the size it once had, and how many peers are there at once is a matter of speed. So it may still grow,
+/// but not time and again as a leak does.
 #[track_caller]
 fn check(times: u32, mut some: impl FnMut(u32), mut settle: impl FnMut()) {
     // A leak of 16 bytes a time has to show.
     assert!(10 * i64::from(times) * 16 > SLACK, "too few times to tell");
     (0..times).for_each(&mut some);
     settle();
-    let before = in_use();
-    (times..11 * times).for_each(&mut some);
-    settle();
-    // What is under way is freed sooner or later. What stays is a leak.
-    wait::until(&format!("no more than {before} bytes in use"), || in_use() - before < SLACK);
+    let mut grown = Vec::new();
+    for round in 0..3 {
+        let before = in_use();
+        (times * (10 * round + 1)..times * (10 * round + 11)).for_each(&mut some);
+        settle();
+        // What is under way is freed sooner or later. What stays is a leak.
+        let start = Instant::now();
+        let mut more = in_use() - before;
+        while more >= SLACK && start.elapsed() < HANG {
+            more = in_use() - before;
+        }
+        if more < SLACK {
+            return;
+        }
+        grown.push(more);
+    }
+    panic!("more bytes are in use after each round: {grown:?}");
 }
 
 /// The bytes in use, without what is needed for a moment only.
@@ -86,14 +101,20 @@ fn the_count_sees_a_leak() {
     assert!(in_use() - before >= SLACK, "a leak of 16 bytes a time was not seen");
 }
 
-/// Settings with which registrations are frequent and incomplete messages are not kept for long.
+/// Settings with which registrations are frequent.
 fn config(mode: Mode) -> Config {
     let mut config = Config::default().mode(mode);
     config.registration.refresh = Duration::from_millis(10);
     config.registration.timeout = HANG;
-    config.limits.reassembly.timeout = Duration::from_millis(100);
     config.limits.max_publishers_per_subscriber = 16;
     config.subscriber.queue_len = 16;
+    config
+}
+
+/// Settings with which incomplete messages are not kept for long. On a busy machine, that may end complete ones, too.
+fn impatient(mode: Mode) -> Config {
+    let mut config = config(mode);
+    config.limits.reassembly.timeout = Duration::from_millis(100);
     config
 }
 
@@ -127,7 +148,7 @@ fn lossy_traffic() {
     let network = Network::new(7).with_loss(0.05).with_reordering(0.2).with_duplication(0.1);
     let hosts = [network.host(), network.host()];
     let [sender, receiver] = hosts.map(|host| {
-        Node::with_transport("node", config(Mode::Network), Arc::new(host)).expect("a node opens")
+        Node::with_transport("node", impatient(Mode::Network), Arc::new(host)).expect("a node opens")
     });
     let publisher = sender.publisher::<[u8]>("hello").expect("a good topic");
     // Nobody takes anything out while messages come, so the queue is full.
@@ -285,7 +306,7 @@ fn a_flood_of_peers() {
 }
 
 fn damaged_traffic() {
-    let (node, injector) = Pair::memory(Mode::Network).node(config(Mode::Network));
+    let (node, injector) = Pair::memory(Mode::Network).node(impatient(Mode::Network));
     let subscriber = node.subscriber::<[u8]>("hello").expect("a good topic");
     let send = |n: u32| {
         let id = n.cast_signed();
