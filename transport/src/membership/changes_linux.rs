@@ -50,10 +50,15 @@ impl Changes {
             self.netlink.as_ref().filter(|_| sources.last().is_some_and(poll::is_ready))
         {
             thread::sleep(GATHER);
-            // What exactly changed is looked up anyway; a full buffer (ENOBUFS) is a change, too.
+            // What exactly changed is looked up anyway; a full buffer (ENOBUFS) is a change, too, and told once.
             let mut message = [0; 1 << 13];
-            while !matches!(netlink.read(&mut message), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            {
+            let mut is_full = false;
+            loop {
+                match netlink.read(&mut message) {
+                    Ok(_) => {}
+                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && !is_full => is_full = true,
+                    Err(_) => break,
+                }
             }
         }
         true
