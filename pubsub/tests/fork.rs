@@ -93,12 +93,14 @@ fn a_forked_child_drops_what_it_got_without_a_trace() {
     // The child is made while the callback runs: there it will never return.
     wait_entered.recv_timeout(HANG).unwrap();
     let logs = node.logs().unwrap();
-    let mut handles = Some((node, logs, subscriber, subscription, own_publisher, own_subscriber));
+    let events = own_subscriber.events().for_each(|_| ()).unwrap();
+    let mut handles = Some((node, logs, events, subscriber, subscription, own_publisher, own_subscriber));
     let ended = fork(|| {
-        let (node, logs, subscriber, subscription, own_publisher, own_subscriber) = handles.take().unwrap();
+        let (node, logs, events, subscriber, subscription, own_publisher, own_subscriber) =
+            handles.take().unwrap();
         node.log(LogLevel::Error, "in the child");
         logs.close();
-        drop(logs);
+        drop((logs, events));
         subscriber.close();
         subscription.close();
         drop((subscriber, subscription, own_publisher, own_subscriber));
@@ -109,7 +111,8 @@ fn a_forked_child_drops_what_it_got_without_a_trace() {
     let read = traces.read(&mut text).map_err(|error| error.kind());
     assert_eq!(read, Err(ErrorKind::WouldBlock), "{}", String::from_utf8_lossy(&text));
 
-    let (node, logs, subscriber, _subscription, ..) = handles.expect("it is the child that took them");
+    let (node, logs, _events, subscriber, _subscription, ..) =
+        handles.expect("it is the child that took them");
     node.log(LogLevel::Error, "in the parent");
     assert_eq!(logs.recv_timeout(HANG).unwrap().content, "in the parent");
     leave.send(()).unwrap();
