@@ -164,7 +164,9 @@ impl<T> Shared<T> {
         if let Some(why) = state.ended {
             return Poll::Ready(Err(why));
         }
-        state.tasks.add(wait, cx.waker());
+        let replaced = state.tasks.add(wait, cx.waker());
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 
@@ -398,6 +400,32 @@ mod tests {
         }
         sender.send(7, 0);
         assert_eq!(*lock(&task.1), [7]);
+    }
+
+    struct LooksAtItsEnd(Arc<Feed<u32>>, Arc<Mutex<Vec<bool>>>);
+
+    impl Wake for LooksAtItsEnd {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for LooksAtItsEnd {
+        fn drop(&mut self) {
+            // What a task owns may go with its last waker, and take from the feed.
+            lock(&self.1).push(self.0.shared.state.try_lock().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_dropped_without_a_lock() {
+        let (_sender, feed) = feed();
+        let (feed, was_free) = (Arc::new(feed), Arc::default());
+        let mut wait = None;
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(LooksAtItsEnd(feed.clone(), Arc::clone(&was_free))));
+            assert!(feed.shared.poll(&Context::from_waker(&waker), &mut wait).is_pending());
+        }
+        assert_eq!(*lock(&was_free), [true]);
+        feed.shared.end(RecvError::Closed);
     }
 
     #[test]
