@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
 use ferrocal_transport::{Selected, Transport};
@@ -28,7 +28,7 @@ pub(crate) struct Core {
     pub(crate) logger: Logger,
     layers: Vec<LayerSlot>,
     /// What reads simulated time, if the node follows it.
-    sim_time: Mutex<Vec<Box<dyn Reader>>>,
+    sim_time: Mutex<Option<SimTimeSubscriber>>,
     registration: Option<Crew>,
     /// Whether a thread of the node has failed.
     has_failed: Arc<AtomicBool>,
@@ -119,8 +119,9 @@ impl Core {
         let entity = Arc::new(Entity::new(id, Role::Subscriber, SIM_TIME_TOPIC, data_type));
         let sink: Arc<dyn Sink> = Arc::new(SimTimeSink { wall_clock: self.wall_clock.clone() });
         let readers = self.layers.iter().map(|slot| self.read_from(slot, &entity.topic, sink.clone(), false));
-        *lock(&self.sim_time) = readers.collect::<Result<_, _>>()?;
-        self.registry.add(&entity);
+        let subscriber = SimTimeSubscriber { _readers: readers.collect::<Result<_, _>>()?, entity };
+        self.registry.add(&subscriber.entity);
+        *lock(&self.sim_time) = Some(subscriber);
         Ok(())
     }
 
@@ -224,6 +225,12 @@ impl Core {
     }
 }
 
+/// What reads simulated time, and is announced.
+struct SimTimeSubscriber {
+    entity: Arc<Entity>,
+    _readers: Vec<Box<dyn Reader>>,
+}
+
 /// Sets the clock to what a simulation says.
 struct SimTimeSink {
     wall_clock: Arc<WallClock>,
@@ -250,7 +257,13 @@ impl Drop for Core {
         let is_forked = self.is_forked();
         let crews = self.layers.drain(..).map(|slot| slot.crew).chain(self.registration.take());
         crews.for_each(|crew| if is_forked { crew.abandon() } else { drop(crew) });
-        if !is_forked {
+        let sim_time = self.sim_time.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if is_forked {
+            std::mem::forget(sim_time);
+        } else {
+            if let Some(subscriber) = sim_time {
+                self.registry.remove(&subscriber.entity);
+            }
             self.registry.unregister();
         }
         #[cfg(feature = "tokio")]

@@ -30,6 +30,8 @@ struct Shared<T> {
     max_bytes: usize,
     state: Mutex<State<T>>,
     arrived: Condvar,
+    /// The process that made it. In a forked child, a thread that does not exist there may hold the lock.
+    process: u32,
 }
 
 struct State<T> {
@@ -64,8 +66,8 @@ impl<T> Feed<T> {
     pub(crate) fn with_bounds(max_len: usize, max_bytes: usize) -> (FeedSender<T>, Self) {
         let state =
             State { waiting: VecDeque::new(), bytes: 0, dropped: 0, ended: None, tasks: Wakers::default() };
-        let shared =
-            Arc::new(Shared { max_len, max_bytes, state: Mutex::new(state), arrived: Condvar::new() });
+        let (state, arrived, process) = (Mutex::new(state), Condvar::new(), std::process::id());
+        let shared = Arc::new(Shared { max_len, max_bytes, state, arrived, process });
         (FeedSender { shared: Arc::downgrade(&shared) }, Self { shared, stream: None })
     }
 
@@ -131,7 +133,7 @@ impl<T> Feed<T> {
     where
         T: Send + 'static,
     {
-        let shared = Arc::downgrade(&self.shared);
+        let (shared, process) = (Arc::downgrade(&self.shared), self.shared.process);
         let thread = std::thread::Builder::new().name("ferrocal feed".into()).spawn(move || {
             while let Ok(item) = self.recv() {
                 callback(item);
@@ -144,7 +146,7 @@ impl<T> Feed<T> {
                 drop(waiting);
             }
         };
-        Ok(FeedCallback { close: Box::new(close), thread: Some(thread) })
+        Ok(FeedCallback { close: Box::new(close), thread: Some(thread), process })
     }
 
     /// How many items were dropped, because the program took them too slowly.
@@ -162,7 +164,9 @@ impl<T> Shared<T> {
         if let Some(why) = state.ended {
             return Poll::Ready(Err(why));
         }
-        state.tasks.add(wait, cx.waker());
+        let replaced = state.tasks.add(wait, cx.waker());
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 
@@ -181,14 +185,21 @@ impl<T> Shared<T> {
 /// A function that is called with each item of a [`Feed`].
 ///
 /// It is not called any more once the drop of this has returned; only if the function itself drops it, that does not wait.
+/// In a forked child it is never called.
 #[must_use = "the function is not called any more when this is dropped"]
 pub struct FeedCallback {
     close: Box<dyn Fn() + Send + Sync>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// The process that has the thread.
+    process: u32,
 }
 
 impl Drop for FeedCallback {
     fn drop(&mut self) {
+        if std::process::id() != self.process {
+            std::mem::forget(self.thread.take());
+            return;
+        }
         (self.close)();
         if let Some(thread) =
             self.thread.take().filter(|one| one.thread().id() != std::thread::current().id())
@@ -268,7 +279,7 @@ impl<T> FeedSender<T> {
 
     /// Ends the feed: nothing more comes than what waits. The first reason counts.
     pub(crate) fn end(&self, why: RecvError) {
-        if let Some(shared) = self.shared.upgrade() {
+        if let Some(shared) = self.shared.upgrade().filter(|shared| shared.process == std::process::id()) {
             shared.end(why);
         }
     }
@@ -389,6 +400,32 @@ mod tests {
         }
         sender.send(7, 0);
         assert_eq!(*lock(&task.1), [7]);
+    }
+
+    struct LooksAtItsEnd(Arc<Feed<u32>>, Arc<Mutex<Vec<bool>>>);
+
+    impl Wake for LooksAtItsEnd {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for LooksAtItsEnd {
+        fn drop(&mut self) {
+            // What a task owns may go with its last waker, and take from the feed.
+            lock(&self.1).push(self.0.shared.state.try_lock().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_dropped_without_a_lock() {
+        let (_sender, feed) = feed();
+        let (feed, was_free) = (Arc::new(feed), Arc::default());
+        let mut wait = None;
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(LooksAtItsEnd(feed.clone(), Arc::clone(&was_free))));
+            assert!(feed.shared.poll(&Context::from_waker(&waker), &mut wait).is_pending());
+        }
+        assert_eq!(*lock(&was_free), [true]);
+        feed.shared.end(RecvError::Closed);
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Monitor {
         self.core.registry.watch.snapshot()
     }
 
-    /// Each change from now on, after one for everything that is there already.
+    /// Each change from now on, after one for everything that is there already. Ends when the node's last monitor is
+    /// dropped.
     pub fn changes(&self) -> Feed<Change> {
         self.core.registry.watch.changes()
     }

@@ -26,12 +26,13 @@ pub(crate) struct Wait<'a, A: Awaited + ?Sized> {
 }
 
 impl Wakers {
-    /// Has a task woken. It is the one to wake for its wait, in place of any before.
-    pub(crate) fn add(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) {
+    /// Has a task woken. It is the one to wake for its wait, in place of any before. Returns that one: to drop it may run
+    /// code of the program, and the caller does that without a lock.
+    #[must_use = "it is to be dropped without a lock"]
+    pub(crate) fn add(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) -> Option<Waker> {
         let known = self.first.iter_mut().chain(&mut self.more).find(|(known, _)| Some(*known) == *ticket);
         if let Some((_, known)) = known {
-            known.clone_from(waker);
-            return;
+            return (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()));
         }
         self.issued += 1;
         *ticket = Some(self.issued);
@@ -41,6 +42,7 @@ impl Wakers {
         } else {
             self.more.push(task);
         }
+        None
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Waker> {

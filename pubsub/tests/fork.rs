@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use faulty::{Fate, Faulty};
 use ferrocal::transport::memory::Network;
-use ferrocal::{Config, LogLevel, Mode, Node};
+use ferrocal::{Clock, Config, LogLevel, Mode, Node};
 
 /// Bounds a hang. The test does not take as long unless it fails.
 const HANG: Duration = Duration::from_secs(60);
@@ -60,17 +60,20 @@ fn a_forked_child_drops_what_it_got_without_a_trace() {
         }
     };
     let network = Network::new(1);
-    let transport = {
-        let trace_send = trace.clone();
-        Faulty::new(&network)
+    let transport = || {
+        let (trace, trace_send) = (trace.clone(), trace.clone());
+        let faulty = Faulty::new(&network)
             .on_send(move |_| {
                 trace_send(b"sent ");
                 Fate::Send
             })
-            .on_leave(move |_| trace(b"left "))
+            .on_leave(move |_| trace(b"left "));
+        Arc::new(faulty)
     };
     let config = Config::default().mode(Mode::Network);
-    let node = Node::with_transport("parent", config.clone(), Arc::new(transport)).unwrap();
+    let node = Node::with_transport("parent", config.clone(), transport()).unwrap();
+    let simulated =
+        Node::with_transport("simulated", config.clone().clock(Clock::SimTime), transport()).unwrap();
     let other = Node::with_transport("other", config, Arc::new(network.host())).unwrap();
     let publisher = other.publisher::<str>("topic").unwrap();
     let subscriber = node.subscriber::<str>("topic").unwrap();
@@ -93,23 +96,27 @@ fn a_forked_child_drops_what_it_got_without_a_trace() {
     // The child is made while the callback runs: there it will never return.
     wait_entered.recv_timeout(HANG).unwrap();
     let logs = node.logs().unwrap();
-    let mut handles = Some((node, logs, subscriber, subscription, own_publisher, own_subscriber));
+    let events = own_subscriber.events().for_each(|_| ()).unwrap();
+    let mut handles =
+        Some((node, simulated, logs, events, subscriber, subscription, own_publisher, own_subscriber));
     let ended = fork(|| {
-        let (node, logs, subscriber, subscription, own_publisher, own_subscriber) = handles.take().unwrap();
+        let (node, simulated, logs, events, subscriber, subscription, own_publisher, own_subscriber) =
+            handles.take().unwrap();
         node.log(LogLevel::Error, "in the child");
         logs.close();
-        drop(logs);
+        drop((logs, events));
         subscriber.close();
         subscription.close();
         drop((subscriber, subscription, own_publisher, own_subscriber));
-        drop(node);
+        drop((node, simulated));
     });
     assert!(ended, "the child failed");
     let mut text = [0; 64];
     let read = traces.read(&mut text).map_err(|error| error.kind());
     assert_eq!(read, Err(ErrorKind::WouldBlock), "{}", String::from_utf8_lossy(&text));
 
-    let (node, logs, subscriber, _subscription, ..) = handles.expect("it is the child that took them");
+    let (node, _simulated, logs, _events, subscriber, _subscription, ..) =
+        handles.expect("it is the child that took them");
     node.log(LogLevel::Error, "in the parent");
     assert_eq!(logs.recv_timeout(HANG).unwrap().content, "in the parent");
     leave.send(()).unwrap();

@@ -87,7 +87,9 @@ impl Queue {
             (Some(message), _) => Poll::Ready(Ok(message)),
             (None, Some(why)) => Poll::Ready(Err(why)),
             (None, None) => {
-                state.tasks.add(wait, cx.waker());
+                let replaced = state.tasks.add(wait, cx.waker());
+                drop(state);
+                drop(replaced);
                 Poll::Pending
             }
         }

@@ -12,8 +12,8 @@ use super::identity::Identity;
 use super::tables::{Event, Link};
 use crate::feed::FeedSender;
 use crate::layer::MAX_LAYERS;
-use crate::lock;
 use crate::stats::{Counters, Frequency, Latency, get};
+use crate::{RecvError, lock};
 
 /// Which side of a topic an entity is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,7 +166,12 @@ impl Entity {
 
     /// Has somebody hear of what happens to this entity.
     pub(super) fn listen(&self, listener: FeedSender<Event>) {
-        lock(&self.listeners).push(Arc::new(listener));
+        let listener = Arc::new(listener);
+        lock(&self.listeners).push(listener.clone());
+        // After it was added: an end from now on reaches it by itself.
+        if lock(&self.matched).ended {
+            listener.end(RecvError::NodeFailed);
+        }
     }
 
     /// Those who still hear of it.
@@ -176,10 +181,11 @@ impl Entity {
         listeners.clone()
     }
 
-    /// Ends all waiting for connections: none will come any more.
+    /// Ends all waiting for connections and for events: none will come any more.
     pub(super) fn end(&self) {
         lock(&self.matched).ended = true;
         self.notify();
+        self.listeners().iter().for_each(|listener| listener.end(RecvError::NodeFailed));
     }
 
     /// Wakes those who wait for connections. That runs code of the program.

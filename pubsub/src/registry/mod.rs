@@ -150,6 +150,7 @@ impl Registry {
         self.has_failed.store(true, Ordering::SeqCst);
         let entities = lock(&self.tables).entities();
         entities.iter().for_each(|entity| entity.end());
+        self.watch.fail();
         let inlets = lock(&self.inlets).clone();
         inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ferrocal_proto::{Action, Announcement, DataType, MethodInfo, ProcessInfo, ServiceInfo, Text, TopicInfo};
 
 use crate::feed::{Feed, FeedSender};
-use crate::lock;
+use crate::{RecvError, lock};
 
 /// Something that a process registered.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +93,8 @@ pub(crate) struct Watch {
     max_entries: usize,
     max_bytes: usize,
     is_on: AtomicBool,
+    /// Whether nothing will be registered any more, because a thread of the node has failed.
+    has_failed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -134,7 +136,8 @@ struct Watched {
 
 impl Watch {
     pub(crate) fn new(max_entries: usize, max_bytes: usize) -> Self {
-        Self { max_entries, max_bytes, is_on: AtomicBool::new(false), state: Mutex::default() }
+        let (is_on, has_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { max_entries, max_bytes, is_on, has_failed, state: Mutex::default() }
     }
 
     /// Watches from now on, until [`stop`](Self::stop) is called as often.
@@ -188,8 +191,20 @@ impl Watch {
             // Nobody can wait for these yet, so no code of the program runs.
             sender.send(change, watched.bytes);
         }
-        state.feeds.push(Arc::new(sender));
+        let sender = Arc::new(sender);
+        state.feeds.push(sender.clone());
+        // After it was added: a failure from now on reaches it by itself.
+        if self.has_failed.load(Ordering::SeqCst) {
+            sender.end(RecvError::NodeFailed);
+        }
         feed
+    }
+
+    /// Ends all waiting for changes.
+    pub(super) fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+        let feeds = lock(&self.state).feeds();
+        feeds.iter().for_each(|feed| feed.end(RecvError::NodeFailed));
     }
 
     /// Registrations that were not stored, because the table was full.

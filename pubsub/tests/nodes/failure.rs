@@ -8,7 +8,7 @@ use std::task::Context;
 use std::thread;
 
 use ferrocal::transport::memory::Network;
-use ferrocal::{Node, RecvError, RecvTimeoutError, Subscriber, SubscriberConfig};
+use ferrocal::{Change, Event, Feed, Node, RecvError, RecvTimeoutError, Subscriber, SubscriberConfig};
 use futures_core::Stream;
 
 use super::faulty::Faulty;
@@ -90,6 +90,42 @@ fn everybody_who_waits_is_notified_of_a_thread_that_failed() {
             assert_eq!(subscriber.recv().unwrap_err(), RecvError::NodeFailed);
             assert!(!subscriber.wait_for_publisher(HANG * 2));
             assert!(!node.publisher::<str>("nobody subscribes").unwrap().wait_for_subscriber(HANG * 2));
+        });
+    }
+}
+
+#[test]
+fn feeds_end_when_a_thread_has_failed() {
+    for failing in PORTS {
+        within_hang(move || {
+            let network = Network::new(1);
+            let fails = Arc::new(AtomicBool::new(false));
+            let transport = Faulty::new(&network).on_receive({
+                let fails = fails.clone();
+                move |port| {
+                    if port == failing && fails.load(Ordering::SeqCst) {
+                        resume_unwind(Box::new("on purpose"));
+                    }
+                }
+            });
+            let node = Node::with_transport("failing", config(), Arc::new(transport)).unwrap();
+            let publisher = node.publisher::<str>("nobody subscribes").unwrap();
+            let subscriber = node.subscriber::<str>("nobody publishes it").unwrap();
+            let monitor = node.monitor();
+            let (events, changes) = ([publisher.events(), subscriber.events()], monitor.changes());
+            fails.store(true, Ordering::SeqCst);
+            let end = |events: &Feed<Event>| events.recv().unwrap_err();
+            assert_eq!(events.each_ref().map(end), [RecvError::NodeFailed; 2], "port {failing}");
+            let end = |changes: &Feed<Change>| loop {
+                if let Err(why) = changes.recv() {
+                    break why;
+                }
+            };
+            assert_eq!(end(&changes), RecvError::NodeFailed, "port {failing}");
+
+            // Nor do those that come later.
+            assert_eq!(publisher.events().recv().unwrap_err(), RecvError::NodeFailed);
+            assert_eq!(end(&monitor.changes()), RecvError::NodeFailed);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrocal::transport::memory::Network;
-use ferrocal::{Clock, Node};
+use ferrocal::{ChangeKind, Clock, Node, Registered};
 use ferrocal_proto::{SIM_TIME_TOPIC, SimTime};
 
 use super::wait::{HANG, until};
@@ -65,4 +65,22 @@ fn a_node_can_follow_simulated_time() {
     times.send(&SimTime { nanoseconds: 6_000_000_000, factor: 1.0 }.encode()).unwrap();
     until("the clock runs", || sent_at() > at(6));
     assert!(sent_at() < at(6) + HANG, "from there");
+}
+
+#[test]
+fn a_node_that_follows_simulated_time_unregisters_what_reads_it() {
+    let network = Network::new(1);
+    let watching = node(&network);
+    let monitor = watching.monitor();
+    let following = with_clock(&network, Clock::SimTime);
+    let changes = monitor.changes();
+    let next = || loop {
+        let change = changes.recv_timeout(HANG).unwrap();
+        if matches!(&change.what, Registered::Subscriber(info) if info.topic_name == SIM_TIME_TOPIC) {
+            break change.kind;
+        }
+    };
+    assert_eq!(next(), ChangeKind::Appeared);
+    drop(following);
+    assert_eq!(next(), ChangeKind::Left);
 }
