@@ -304,7 +304,7 @@ fn clocks_and_times_that_cannot_be(pair: &Pair) {
         message.extend_from_slice(b"x");
         victim.injector.payload(&[forge::whole(&message)]);
     };
-    for (clock, time_us) in [(i64::MIN, i64::MIN), (-1, i64::MAX), (0, 0), (i64::MAX, -1)] {
+    for (clock, time_us) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)] {
         send(clock, time_us);
         let message = victim.subscriber.recv_timeout(HANG).expect("each is newer than the one before");
         assert_eq!(message.clock, clock);
@@ -313,7 +313,7 @@ fn clocks_and_times_that_cannot_be(pair: &Pair) {
     send(1, 1);
     wait::until_eq("late messages", &1, || victim.subscriber.stats().out_of_order);
     let stats = victim.subscriber.stats();
-    assert_eq!(stats.received, 4, "{stats:?}");
+    assert_eq!(stats.received, 2, "{stats:?}");
     assert!(stats.frequency.is_finite(), "{stats:?}");
     let latency = stats.latency.expect("it received");
     let numbers = [latency.latest_us, latency.min_us, latency.max_us, latency.mean_us];

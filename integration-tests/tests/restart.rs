@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ferrocal::Node;
+use ferrocal::{EventKind, Node};
 use ferrocal_integration_tests::ecal::{self, DataType};
 use ferrocal_integration_tests::example::{self, Ended};
+use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::totals::Totals;
 use ferrocal_integration_tests::world::{Mode, World};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         test("real_subscriber_killed", real_subscriber_killed);
         test("our_publisher_killed", our_publisher_killed);
         test("our_subscriber_killed", our_subscriber_killed);
+        test("our_end_by_a_kill_is_told", our_end_by_a_kill_is_told);
         test("our_publisher_leaves", our_publisher_leaves);
         test("our_subscriber_leaves", our_subscriber_leaves);
         test("our_process_ends", our_process_ends);
@@ -132,6 +134,28 @@ fn our_subscriber_killed(mode: Mode) {
     publisher.process.finish();
 }
 
+/// Nobody says that it is gone: eCAL's time-out does.
+fn our_end_by_a_kill_is_told(mode: Mode) {
+    let world = World::new(mode);
+    let quick = ["--registration-timeout=5000"];
+    let mut real_subscriber = ecal::Subscriber::start_with(world.there(), mode, &quick, TOPIC);
+    let mut real_publisher = ecal::Publisher::start_with(world.there(), mode, &quick, "back", LEN);
+    let publisher = example::start(world.here(), "pub", &format!("{TOPIC} --mode {}", mode.name()));
+    let subscriber = example::start(world.here(), "sub", &format!("back --mode {}", mode.name()));
+    let mut real =
+        [(&mut real_subscriber.process, publisher.id()), (&mut real_publisher.process, subscriber.id())];
+    for (process, id) in &mut real {
+        let matched = process.event("matched");
+        assert_eq!((&matched["pid"], &matched["peers"]), (&(*id).into(), &1.into()), "{matched}");
+    }
+    publisher.kill();
+    subscriber.kill();
+    for (process, id) in &mut real {
+        let gone = process.event("unmatched");
+        assert_eq!((&gone["pid"], &gone["peers"]), (&(*id).into(), &0.into()), "{gone}");
+    }
+}
+
 fn our_publisher_leaves(mode: Mode) {
     let world = World::new(mode);
     let node = ours::node(&world, world.here(), "ours");
@@ -229,6 +253,7 @@ fn real_side_leaves(mode: Mode) {
     real_publisher.expect_matched(TOPIC, 2);
     real_subscriber.expect_matched(TOPIC, 2);
     wait::until_eq("connections", &(2, 2), || (publisher.subscriber_count(), subscriber.publisher_count()));
+    let events = [(publisher.events(), "ecal_sub"), (subscriber.events(), "ecal_pub")];
     // One after the other: eCAL must have no event to report while Python drops an entity.
     real_publisher.process.send_line("drop");
     real_publisher.process.event("dropped");
@@ -237,4 +262,14 @@ fn real_side_leaves(mode: Mode) {
     wait::until_eq("own connections", &(1, 1), || {
         (publisher.subscriber_count(), subscriber.publisher_count())
     });
+    for (events, unit) in events {
+        let mut kinds = Vec::new();
+        while kinds.last() != Some(&EventKind::Disconnected) {
+            let event = events.recv_timeout(HANG).expect("an event");
+            if event.peer.is_some_and(|peer| peer.unit_name == unit) {
+                kinds.push(event.kind);
+            }
+        }
+        assert_eq!(kinds, [EventKind::Connected, EventKind::Disconnected]);
+    }
 }

@@ -420,9 +420,10 @@ pub use ferrocal_proto::{
     LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
-    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, InterfaceSelector, IpReassemblyLimits,
-    MembershipError, Mode, OpenError, ParseInterfaceError, ReceiveDrops, ReceiveError, SelectError,
-    Selection, SelectionReason, SendError, SendPath,
+    Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, GroupState, GroupStatus, InterfaceSelector,
+    InterfaceState, InterfaceStatus, IpReassemblyLimits, MembershipError, Mode, OpenError,
+    ParseInterfaceError, ReceiveDrops, ReceiveError, SelectError, Selection, SelectionReason, SendError,
+    SendPath,
 };
 
 /// Whether raw frames can be had on this machine.

@@ -6,6 +6,7 @@ use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::core::Core;
 use crate::registry::Role;
+use crate::status;
 use crate::{
     Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError, Payload,
     ProcessState, Publisher, PublisherConfig, Status, Subscriber, SubscriberConfig, Subscription,
@@ -207,6 +208,7 @@ impl Node {
     pub fn status(&self) -> Status {
         let Core { transport, registry, udp, .. } = &*self.core;
         let (registration, payload) = (registry.report(), udp.report());
+        let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
         let mut receive_drops = payload.transport;
@@ -217,6 +219,7 @@ impl Node {
             registration_backend: registration.granted.map_or(transport.backend(), |granted| granted.backend),
             payload_backend: payload.granted.map(|granted| granted.backend),
             fallbacks: transport.fallbacks(),
+            interfaces,
             receive_buffer_len: registration.granted.map_or(0, |granted| granted.receive_buffer_len),
             peers: registry.peer_count(),
             registry_bytes: registry.bytes(),

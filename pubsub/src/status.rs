@@ -1,7 +1,7 @@
 //! What a node is doing.
 
 use ferrocal_proto::DropCounts;
-use ferrocal_transport::{Backend, Fallback, ReceiveDrops, SelectionReason};
+use ferrocal_transport::{Backend, Fallback, GroupState, InterfaceStatus, ReceiveDrops, SelectionReason};
 
 /// What a node is doing. Made by [`Node::status`](crate::Node::status).
 #[derive(Debug, Clone)]
@@ -17,6 +17,9 @@ pub struct Status {
     pub payload_backend: Option<Backend>,
     /// What uses another backend than the selected one, and why.
     pub fallbacks: Vec<Fallback>,
+    /// The interfaces that the settings choose, those that are missing included, and the groups of registrations and of
+    /// payload on each. Empty in local mode, and if the backend has no interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
     /// The kernel's receive buffer for registrations and payload in bytes, as the system granted it; 0 if there is none.
     pub receive_buffer_len: usize,
     /// Publishers and subscribers known of, those of this node included.
@@ -33,4 +36,25 @@ pub struct Status {
     pub unsubscribed: u64,
     /// Whether a thread of the node has failed. It is of no use any more then: open another one.
     pub has_failed: bool,
+}
+
+/// What two receivers say of their interfaces. A group that both have to join is joined if it is by both.
+pub(crate) fn merge(mut all: Vec<InterfaceStatus>, others: Vec<InterfaceStatus>) -> Vec<InterfaceStatus> {
+    for other in others {
+        let is_same = |one: &&mut InterfaceStatus| {
+            (&one.selector, &one.name, one.address) == (&other.selector, &other.name, other.address)
+        };
+        let Some(one) = all.iter_mut().find(is_same) else {
+            all.push(other);
+            continue;
+        };
+        for group in other.groups {
+            match one.groups.iter_mut().find(|known| known.group == group.group) {
+                Some(known) if known.state == GroupState::Joined => *known = group,
+                Some(_) => {}
+                None => one.groups.push(group),
+            }
+        }
+    }
+    all
 }

@@ -36,6 +36,7 @@ mod seam;
 mod select;
 mod selector;
 mod socket;
+mod status;
 mod sync;
 
 pub use backend::Backend;
@@ -59,3 +60,4 @@ pub use select::{
 };
 pub use selector::{InterfaceSelector, ParseInterfaceError};
 pub use socket::{ReceiveQueue, ReceiveQueues, SocketTransport, sockets_of};
+pub use status::{GroupState, GroupStatus, InterfaceState, InterfaceStatus};

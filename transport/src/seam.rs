@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::backend::Backend;
 use crate::drops::ReceiveDrops;
 use crate::error::{MembershipError, OpenError, ReceiveError, SendError};
+use crate::status::InterfaceStatus;
 
 /// Sends and receives datagrams. Opens any number of receivers and senders.
 pub trait Transport: Send + Sync {
@@ -105,6 +106,12 @@ pub trait Membership: Send + Sync {
     /// # Errors
     /// If the group has not been joined.
     fn leave(&self, group: Ipv4Addr) -> Result<(), MembershipError>;
+
+    /// The interfaces that the settings choose, and what became of the groups on each. Empty in local mode, and if the
+    /// backend has no interfaces.
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        Vec::new()
+    }
 }
 
 /// Sends datagrams. Any number of threads may use it at the same time.

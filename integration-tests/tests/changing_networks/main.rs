@@ -5,6 +5,7 @@
 
 mod groups;
 mod sides;
+mod status;
 mod trouble;
 
 use std::process::ExitCode;
@@ -107,6 +108,9 @@ fn main() -> ExitCode {
         }
         for (name, body) in groups::WITH_EVERY_BACKEND {
             test(&format!("groups::{name}"), Box::new(move || body(settings)));
+        }
+        for (name, body) in status::WITH_EVERY_BACKEND {
+            test(&format!("status::{name}"), Box::new(move || body(settings)));
         }
         for (name, body) in trouble::WITH_EVERY_BACKEND {
             test(&format!("trouble::{name}"), Box::new(move || body(settings)));

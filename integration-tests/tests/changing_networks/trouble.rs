@@ -32,10 +32,10 @@ pub(crate) fn other_tests() -> Vec<Test> {
 }
 
 /// A second interface of the robot, `second0` with the address 10.99.0.1, which is down.
-struct SecondInterface;
+pub(crate) struct SecondInterface;
 
 impl SecondInterface {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         ip("link add second0 type veth peer name second1");
         ip("addr add 10.99.0.1/24 dev second0");
         Self

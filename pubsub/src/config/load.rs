@@ -306,6 +306,65 @@ mod tests {
     }
 
     #[test]
+    fn bad_files_are_named_with_the_line() {
+        let laughs = (1..40).fold("a0: &a0 [ha, ha]\n".to_owned(), |text, n| {
+            text + &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "))
+        });
+        let cases: [(&[u8], &str); 10] = [
+            (b"transport_layer:\n  udp:\n    port: many\n", "3: transport_layer.udp.port: `many` is not "),
+            (b"transport_layer:\n  udp: 5\n", "2: transport_layer.udp: `5` is not a section of keys"),
+            (b"\ncommunication_mode: cloud\n", "2: communication_mode: `cloud` is not "),
+            (
+                b"registration: { local: { transport_type: mail } }\n",
+                "1: registration.local.transport_type: `mail`",
+            ),
+            (b"ferrocal:\n  transport: tcp\n", "2: ferrocal.transport: `tcp` is not one of "),
+            (b"transport_layer:\n\tudp:\n\t\tport: 1\n", "2: not valid YAML: "),
+            (b"a: 1\ncommunication_mode: n\xe4twork\n", "2: communication_mode: `n\u{fffd}twork` is not "),
+            (b"a: [1\nb: 2\n", "2: not valid YAML: "),
+            (b"network\n", "1: not valid YAML: "),
+            (laughs.as_bytes(), "6: not valid YAML: too many values, or aliases that repeat too much"),
+        ];
+        for (text, expected) in cases {
+            let error = load(&[], &[("ecal.yaml", Some(text))]).expect_err("it is bad").to_string();
+            assert!(error.starts_with(&format!("ecal.yaml:{expected}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_named() {
+        let folder = std::env::temp_dir().join(format!("ferrocal-folder-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("long")).unwrap();
+        std::fs::create_dir_all(folder.join("folder/ecal.yaml")).unwrap();
+        std::fs::write(folder.join("long/ecal.yaml"), vec![b'#'; 10_000_000]).unwrap();
+        std::fs::write(folder.join("file"), "").unwrap();
+        let load = |data: &str| {
+            let data = folder.join(data);
+            Machine {
+                environment: &|variable| (variable == "ECAL_DATA").then(|| data.clone().into_os_string()),
+                read: &|path| {
+                    if path.starts_with(&folder) { read(path) } else { Err(ErrorKind::NotFound.into()) }
+                },
+                is_folder: &Path::is_dir,
+            }
+            .load()
+        };
+        for (data, expected) in [
+            ("none", "ECAL_DATA: there is no folder "),
+            ("file", "ECAL_DATA: there is no folder "),
+            ("folder", &format!("{} is ignored: ", folder.join("folder/ecal.yaml").display())),
+        ] {
+            let (config, warnings) = load(data).unwrap();
+            assert_eq!((config.udp, warnings.len()), (Config::default().udp, 1), "{data}: {warnings:?}");
+            assert!(warnings[0].starts_with(expected), "{warnings:?}");
+        }
+        let error = load("long").unwrap_err();
+        let ConfigError::Read { path, source } = &error else { panic!("{error}") };
+        assert_eq!((path, &*source.to_string()), (&folder.join("long/ecal.yaml"), "longer than 1 MiB"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn only_files_of_reasonable_length_are_read() {
         let folder = std::env::temp_dir().join(format!("ferrocal-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

@@ -1,11 +1,14 @@
 //! From received datagrams to messages, with counts of what was dropped.
 
 use std::error::Error;
-use std::sync::Mutex;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{DropCounts, DropReason, GivenUp, Limits, Message, Reassembler};
-use ferrocal_transport::{Datagram, Granted, ReceiveDrops, ReceiveError, Receiver};
+use ferrocal_transport::{
+    Datagram, Granted, InterfaceStatus, Membership, ReceiveDrops, ReceiveError, Receiver,
+};
 
 use crate::lock;
 use crate::source::Flow;
@@ -17,6 +20,23 @@ pub(crate) struct Report {
     pub(crate) transport: ReceiveDrops,
     /// `None` until the receiver is open.
     pub(crate) granted: Option<Granted>,
+    membership: Option<MembershipHandle>,
+}
+
+#[derive(Clone)]
+struct MembershipHandle(Arc<dyn Membership>);
+
+impl fmt::Debug for MembershipHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MembershipHandle").finish_non_exhaustive()
+    }
+}
+
+impl Report {
+    /// The interfaces that the receiver's settings choose, with its groups on each.
+    pub(crate) fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.membership.as_ref().map_or_else(Vec::new, |MembershipHandle(membership)| membership.interfaces())
+    }
 }
 
 /// Puts messages together and counts what cannot be used.
@@ -90,6 +110,7 @@ impl Intake {
         report.protocol.add(&self.unusable);
         report.transport = receiver.drops();
         report.granted = Some(receiver.granted());
+        report.membership.get_or_insert_with(|| MembershipHandle(receiver.membership()));
     }
 
     fn since_start(&self, now: Instant) -> Duration {

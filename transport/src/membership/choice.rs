@@ -14,6 +14,7 @@ use super::news::News;
 use super::reports::Reports;
 use crate::config::{Config, Mode};
 use crate::selector::InterfaceSelector;
+use crate::status::InterfaceState;
 use crate::sync::lock;
 
 /// Chooses interfaces.
@@ -40,6 +41,17 @@ pub(crate) struct Choice {
     places: Option<Vec<Place>>,
     /// By what to send, and with which source address.
     outgoing: Outgoing,
+    /// What the settings name, and what of that is there.
+    chosen: Vec<Chosen>,
+}
+
+/// An interface that the settings choose, or that they choose in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(super) selector: Option<InterfaceSelector>,
+    pub(super) state: InterfaceState,
+    /// The interface's name and where groups are joined on it. `None` if there is none.
+    pub(super) interface: Option<(String, Place)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +116,7 @@ impl Chooser {
                     available: describe(&interfaces),
                 })
             };
-            return Choice { interfaces, places: None, outgoing };
+            return Choice { interfaces, outgoing, ..Choice::default() };
         }
         let State { latest, reports } = &mut *lock(&self.state);
         let named_by: Vec<_> =
@@ -136,12 +148,36 @@ impl Chooser {
             _ => named.iter().any(|place| place.index == interface.index),
         };
         reports.carriers(Instant::now(), *group, interfaces.iter().filter(is_in_use), news);
+        let mut chosen = Vec::new();
+        for (selector, places) in &named_by {
+            let selector = || Some((*selector).clone());
+            if places.is_empty() {
+                chosen.push(Chosen { selector: selector(), state: InterfaceState::Missing, interface: None });
+            }
+            for &place in places {
+                Chosen::add(&mut chosen, selector(), place, &interfaces);
+            }
+        }
+        match outgoing {
+            _ if *join_all_interfaces => {
+                let places = interfaces.iter().map(Interface::place);
+                places.for_each(|place| Chosen::add(&mut chosen, None, place, &interfaces));
+            }
+            Outgoing::ByRoute(Some(address)) => {
+                let index = interfaces.iter().find(|one| one.has(address)).map_or(0, |one| one.index);
+                Chosen::add(&mut chosen, None, Place { index, address }, &interfaces);
+            }
+            Outgoing::ByRoute(None) => {
+                chosen.push(Chosen { selector: None, state: InterfaceState::NoRoute, interface: None });
+            }
+            Outgoing::Named(_) | Outgoing::Missing(_) => {}
+        }
         let places = if *join_all_interfaces {
             Some(interfaces.iter().map(Interface::place).collect())
         } else {
             Some(named).filter(|_| !selectors.is_empty())
         };
-        Choice { interfaces, places, outgoing }
+        Choice { interfaces, places, outgoing, chosen }
     }
 }
 
@@ -175,6 +211,23 @@ fn find(
     places
 }
 
+impl Chosen {
+    /// Adds an interface, unless it is among them.
+    fn add(
+        chosen: &mut Vec<Self>,
+        selector: Option<InterfaceSelector>,
+        place: Place,
+        interfaces: &[Interface],
+    ) {
+        let is_it = |one: &Self| one.interface.as_ref().is_some_and(|(_, other)| other.index == place.index);
+        let found = interfaces.iter().find(|one| one.index == place.index);
+        let Some(interface) = found.filter(|_| !chosen.iter().any(is_it)) else { return };
+        let state = if interface.has_carrier { InterfaceState::Up } else { InterfaceState::NoCarrier };
+        let name = interface.friendly_name.as_ref().unwrap_or(&interface.name).clone();
+        chosen.push(Self { selector, state, interface: Some((name, place)) });
+    }
+}
+
 impl Choice {
     /// Returns where a socket joins groups: nowhere without a route, if routes decide.
     pub(crate) fn places(&self) -> Vec<Place> {
@@ -187,6 +240,19 @@ impl Choice {
             }
             (None, _) => Vec::new(),
         }
+    }
+
+    /// Returns the interfaces that the settings choose.
+    pub(crate) fn chosen(&self) -> &[Chosen] {
+        &self.chosen
+    }
+
+    /// Returns the interfaces that the settings choose, and these.
+    #[cfg(feature = "raw")]
+    pub(crate) fn chosen_and<'a>(&self, used: impl Iterator<Item = &'a Interface>) -> Vec<Chosen> {
+        let mut chosen = self.chosen.clone();
+        used.for_each(|one| Chosen::add(&mut chosen, None, one.place(), &self.interfaces));
+        chosen
     }
 
     /// Returns the address of the interface to send by; `None` if the system's routes decide.

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex};
 use log::Level;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
-use super::Choice;
 use super::follow::Follow;
 #[cfg(feature = "raw")]
 use super::interfaces::NO_PORT;
 use super::news::News;
+use super::{Choice, Chosen};
 use crate::config::Mode;
 use crate::error::MembershipError;
 use crate::seam::Membership;
+use crate::status::{GroupState, GroupStatus, InterfaceStatus};
 use crate::sync::lock;
 
 /// An interface to join groups on.
@@ -36,8 +37,10 @@ pub(crate) struct Groups {
 
 struct State {
     places: Vec<Place>,
-    /// The groups that were joined and not left, each with where it is joined now.
-    wanted: BTreeMap<Ipv4Addr, Vec<Joined>>,
+    /// The interfaces that these places belong to, and those that are missing.
+    chosen: Vec<Chosen>,
+    /// The groups that were joined and not left.
+    wanted: BTreeMap<Ipv4Addr, Wanted>,
     sockets: Sockets,
 }
 
@@ -47,6 +50,13 @@ pub(crate) struct Refusals(Mutex<HashSet<(Place, AreFull)>>);
 
 /// Whether no socket may be a member of more groups.
 type AreFull = bool;
+
+/// Where a group is joined now, and where the system refused that when it was asked last.
+#[derive(Default)]
+struct Wanted {
+    joined: Vec<Joined>,
+    refused: Vec<(Place, GroupState)>,
+}
 
 /// A membership: a place, and which of the sockets has it.
 #[derive(Clone, Copy)]
@@ -59,18 +69,18 @@ impl Groups {
     /// Makes a member of no group yet.
     pub(crate) fn new(socket: Arc<UdpSocket>, mode: Mode, refusals: Arc<Refusals>) -> Self {
         let sockets = Sockets(vec![socket]);
-        let state = State { places: Vec::new(), wanted: BTreeMap::new(), sockets };
+        let state = State { places: Vec::new(), chosen: Vec::new(), wanted: BTreeMap::new(), sockets };
         Self { mode, refusals, state: Mutex::new(state) }
     }
 
-    /// Changes over to these places. Joins again what was refused.
-    pub(crate) fn change_to(&self, places: Vec<Place>) {
+    /// Changes over to these places, which belong to the chosen interfaces. Joins again what was refused.
+    pub(crate) fn change_to(&self, places: Vec<Place>, chosen: Vec<Chosen>) {
         let mut news = News::default();
         {
-            let State { places: current, wanted, sockets } = &mut *lock(&self.state);
-            *current = places;
-            for (&group, joined) in wanted {
-                update(group, joined, current, sockets, &self.refusals, &mut news);
+            let State { places: current, chosen: shown, wanted, sockets } = &mut *lock(&self.state);
+            (*current, *shown) = (places, chosen);
+            for (&group, one) in wanted {
+                update(group, one, current, sockets, &self.refusals, &mut news);
             }
         }
         news.log();
@@ -80,7 +90,7 @@ impl Groups {
     #[cfg(feature = "raw")]
     pub(crate) fn hold(&self, group: Ipv4Addr) -> bool {
         let _ = self.join(group);
-        lock(&self.state).wanted.get(&group).is_some_and(|joined| !joined.is_empty())
+        lock(&self.state).wanted.get(&group).is_some_and(|wanted| !wanted.joined.is_empty())
     }
 
     /// Sends an empty datagram to a group, to this host only. Windows passes a group's datagrams to captures on loopback
@@ -101,12 +111,14 @@ impl Groups {
 /// Makes a group joined in `places` and nowhere else. Refusals that are new are news.
 fn update(
     group: Ipv4Addr,
-    joined: &mut Vec<Joined>,
+    wanted: &mut Wanted,
     places: &[Place],
     sockets: &mut Sockets,
     refusals: &Refusals,
     news: &mut News,
 ) {
+    let Wanted { joined, refused } = wanted;
+    refused.clear();
     joined.retain(|one| {
         let stays = places.contains(&one.place);
         if !stays {
@@ -121,6 +133,7 @@ fn update(
         match sockets.join(group, place) {
             Ok(socket) => joined.push(Joined { place, socket }),
             Err(refusal) => {
+                refused.push((place, refusal.state()));
                 if lock(&refusals.0).insert((place, refusal.are_full)) {
                     news.add(Level::Warn, refusal.describe(group, place));
                 }
@@ -136,6 +149,10 @@ struct Refusal {
 }
 
 impl Refusal {
+    fn state(&self) -> GroupState {
+        if self.are_full { GroupState::TooManyGroups } else { GroupState::Refused(self.source.kind()) }
+    }
+
     fn describe(&self, group: Ipv4Addr, place: Place) -> String {
         let hint = match place.address {
             _ if self.are_full => {
@@ -224,7 +241,7 @@ fn is_by_index(place: Place) -> bool {
 
 impl Follow for Groups {
     fn follow(&self, choice: &Choice) {
-        self.change_to(choice.places());
+        self.change_to(choice.places(), choice.chosen().to_vec());
     }
 }
 
@@ -238,7 +255,7 @@ impl Membership for Groups {
         }
         let mut news = News::default();
         {
-            let State { places, wanted, sockets } = &mut *lock(&self.state);
+            let State { places, wanted, sockets, .. } = &mut *lock(&self.state);
             if wanted.contains_key(&group) {
                 return Err(MembershipError::AlreadyJoined(group));
             }
@@ -255,10 +272,39 @@ impl Membership for Groups {
         let mut news = News::default();
         {
             let State { wanted, sockets, .. } = &mut *lock(&self.state);
-            let joined = wanted.remove(&group).ok_or(MembershipError::NotJoined(group))?;
-            joined.into_iter().for_each(|one| sockets.leave(group, one, &mut news));
+            let wanted = wanted.remove(&group).ok_or(MembershipError::NotJoined(group))?;
+            wanted.joined.into_iter().for_each(|one| sockets.leave(group, one, &mut news));
         }
         news.log();
         Ok(())
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let State { chosen, wanted, .. } = &*lock(&self.state);
+        let status = |one: &Chosen| {
+            let groups = |&(_, place): &(_, Place)| {
+                wanted.iter().filter_map(move |(&group, wanted)| {
+                    Some(GroupStatus { group, state: wanted.state(place.index)? })
+                })
+            };
+            InterfaceStatus {
+                selector: one.selector.clone(),
+                name: one.interface.as_ref().map(|(name, _)| name.clone()),
+                address: one.interface.as_ref().map(|(_, place)| place.address),
+                state: one.state,
+                groups: one.interface.iter().flat_map(groups).collect(),
+            }
+        };
+        chosen.iter().map(status).collect()
+    }
+}
+
+impl Wanted {
+    /// Whether it is joined on the interface of this index. `None` if it is not to be.
+    fn state(&self, index: u32) -> Option<GroupState> {
+        if self.joined.iter().any(|one| one.place.index == index) {
+            return Some(GroupState::Joined);
+        }
+        self.refused.iter().find(|(place, _)| place.index == index).map(|&(_, state)| state)
     }
 }

@@ -11,7 +11,7 @@ mod reports;
 #[cfg_attr(not(target_os = "linux"), path = "changes_other.rs")]
 mod changes;
 
-pub(crate) use choice::Choice;
+pub(crate) use choice::{Choice, Chosen};
 pub(crate) use follow::{Follow, Follower};
 pub(crate) use groups::{Groups, Place, Refusals};
 #[cfg(feature = "raw")]

@@ -10,6 +10,7 @@ use crate::error::{MembershipError, ReceiveError, SendError};
 use crate::seam::{
     Datagram, Granted, Interrupt, Membership, Receiver, SendLimits, Sender, Transmit, Transport, Wait,
 };
+use crate::status::InterfaceStatus;
 use crate::sync::lock;
 
 /// What fell back and is still open.
@@ -240,5 +241,9 @@ impl Membership for Groups {
         joined.membership.leave(group)?;
         joined.groups.retain(|&one| one != group);
         Ok(())
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        lock(&self.0).membership.interfaces()
     }
 }

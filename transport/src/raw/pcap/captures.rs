@@ -15,6 +15,7 @@ use crate::frame::LinkType;
 use crate::membership::{self, Choice, Follow, Groups, Interface};
 use crate::raw::wanted::Wanted;
 use crate::seam::Membership;
+use crate::status::InterfaceStatus;
 use crate::sync::lock;
 
 /// What the receiver, its membership handle and the follower share.
@@ -102,8 +103,8 @@ impl Captures {
         drop(state);
         let has_changed = !close.is_empty();
         drop(close);
-        let places = interfaces.iter().filter(|one| !one.loopback).map(Interface::place);
-        self.groups.change_to(places.collect());
+        let joined = || interfaces.iter().filter(|one| !one.loopback);
+        self.groups.change_to(joined().map(Interface::place).collect(), choice.chosen_and(joined()));
 
         let mut failure = None;
         let mut has_opened = false;
@@ -266,5 +267,9 @@ impl Membership for Captures {
     fn leave(&self, group: Ipv4Addr) -> Result<(), MembershipError> {
         self.want(|groups| groups.remove(&group));
         self.groups.leave(group)
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.groups.interfaces()
     }
 }

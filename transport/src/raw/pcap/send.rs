@@ -95,7 +95,7 @@ impl Sender {
         let port = this_host.port().map_err(OpenError::socket("getsockname"))?;
         let duplicate: UdpSocket = this_host.try_clone().map_err(OpenError::socket("dup"))?.into();
         let groups = Groups::new(Arc::new(duplicate), config.mode, follower.refusals());
-        groups.change_to(wire.iter().map(Wire::place).collect());
+        groups.change_to(wire.iter().map(Wire::place).collect(), Vec::new());
         let sender = Arc::new(Self {
             config: config.clone(),
             identification: AtomicU16::new(fastrand::u16(..)),
@@ -142,7 +142,7 @@ impl Follow for Sender {
             return;
         }
         let wire = Wire::open(choice);
-        self.groups.change_to(wire.iter().map(Wire::place).collect());
+        self.groups.change_to(wire.iter().map(Wire::place).collect(), Vec::new());
         *lock(&self.wire) = wire;
     }
 }
