@@ -246,8 +246,8 @@ fn echo_shows_protobuf(side: Side) {
     }
     Ended::of(echo).text(0);
 
-    let echo = side.start(&["echo", "robot", "--once", "-i"]);
     expect_unmatched(&mut real, "robot");
+    let echo = side.start(&["echo", "robot", "--once", "-i"]);
     ecal::expect_matched(&mut real, "robot", 1);
     real.send_line(&format!("send {}", robot("Eve", 0.5)));
     let text = Ended::of(echo).text(0);
@@ -279,6 +279,14 @@ fn echo_shows_text_and_bytes(side: Side) {
     bytes.expect_matched("bytes", 2);
     bytes.send(2, 1000.0);
     assert_eq!(Ended::of(echo).text(0), "00 1f 3e\n01 20 3f");
+    // What would control a terminal is written, too.
+    expect_unmatched(&mut bytes.process, "bytes");
+    let mut raw = command(side.0.here(), &["echo", "bytes", "--raw", "--count", "256"]);
+    let raw = raw.stdout(Stdio::piped()).spawn().expect("it starts");
+    bytes.expect_matched("bytes", 1);
+    bytes.send(256, 1000.0);
+    let expected: Vec<_> = (2..258).flat_map(|n| [0, 31, 62].map(|k| (n + k) as u8)).collect();
+    assert!(raw.wait_with_output().expect("it ends").stdout == expected);
     assert_eq!(Ended::of(hex).rows()[0]["hex"], "001f3e");
 }
 
