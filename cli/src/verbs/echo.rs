@@ -17,7 +17,7 @@ use crate::output::{DIM, HEAD, Output, clean};
 use crate::path::Path;
 use crate::payload::{Any, Content, unknown_field};
 use crate::render::Render;
-use crate::session::{End, Session};
+use crate::session::{End, Session, is_replay};
 use crate::silence::{self, Silence};
 use crate::time;
 
@@ -30,7 +30,8 @@ use crate::time;
 /// parentheses, as in: pose.x > 1.5 && (name == "left" || !wheels[0].ok). A field alone stands for: there, and neither false
 /// nor 0 nor empty. An enum's value is its name.
 ///
-/// Keys of --json, an object for each message: topic, clock, send_time_us and receive_time_us (since 1970), host, pid (null if
+/// Keys of --json, an object for each message: topic, clock, send_time_us and receive_time_us (since 1970; of a capture, when it
+/// was replayed), host, pid (null if
 /// not known), id (of the publisher), type, encoding, bytes (its length), message (protobuf as its JSON with the names of the
 /// .proto file; text; JSON; null if it is neither), fields (with --field: their values by their paths), hex (what has no
 /// message, or with --hex), error (why it cannot be decoded). What does not apply is left out.
@@ -137,7 +138,7 @@ impl Echo {
                                 end => break end,
                             }
                         }
-                        Err(RecvTimeoutError::Ended(_)) if session.is_replay(&node) => break None,
+                        Err(RecvTimeoutError::Ended(_)) if is_replay(node.config()) => break None,
                         Err(error) => return Err(error.into()),
                     }
                 }
@@ -152,7 +153,7 @@ impl Echo {
                 self.filter.as_ref().is_none_or(|filter| filter.accepts(&|path| message.payload.get(path)));
             if is_wanted {
                 shown += 1;
-                self.show(&message, &mut columns, session.common.json, &mut session.out())?;
+                self.show(&message, &mut columns, session, is_replay(node.config()))?;
             }
             if session.end().is_some() {
                 break session.end();
@@ -221,21 +222,22 @@ impl Echo {
         &self,
         message: &Message<Any>,
         columns: &mut Option<Vec<Path>>,
-        is_json: bool,
-        out: &mut Output,
+        session: &Session,
+        is_replay: bool,
     ) -> std::io::Result<()> {
+        let out = &mut session.out();
         let content = &message.payload;
         if self.raw {
             return out.bytes(&content.bytes);
         }
-        if is_json {
+        if session.common.json {
             return out.json(&self.record(message));
         }
         if self.csv {
             return self.csv(message, columns, out);
         }
         if self.info {
-            out.line(info(message))?;
+            out.line(info(message, is_replay))?;
         }
         if self.fields.is_empty() {
             out.line(self.render().content(content))?;
@@ -353,18 +355,24 @@ impl Echo {
     }
 }
 
-/// A line on where a message comes from, and when.
-fn info(message: &Message<Any>) -> String {
+/// A line on where a message comes from, and when. It was received when the capture was made, if that is replayed.
+fn info(message: &Message<Any>, is_replay: bool) -> String {
     let (sent, received) = (time::us(message.send_time), time::us(message.receive_time));
+    let delay = match is_replay {
+        true => String::new(),
+        false => {
+            let ms = received.saturating_sub(sent) as f64 / 1e3;
+            format!("{DIM}received after{DIM:#} {ms:.3} ms ")
+        }
+    };
     let publisher = &message.publisher;
     let pid = publisher.process_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     format!(
-        "{HEAD}{}{HEAD:#} {DIM}clock{DIM:#} {} {DIM}sent{DIM:#} {} {DIM}received after{DIM:#} {:.3} ms {DIM}from{DIM:#} {} \
+        "{HEAD}{}{HEAD:#} {DIM}clock{DIM:#} {} {DIM}sent{DIM:#} {} {delay}{DIM}from{DIM:#} {} \
          {DIM}pid{DIM:#} {pid} {DIM}id{DIM:#} {} {DIM}bytes{DIM:#} {}",
         clean(&message.topic),
         message.clock,
         time::text(sent),
-        received.saturating_sub(sent) as f64 / 1e3,
         clean(&publisher.host_name),
         publisher.id,
         message.payload.bytes.len(),
