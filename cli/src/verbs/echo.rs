@@ -1,5 +1,6 @@
 //! `echo`: the messages of a topic.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage};
@@ -313,6 +314,11 @@ impl Echo {
         out: &mut Output,
     ) -> std::io::Result<()> {
         let content = &message.payload;
+        let is_screen = std::io::stdout().is_terminal();
+        let safe = |text: &str| match is_screen {
+            true => quoted(&clean(text)),
+            false => quoted(text),
+        };
         let is_first = columns.is_none();
         let columns = columns.get_or_insert_with(|| match &self.fields[..] {
             [] => leaves(content),
@@ -320,22 +326,22 @@ impl Echo {
         });
         let cells = |info: [String; 6], values: Vec<String>| {
             let info = info.into_iter().filter(|_| self.info);
-            info.chain(values).collect::<Vec<_>>().join(",")
+            info.chain(values).collect::<Vec<_>>().join(",") + "\n"
         };
         // Without fields, the message is the one value.
         let is_whole = columns.is_empty();
         if is_first {
             let heads = ["clock", "send_time_us", "receive_time_us", "host", "pid", "id"];
-            let mut names: Vec<_> = columns.iter().map(|path| quoted(&path.to_string())).collect();
+            let mut names: Vec<_> = columns.iter().map(|path| safe(&path.to_string())).collect();
             if is_whole {
                 names.push("message".to_owned());
             }
-            out.line(cells(heads.map(str::to_owned), names))?;
+            out.bytes(cells(heads.map(str::to_owned), names).as_bytes())?;
         }
         let text = |value: serde_json::Value| match value {
             serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => quoted(&text),
-            value => quoted(&value.to_string()),
+            serde_json::Value::String(text) => safe(&text),
+            value => safe(&value.to_string()),
         };
         let mut values: Vec<_> =
             columns.iter().map(|path| content.get(path).map_or_else(String::new, text)).collect();
@@ -347,11 +353,11 @@ impl Echo {
             message.clock.to_string(),
             time::us(message.send_time).to_string(),
             time::us(message.receive_time).to_string(),
-            quoted(&publisher.host_name),
+            safe(&publisher.host_name),
             publisher.process_id.map_or_else(String::new, |id| id.to_string()),
             publisher.id.to_string(),
         ];
-        out.line(cells(info, values))
+        out.bytes(cells(info, values).as_bytes())
     }
 }
 
