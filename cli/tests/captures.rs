@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     test("local_and_large_captures_are_shown", local_and_large_captures_are_shown);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
+    test("the_executable_is_small", the_executable_is_small);
     test("completions_and_manuals_are_written", completions_and_manuals_are_written);
     suite::main(tests)
 }
@@ -46,6 +47,11 @@ fn fast(name: &str) -> String {
     format!("file-fast:{}", pcapfile::capture(name).display())
 }
 
+/// The type that the publisher of a capture registered.
+fn registered(name: &str) -> &'static str {
+    if name.contains("6.1.1") { "demo.Point" } else { "" }
+}
+
 fn list_shows_what_registers(name: &str) {
     let rows = run(&["list", "--json", "--transport", &file(name)]).rows();
     let publisher = rows.iter().find(|row| row["kind"] == "publisher").expect("a publisher");
@@ -53,8 +59,7 @@ fn list_shows_what_registers(name: &str) {
         (&publisher["topic"], &publisher["clock"], &publisher["bytes"]),
         (&json!("hello"), &json!(10), &json!(20))
     );
-    // The other one registered none.
-    let type_name = if name.contains("6.1.1") { "demo.Point" } else { "" };
+    let type_name = registered(name);
     assert_eq!(publisher["type"], type_name, "{publisher}");
     assert!(rows.iter().any(|row| row["kind"] == "subscriber"), "{rows:?}");
     let text = run(&["list", "-t", "--transport", &file(name)]).text(0);
@@ -69,7 +74,8 @@ fn echo_shows_the_messages(name: &str) {
         let rows = run(&["echo", "hello", "--json", "--transport", &transport]).rows();
         let clocks: Vec<_> = rows.iter().map(|row| row["clock"].clone()).collect();
         assert_eq!(clocks, (1..=10).map(Value::from).collect::<Vec<_>>(), "{transport}");
-        assert!(rows.iter().all(|row| row["bytes"] == 20), "{rows:?}");
+        let is_right = |row: &Value| row["bytes"] == 20 && row["type"] == registered(name);
+        assert!(rows.iter().all(is_right), "{rows:?}");
     }
 }
 
@@ -107,6 +113,7 @@ fn what_a_capture_does_not_have_is_not_found() {
         run(&[verb, "unknown", "--transport", &transport])
             .failed(4, "has no messages of topic `unknown`; it has hello");
     }
+    run(&["delay", "hello", "--transport", &transport]).failed(2, "a capture does not say when");
     run(&["info", "unknown", "--transport", &transport])
         .failed(4, "topic `unknown` was not found in this capture");
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
@@ -153,6 +160,14 @@ fn config_names_where_values_come_from() {
     assert!(set.contains("mine.yaml:3"), "{set}");
     run(&["config", "colour"]).failed(4, "no setting has `colour` in its key");
     run(&["config", "--config", "/nowhere/ecal.yaml"]).failed(1, "/nowhere/ecal.yaml");
+}
+
+fn the_executable_is_small() {
+    // Without optimisation, it may be any size.
+    if cfg!(not(debug_assertions)) {
+        let len = fs::metadata(env!("CARGO_BIN_EXE_ferrocal")).expect("it is built").len();
+        assert!(len < 15_000_000, "{len} bytes");
+    }
 }
 
 fn completions_and_manuals_are_written() {
