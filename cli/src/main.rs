@@ -1,12 +1,14 @@
 //! The command `ferrocal`: see, try and explain an eCAL network from the terminal.
 
 mod args;
+mod doctor;
 mod exit;
 mod logger;
 mod output;
 mod session;
 mod stop;
 mod table;
+mod traffic;
 mod verbs;
 
 use std::process::ExitCode;

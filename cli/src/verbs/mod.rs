@@ -1,5 +1,6 @@
 //! The verbs.
 
+mod doctor;
 mod list;
 
 use clap::Subcommand;
@@ -10,6 +11,7 @@ use crate::session::Session;
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
+    Doctor(doctor::Doctor),
     List(list::List),
 }
 
@@ -17,6 +19,7 @@ impl Verb {
     /// Does it.
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         match self {
+            Self::Doctor(doctor) => doctor.run(session),
             Self::List(list) => list.run(session),
         }
     }

@@ -1,0 +1,4 @@
+//! What travels on the interfaces.
+
+pub(crate) mod frames;
+pub(crate) mod packet;
