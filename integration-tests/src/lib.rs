@@ -6,6 +6,7 @@
 //! Only Linux has namespaces: for any other system this crate is empty.
 #![cfg(target_os = "linux")]
 
+pub mod cli;
 pub mod conformance;
 pub mod ecal;
 pub mod example;

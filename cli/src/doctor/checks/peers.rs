@@ -83,9 +83,9 @@ pub(super) fn host_name(facts: &Facts) -> Vec<Finding> {
         };
         let effect = "eCAL knows programs by the names of their hosts: it takes those of one host for local to the other, \
                       sends them nothing over the network, and mixes up their processes.";
-        if host == own && !others.is_empty() {
+        if !ours.is_empty() && !others.is_empty() {
             let meaning = format!(
-                "A host at {} has the name of this computer. {effect} Programs have to be started anew \
+                "A host at {} has the name of programs of this computer. {effect} Programs have to be started anew \
                                    after a change.",
                 shown(&others)
             );
