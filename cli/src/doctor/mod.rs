@@ -2,11 +2,13 @@
 //!
 //! What is observed ([`facts`]) is apart from what is said of it ([`checks`]).
 
+pub(crate) mod call;
 pub(crate) mod checks;
 pub(crate) mod facts;
 pub(crate) mod finding;
 mod firewall;
 pub(crate) mod gather;
+mod probe;
 mod self_test;
 mod wire;
 

@@ -3,8 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use ferrocal::Config;
+
 use crate::doctor::finding::{Finding, Status};
-use crate::doctor::{checks, gather};
+use crate::doctor::{call, checks, gather};
 use crate::exit::Exit;
 use crate::output::{BAD, DIM, HEAD, Output, clean};
 use crate::session::{End, Session};
@@ -17,7 +19,7 @@ const WATCH: Duration = Duration::from_secs(5);
 /// Looks at this computer and listens to the network for five seconds (`--duration`), sends messages to itself, and prints
 /// what it found, how sure that is, and the command that mends it.
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = after_help())]
 pub(crate) struct Doctor {
     /// Also print what is fine, what is only good to know, and what could not be checked.
     #[arg(short, long)]
@@ -25,21 +27,51 @@ pub(crate) struct Doctor {
     /// Send nothing: no messages of the self test.
     #[arg(long)]
     no_send: bool,
+    /// Answer those who call from other hosts, until Ctrl-C or for `--duration`, and print what arrived.
+    #[arg(long, conflicts_with = "call")]
+    listen: bool,
+    /// Call all who listen, and print what arrives at which size, each way: ten datagrams of each (`--count`).
+    #[arg(long)]
+    call: bool,
 }
 
-const AFTER_HELP: &str = "\
-Exit codes: 0 no check failed, 3 one failed.
+/// What `help doctor` ends with.
+fn after_help() -> String {
+    let mut help = "\
+Exit codes: 0 no check failed, 3 one failed; --listen: 4 nobody called.
 Keys of --json, one object a check and subject:
   check    the name of the check
   status   failed, warning, note, not_checked or ok
   subject  what it is about: an interface, a port, a topic, a host
   meaning  what was found, and what follows from it
   sure     certain, likely or possible
-  mend     the command that mends it, or the line of ecal.yaml that does; empty if there is none";
+  mend     the command that mends it, or the line of ecal.yaml that does; empty if there is none
+Checks:
+"
+    .to_owned();
+    let about = checks::CHECKS.iter().map(|check| (check.name, check.about));
+    let calls =
+        [("call", "datagrams that arrive, with --call"), ("listen", "datagrams that arrive, with --listen")];
+    for (name, about) in about.chain(calls) {
+        help += &format!("  {name:<13} {about}\n");
+    }
+    help
+}
 
 impl Doctor {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let config = session.config()?;
+        if self.listen {
+            return listen(session, &config);
+        }
+        if self.call {
+            let findings = call::call(session, &config)?;
+            if session.end() == Some(End::Stopped) {
+                return Ok(Exit::Interrupted);
+            }
+            print(session, findings.iter())?;
+            return Ok(exit(&findings));
+        }
         let duration = session.common.duration.unwrap_or(WATCH);
         if !session.common.json {
             let seconds = duration.as_secs_f64();
@@ -52,37 +84,67 @@ impl Doctor {
         let mut findings = checks::run(&facts);
         // The worst come first, and those of one check stay together.
         findings.sort_by_key(|finding| finding.status);
-        let out = &mut session.out();
-        if session.common.json {
-            findings.iter().try_for_each(|finding| out.json(finding))?;
-        } else {
-            self.print(&findings, out)?;
-            summary(&findings, facts.wire.processes.len(), out)?;
+        print(session, findings.iter().filter(|one| session.common.json || self.all || one.is_trouble()))?;
+        if !session.common.json {
+            summary(&findings, facts.wire.processes.len(), &mut session.out())?;
         }
-        let has_failed = findings.iter().any(|finding| finding.status == Status::Failed);
-        Ok(if has_failed { Exit::Lost } else { Exit::Fine })
+        Ok(exit(&findings))
     }
+}
 
-    fn print(&self, findings: &[Finding], out: &mut Output) -> io::Result<()> {
-        let shown = findings.iter().filter(|finding| self.all || finding.is_trouble());
-        for Finding { check, status, subject, meaning, sure, mend } in shown {
-            let style = if *status == Status::Failed { BAD } else { HEAD };
-            let about = checks::CHECKS.iter().find(|one| one.name == *check).map_or("", |one| one.about);
-            let subject = if subject.is_empty() { String::new() } else { format!(": {}", clean(subject)) };
-            out.line(format_args!(
-                "{style}{}{style:#} {HEAD}{check}{HEAD:#}{subject} {DIM}({about}){DIM:#}",
-                status.name()
-            ))?;
-            out.line(format_args!("  {}", clean(meaning)))?;
-            if *status <= Status::Warning {
-                out.line(format_args!("  {DIM}how sure:{DIM:#} {}", sure.name()))?;
-            }
-            if !mend.is_empty() {
-                out.line(format_args!("  {DIM}what mends it:{DIM:#} {}", clean(mend)))?;
-            }
+fn listen(session: &Session, config: &Config) -> anyhow::Result<Exit> {
+    if !session.common.json {
+        anstream::eprintln!("{DIM}Listening. Run `ferrocal doctor --call` on another host.{DIM:#}");
+    }
+    let mut exit_code = Exit::Fine;
+    let end = call::listen(session, config, &mut |findings| {
+        print(session, findings.iter())?;
+        session.out().flush()?;
+        if exit(&findings) == Exit::Lost {
+            exit_code = Exit::Lost;
         }
         Ok(())
+    })?;
+    Ok(match end {
+        None => exit_code,
+        Some(End::Deadline) => Exit::NotFound,
+        Some(End::Stopped) => Exit::Interrupted,
+    })
+}
+
+fn exit(findings: &[Finding]) -> Exit {
+    let has_failed = findings.iter().any(|finding| finding.status == Status::Failed);
+    if has_failed { Exit::Lost } else { Exit::Fine }
+}
+
+fn print<'a>(session: &Session, findings: impl Iterator<Item = &'a Finding>) -> io::Result<()> {
+    let out = &mut session.out();
+    for finding in findings {
+        if session.common.json {
+            out.json(finding)?;
+        } else {
+            print_for_people(finding, out)?;
+        }
     }
+    Ok(())
+}
+
+fn print_for_people(finding: &Finding, out: &mut Output) -> io::Result<()> {
+    let Finding { check, status, subject, meaning, sure, mend } = finding;
+    let style = if *status == Status::Failed { BAD } else { HEAD };
+    let subject = if subject.is_empty() { String::new() } else { format!(" {}", clean(subject)) };
+    out.line(format_args!(
+        "{style}{}{style:#} {HEAD}{check}{HEAD:#}{subject}: {}",
+        status.name(),
+        clean(meaning)
+    ))?;
+    if finding.is_trouble() {
+        out.line(format_args!("  {DIM}how sure:{DIM:#} {}", sure.name()))?;
+    }
+    if !mend.is_empty() {
+        out.line(format_args!("  {DIM}what mends it:{DIM:#} {}", clean(mend)))?;
+    }
+    Ok(())
 }
 
 fn summary(findings: &[Finding], processes: usize, out: &mut Output) -> io::Result<()> {

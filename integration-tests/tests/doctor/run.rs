@@ -8,7 +8,7 @@ use ferrocal::{Config, Node, Publisher, Subscriber};
 use ferrocal_integration_tests::cli;
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
-use ferrocal_integration_tests::world::World;
+use ferrocal_integration_tests::world::{Mode, World};
 use serde_json::Value;
 
 /// Changes the network of the first host, as `ip` does.
@@ -66,7 +66,13 @@ impl Doctor {
     /// Runs it on the first host, in the mode of the world.
     #[track_caller]
     pub(crate) fn run(world: &World, arguments: &str) -> Self {
-        let arguments = format!("doctor --mode {} --json {arguments}", world.mode().name());
+        Self::run_in(world.mode(), arguments)
+    }
+
+    /// Runs it on the first host.
+    #[track_caller]
+    pub(crate) fn run_in(mode: Mode, arguments: &str) -> Self {
+        let arguments = format!("doctor --mode {} --json {arguments}", mode.name());
         let output = cli::command(Host::first(), &arguments).output().expect("it runs");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let findings =
