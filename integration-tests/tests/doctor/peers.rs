@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ferrocal::{Clock, Config, DataType, LogLevel, Node, PublisherConfig, Subscriber};
+use ferrocal_integration_tests::cli;
 use ferrocal_integration_tests::ecal;
 use ferrocal_integration_tests::example;
 use ferrocal_integration_tests::netns::{Host, SECOND_ADDRESS};
 use ferrocal_integration_tests::ours;
-use ferrocal_integration_tests::process::Process;
+use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
 
@@ -33,6 +34,10 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("peers::other_types", &[Need::Cli], other_types),
         Test::new("peers::other_clock", &[Need::Cli], other_clock),
         Test::new("peers::foreign_datagrams", &[Need::Cli], foreign_datagrams),
+        Test::new("call::healthy", &[Need::Cli], call_healthy),
+        Test::new("call::other_mtu", &[Need::Cli], call_with_another_mtu),
+        Test::new("call::no_fragments_there", &[Need::Cli], call_without_fragments),
+        Test::new("call::nobody", &[Need::Cli], call_nobody),
         Test::new("peers::real_in_local_mode", REAL, real_in_local_mode),
         Test::new("peers::real_in_network_mode", REAL, real_in_network_mode),
         Test::new("peers::real_with_another_mask", REAL, || real_reader("groups", &["--mask=255.255.255.0"])),
@@ -158,15 +163,18 @@ fn other_clock() {
     let clock = |clock: Clock| {
         let node = there(&world, |config| {
             config.clock = clock;
-            config.logging.udp.enable = true;
+            config.logging.console.enable = false;
         });
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    node.log(LogLevel::Warning, "the time");
-                    std::thread::sleep(Duration::from_millis(100));
-                }
+                // The first line opens a socket, which is to be on that host.
+                world.there().run(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        node.log(LogLevel::Warning, "the time");
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                });
             });
             let doctor = Doctor::run(&world, "");
             is_over.store(true, Ordering::Relaxed);
@@ -259,4 +267,55 @@ fn real_and_healthy() {
     subscriber.expect_matched("topic", 1);
     publisher.begin_sending(0, 10.0);
     Doctor::run(&world, "").expect_healthy();
+}
+
+/// A process that answers calls on the second host.
+fn listener(world: &World) -> Process {
+    let listener =
+        Process::spawn("the listener", cli::command(world.there(), "doctor --listen --mode network"));
+    listener.await_text("Listening");
+    listener
+}
+
+fn call_healthy() {
+    let world = World::new(Mode::Network);
+    let listener = listener(&world);
+    let call = Doctor::run(&world, "--call");
+    call.expect_healthy();
+    // Five sizes, both ways, and the clock.
+    assert_eq!(call.findings.len(), 11, "{call:#?}");
+    listener.await_text("ok listen 65507 bytes, host-a to host-b: 10 of 10 datagrams");
+    listener.interrupt();
+    let (status, said) = listener.last_text(HANG);
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
+fn call_with_another_mtu() {
+    let world = World::new(Mode::Network);
+    sh("ip link set veth-a mtu 9000");
+    let _listener = listener(&world);
+    let finding = Doctor::run(&world, "--call").expect_only("call");
+    assert_eq!(finding["mend"], "ip link set veth-a mtu 1500", "{finding}");
+    assert_eq!(finding["subject"], "1600 bytes, host-a to host-b");
+    sh(finding["mend"].as_str().expect("a command"));
+    Doctor::run(&world, "--call").expect_healthy();
+}
+
+fn call_without_fragments() {
+    let world = World::new(Mode::Network);
+    sh_on(world.there(), "sysctl -q -w net.ipv4.ipfrag_low_thresh=0 net.ipv4.ipfrag_high_thresh=0");
+    let _listener = listener(&world);
+    let finding = Doctor::run(&world, "--call").expect_only("call");
+    assert_eq!(finding["subject"], "1600 bytes, host-a to host-b");
+}
+
+fn call_nobody() {
+    let world = World::new(Mode::Network);
+    let finding = Doctor::run(&world, "--call").expect_only("call");
+    assert!(
+        finding["meaning"].as_str().is_some_and(|text| text.starts_with("Nobody answered.")),
+        "{finding}"
+    );
+    let silent = Doctor::run(&world, "--listen --duration 0.2");
+    assert_eq!(silent.code, Some(4), "{silent:#?}");
 }

@@ -57,8 +57,8 @@ impl Nodes {
 /// What doctor said.
 #[derive(Debug)]
 pub(crate) struct Doctor {
-    code: Option<i32>,
-    findings: Vec<Value>,
+    pub(crate) code: Option<i32>,
+    pub(crate) findings: Vec<Value>,
     said: String,
 }
 
