@@ -1,4 +1,6 @@
 //! What travels on the interfaces.
 
+pub(crate) mod flows;
 pub(crate) mod frames;
 pub(crate) mod packet;
+pub(crate) mod series;

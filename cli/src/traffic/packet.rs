@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{IpNumber, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use ferrocal_proto::{HEADER_LEN, Header};
 
 /// What a frame begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +45,23 @@ pub(crate) enum Content<'a> {
         destination_port: u16,
         /// What was captured of it.
         payload: &'a [u8],
-        /// If it is the first fragment, the number that all of them have.
-        fragmented: Option<u16>,
+        /// If it is the first fragment of several.
+        fragmented: Option<Fragment>,
     },
     /// A later fragment of a datagram.
-    Fragment {
-        id: u16,
-    },
+    Fragment(Fragment),
     Other,
+}
+
+/// A fragment of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// The number that all fragments of a packet have.
+    pub(crate) id: u16,
+    /// Where its bytes lie, in the packet without its header.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    pub(crate) is_last: bool,
 }
 
 impl<'a> Packet<'a> {
@@ -65,6 +75,13 @@ impl<'a> Packet<'a> {
         let header = ip.header();
         let is_first = header.fragments_offset().value() == 0;
         let is_fragmented = ip.is_payload_fragmented();
+        let fragment = Fragment {
+            id: header.identification(),
+            start: usize::from(header.fragments_offset().value()) * 8,
+            // What was captured may be shorter.
+            len: usize::from(header.total_len()).saturating_sub(header.slice().len()),
+            is_last: !header.more_fragments(),
+        };
         let content = match &sliced.transport {
             Some(TransportSlice::Udp(udp)) => Content::Udp {
                 source_port: udp.source_port(),
@@ -80,15 +97,28 @@ impl<'a> Packet<'a> {
                         source_port: u16::from_be_bytes([header[0], header[1]]),
                         destination_port: u16::from_be_bytes([header[2], header[3]]),
                         payload,
-                        fragmented: Some(ip.header().identification()),
+                        fragmented: Some(fragment),
                     },
-                    _ => Content::Fragment { id: ip.header().identification() },
+                    _ => Content::Fragment(fragment),
                 }
             }
             _ => Content::Other,
         };
         Some(Self { source: header.source_addr(), destination: header.destination_addr(), content })
     }
+}
+
+/// Splits a datagram of eCAL, or what is there of one: in the first packet of several, fewer bytes follow than the header
+/// says.
+pub(crate) fn split_datagram(datagram: &[u8]) -> Option<(Header, &[u8])> {
+    if let Ok(parsed) = Header::parse(datagram) {
+        return Some(parsed);
+    }
+    let (start, content) = datagram.split_first_chunk::<HEADER_LEN>()?;
+    // The last four bytes tell the length.
+    let mut start = *start;
+    start[20..].fill(0);
+    Header::parse(&start).ok().map(|(header, _)| (header, content))
 }
 
 #[cfg(test)]
@@ -108,16 +138,19 @@ mod tests {
         let content = |bytes: &[u8]| match Packet::parse(Link::Ip(0), bytes).unwrap().content {
             Content::Udp { source_port, destination_port, payload, fragmented } => {
                 assert_eq!((source_port, destination_port, payload), (14_000, 14_002, &b"datagram"[..]));
-                format!("{fragmented:?}")
+                fragmented
             }
-            other => format!("{other:?}"),
+            Content::Fragment(fragment) => Some(fragment),
+            Content::Other => None,
         };
-        assert_eq!(content(&header([0, 0])), "None");
-        assert_eq!(content(&header([0x20, 0])), "Some(4660)");
-        assert_eq!(content(&header([0x20, 1])), "Fragment { id: 4660 }");
+        assert_eq!(content(&header([0, 0])), None);
+        let first = Fragment { id: 0x1234, start: 0, len: 16, is_last: false };
+        assert_eq!(content(&header([0x20, 0])), Some(first));
+        assert_eq!(content(&header([0x20, 1])), Some(Fragment { start: 8, ..first }));
+        assert_eq!(content(&header([0, 2])), Some(Fragment { start: 16, is_last: true, ..first }));
         let mut tcp = header([0, 0]);
         tcp[9] = 6;
-        assert_eq!(content(&tcp), "Other");
+        assert_eq!(Packet::parse(Link::Ip(0), &tcp).unwrap().content, Content::Other);
         for len in 0..header([0, 0]).len() {
             let _ = Packet::parse(Link::Ethernet, &header([0, 0])[..len]);
             let _ = Packet::parse(Link::Ip(4), &header([0, 0])[..len]);

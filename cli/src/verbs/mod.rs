@@ -2,6 +2,7 @@
 
 mod doctor;
 mod list;
+mod traffic;
 
 use clap::Subcommand;
 
@@ -13,6 +14,7 @@ use crate::session::Session;
 pub(crate) enum Verb {
     Doctor(doctor::Doctor),
     List(list::List),
+    Traffic(traffic::Traffic),
 }
 
 impl Verb {
@@ -21,6 +23,7 @@ impl Verb {
         match self {
             Self::Doctor(doctor) => doctor.run(session),
             Self::List(list) => list.run(session),
+            Self::Traffic(traffic) => traffic.run(session),
         }
     }
 }

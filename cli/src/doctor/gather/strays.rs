@@ -8,7 +8,7 @@ use ferrocal_proto::{Announcement, Header, Kind, PayloadSample, Registration, sp
 
 use crate::doctor::facts::{Frames, Interface, Settings, Stray, StrayKind};
 use crate::traffic::frames::{Captures, Frame};
-use crate::traffic::packet::{Content, Packet};
+use crate::traffic::packet::{Content, Packet, split_datagram};
 
 /// What the network can make this program store, of each kind.
 const MAX_ENTRIES: usize = 1000;
@@ -73,7 +73,7 @@ impl Watcher<'_> {
         {
             return;
         }
-        let Ok((header, content)) = Header::parse(datagram) else { return };
+        let Some((header, content)) = split_datagram(datagram) else { return };
         // The beginning of payload says whose it is. Of a longer registration, all is needed.
         let message = match header.kind {
             Kind::Whole => content,
