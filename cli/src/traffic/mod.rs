@@ -1,5 +1,6 @@
 //! What travels on the interfaces.
 
+pub(crate) mod counters;
 pub(crate) mod flows;
 pub(crate) mod frames;
 pub(crate) mod packet;

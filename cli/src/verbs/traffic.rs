@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::output::{DIM, HEAD, clean};
 use crate::session::{End, Session};
 use crate::table::{Align, Table};
+use crate::traffic::counters;
 use crate::traffic::flows::{Flows, Topic, TopicKey};
 use crate::traffic::frames::{Captures, Target};
 use crate::traffic::packet::Packet;
@@ -27,6 +28,8 @@ use crate::traffic::series::{Rates, Series, amount};
 const GRAPH_WIDTH: usize = 30;
 /// Publishers that are remembered at most. The network says how many there are.
 const MAX_PUBLISHERS: usize = 10_000;
+/// How often it is looked what publishers registered.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Of a message that is on its way at the end, fragments may still come.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
@@ -140,7 +143,7 @@ struct MissingLine<'a> {
 /// What only raw frames show.
 const MISSING: [&str; 5] = [
     "hosts",
-    "bytes of topics and processes",
+    "bytes of topics and processes on the network",
     "fragments lost",
     "what is not of eCAL",
     "loopback on Windows",
@@ -230,7 +233,14 @@ impl Traffic {
         let end = loop {
             // By the clock, so that no time is left out.
             let next = start + self.interval * (intervals + 1);
-            let end = session.wait(next.saturating_duration_since(Instant::now()));
+            let end = loop {
+                remember(monitor, &mut publishers);
+                let left = next.saturating_duration_since(Instant::now());
+                let end = session.wait(left.min(LOOK_EVERY));
+                if end.is_some() || left <= LOOK_EVERY {
+                    break end;
+                }
+            };
             let now = Instant::now();
             let time = now.saturating_duration_since(before);
             before = now;
@@ -277,10 +287,7 @@ impl Traffic {
         time: Duration,
         counted: &Mutex<Counted>,
     ) {
-        let system: HashMap<_, _> = netdev::get_interfaces()
-            .into_iter()
-            .filter_map(|one| Some((one.name, one.stats.map(|stats| (stats.rx_bytes, stats.tx_bytes))?)))
-            .collect();
+        let system = counters::read();
         let counted = lock(counted);
         for one in shown(selectors) {
             let raw = counted.interfaces.get(&one.name).copied();
