@@ -237,12 +237,8 @@ fn wait_for_registration() {
 
 fn for_people() {
     let _world = World::new(Mode::Network);
-    let output = cli::command(
-        Host::first(),
-        "traffic --mode network --interface veth-a --count 2 --interval 0.1 --bits",
-    );
-    let mut output = output;
-    let output = output.output().expect("it runs");
+    let arguments = "traffic --mode network --interface veth-a --count 2 --interval 0.1 --bits";
+    let output = cli::command(Host::first(), arguments).output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0), "{text}");
     let lines: Vec<_> = text.lines().filter(|line| line.starts_with("veth-a in ")).collect();

@@ -1,7 +1,7 @@
 //! Captures frames on interfaces, through Npcap or libpcap.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferrocal::raw::{Detection, detect};
 use ferrocal_pcap_lazy::pcap::{self, Active, Capture};
@@ -15,6 +15,9 @@ const BUFFER_LEN: i32 = 16 << 20;
 const GATHER_MS: i32 = 1;
 /// How long to wait when there are no frames.
 const PAUSE: Duration = Duration::from_millis(5);
+/// At the end: when to read what is left, and for how long.
+const DRAIN_AFTER: Duration = Duration::from_millis(50);
+const DRAIN_FOR: Duration = Duration::from_secs(1);
 /// The most frames that are read before it is looked whether to end.
 const BATCH: usize = 512;
 /// Npcap's name for loopback; Windows has no adapter for it (Npcap Users' Guide).
@@ -84,20 +87,33 @@ impl Captures {
     /// Passes all frames to `each` until `is_over`.
     pub(crate) fn read(&mut self, is_over: &dyn Fn() -> bool, each: &mut dyn FnMut(Frame<'_>)) {
         while !is_over() {
-            let mut count = 0;
-            for (interface, tap) in self.taps.iter_mut().enumerate() {
-                let link = tap.link;
-                let read = tap.capture.dispatch(Some(BATCH), |packet: pcap::Packet<'_>| {
-                    let len = packet.header.len as usize;
-                    each(Frame { interface, link, bytes: packet.data, len });
-                });
-                // An interface that is gone has no frames any more.
-                count += read.unwrap_or(0);
-            }
-            if count == 0 {
+            if self.read_batch(each) == 0 {
                 thread::sleep(PAUSE);
             }
         }
+    }
+
+    /// Passes on the frames that came until now and were not read yet.
+    pub(crate) fn drain(&mut self, each: &mut dyn FnMut(Frame<'_>)) {
+        // The kernel hands over what it has gathered.
+        thread::sleep(DRAIN_AFTER);
+        // Others may go on sending faster than this reads.
+        let end = Instant::now() + DRAIN_FOR;
+        while self.read_batch(each) > 0 && Instant::now() < end {}
+    }
+
+    fn read_batch(&mut self, each: &mut dyn FnMut(Frame<'_>)) -> usize {
+        let mut count = 0;
+        for (interface, tap) in self.taps.iter_mut().enumerate() {
+            let link = tap.link;
+            let read = tap.capture.dispatch(Some(BATCH), |packet: pcap::Packet<'_>| {
+                let len = packet.header.len as usize;
+                each(Frame { interface, link, bytes: packet.data, len });
+            });
+            // An interface that is gone has no frames any more.
+            count += read.unwrap_or(0);
+        }
+        count
     }
 
     /// How many frames were lost because a buffer was full.

@@ -20,7 +20,7 @@ use crate::session::{End, Session};
 use crate::table::{Align, Table};
 use crate::traffic::counters;
 use crate::traffic::flows::{Flows, Topic, TopicKey};
-use crate::traffic::frames::{Captures, Target};
+use crate::traffic::frames::{Captures, Frame, Target};
 use crate::traffic::packet::Packet;
 use crate::traffic::series::{Rates, Series, amount};
 
@@ -173,6 +173,13 @@ struct Published {
     info: std::sync::Arc<TopicInfo>,
 }
 
+/// How watching ended.
+enum Ended {
+    Normally,
+    /// Ctrl-C was pressed before there was a result.
+    BeforeAnything,
+}
+
 type Publishers = HashMap<(String, String), Published>;
 
 impl Traffic {
@@ -194,22 +201,25 @@ impl Traffic {
         let counted = Mutex::new(Counted::default());
         let is_own =
             |address| interfaces.iter().any(|one| one.addresses.iter().any(|&(own, _)| own == address));
-        thread::scope(|scope| {
-            let why = match captures {
-                Ok(mut captures) => {
-                    for failure in &captures.failures {
-                        log::warn!("an interface is not captured on: {failure}");
-                    }
-                    let (is_over, counted, is_own) = (&is_over, &counted, &is_own);
-                    scope.spawn(move || capture(&mut captures, is_over, counted, is_own));
-                    None
+        let why = captures.as_ref().err().cloned();
+        let mut publishers = Publishers::new();
+        let start = Instant::now();
+        let end = thread::scope(|scope| {
+            if let Ok(mut captures) = captures {
+                for failure in &captures.failures {
+                    log::warn!("an interface is not captured on: {failure}");
                 }
-                Err(why) => Some(why),
-            };
-            let result = self.watch(session, &selectors, &monitor, &counted, why.as_deref());
+                let (is_over, counted, is_own) = (&is_over, &counted, &is_own);
+                scope.spawn(move || capture(&mut captures, is_over, counted, is_own));
+            }
+            let end = self.watch(session, &selectors, &monitor, &mut publishers, &counted, why.as_deref());
             is_over.store(true, Ordering::Relaxed);
-            result
-        })
+            end
+        })?;
+        match end {
+            Ended::BeforeAnything => Ok(Exit::Interrupted),
+            Ended::Normally => self.finish(session, &publishers, &counted, why.as_deref(), start.elapsed()),
+        }
     }
 
     fn watch(
@@ -217,14 +227,14 @@ impl Traffic {
         session: &Session,
         selectors: &[InterfaceSelector],
         monitor: &Monitor,
+        publishers: &mut Publishers,
         counted: &Mutex<Counted>,
         why: Option<&str>,
-    ) -> anyhow::Result<Exit> {
+    ) -> anyhow::Result<Ended> {
         if let Some(why) = why {
             anstream::eprintln!("{DIM}Without raw frames: {}. {why}{DIM:#}", MISSING.join(", "));
         }
         let mut devices: BTreeMap<String, Device> = BTreeMap::new();
-        let mut publishers = Publishers::new();
         let (mut ecal, mut all) = (Series::new(self.average, 0), Series::new(self.average, 0));
         let start = Instant::now();
         let mut before = start;
@@ -234,7 +244,7 @@ impl Traffic {
             // By the clock, so that no time is left out.
             let next = start + self.interval * (intervals + 1);
             let end = loop {
-                remember(monitor, &mut publishers);
+                remember(monitor, publishers);
                 let left = next.saturating_duration_since(Instant::now());
                 let end = session.wait(left.min(LOOK_EVERY));
                 if end.is_some() || left <= LOOK_EVERY {
@@ -244,7 +254,7 @@ impl Traffic {
             let now = Instant::now();
             let time = now.saturating_duration_since(before);
             before = now;
-            remember(monitor, &mut publishers);
+            remember(monitor, publishers);
             if end.is_some() && time < self.interval / 2 && intervals > 0 {
                 break end;
             }
@@ -274,9 +284,9 @@ impl Traffic {
             }
         };
         if intervals == 0 && end == Some(End::Stopped) {
-            return Ok(Exit::Interrupted);
+            return Ok(Ended::BeforeAnything);
         }
-        self.finish(session, &publishers, counted, why, start.elapsed())
+        Ok(Ended::Normally)
     }
 
     /// Adds what travelled since the last call.
@@ -509,28 +519,30 @@ fn capture(
     is_own: &dyn Fn(std::net::Ipv4Addr) -> bool,
 ) {
     let names = captures.names();
+    let mut each = |frame: Frame<'_>| {
+        let packet = Packet::parse(frame.link, frame.bytes);
+        let mut counted = lock(counted);
+        counted.flows.frame(Instant::now(), frame.len, packet.as_ref());
+        let source = packet.map(|packet| packet.source);
+        let (incoming, outgoing) = counted.interfaces.entry(names[frame.interface].clone()).or_default();
+        let len = frame.len as u64;
+        match source {
+            // On loopback, all that leaves comes in.
+            Some(source) if source.is_loopback() => {
+                *incoming += len;
+                *outgoing += len;
+            }
+            Some(source) if is_own(source) => *outgoing += len,
+            _ => *incoming += len,
+        }
+    };
     let mut next_look = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         next_look += Duration::from_millis(200);
-        captures.read(&|| is_over.load(Ordering::Relaxed) || Instant::now() >= next_look, &mut |frame| {
-            let packet = Packet::parse(frame.link, frame.bytes);
-            let mut counted = lock(counted);
-            counted.flows.frame(Instant::now(), frame.len, packet.as_ref());
-            let source = packet.map(|packet| packet.source);
-            let (incoming, outgoing) = counted.interfaces.entry(names[frame.interface].clone()).or_default();
-            let len = frame.len as u64;
-            match source {
-                // On loopback, all that leaves comes in.
-                Some(source) if source.is_loopback() => {
-                    *incoming += len;
-                    *outgoing += len;
-                }
-                Some(source) if is_own(source) => *outgoing += len,
-                _ => *incoming += len,
-            }
-        });
+        captures.read(&|| is_over.load(Ordering::Relaxed) || Instant::now() >= next_look, &mut each);
         lock(counted).missed = captures.lost();
     }
+    captures.drain(&mut each);
 }
 
 /// Stores what publishers registered.
