@@ -1,13 +1,24 @@
 //! The command `ferrocal`: see, try and explain an eCAL network from the terminal.
 
 mod args;
+mod columns;
 mod doctor;
 mod exit;
+mod filter;
 mod logger;
+mod network;
 mod output;
+mod path;
+mod payload;
+mod proto_text;
+mod render;
+mod row;
+mod samples;
 mod session;
+mod silence;
 mod stop;
 mod table;
+mod time;
 mod traffic;
 mod verbs;
 

@@ -6,7 +6,6 @@
 //! Only Linux has namespaces: for any other system this crate is empty.
 #![cfg(target_os = "linux")]
 
-pub mod cli;
 pub mod conformance;
 pub mod ecal;
 pub mod example;

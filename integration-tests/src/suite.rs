@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{cli, ecal, example, netns, wine};
+use crate::{ecal, example, netns, wine};
 
 /// Set to 1, this turns a test that cannot run into a failure.
 const REQUIRE_ALL: &str = "FERROCAL_REQUIRE_ALL";
@@ -18,8 +18,6 @@ pub enum Need {
     RawFrames,
     /// The examples `pub` and `sub`, built in the profile of the tests.
     Examples,
-    /// The command `ferrocal`, built in the profile of the tests.
-    Cli,
     /// Wine and the examples for Windows. A test with this need is ignored unless it [is wanted](wine::is_wanted), even
     /// where everything has to run.
     Wine,
@@ -34,10 +32,6 @@ impl Need {
                 missing => Err(missing.to_string()),
             },
             Self::Wine => wine::available(),
-            Self::Cli => {
-                let path = cli::path();
-                if path.exists() { Ok(()) } else { Err(format!("{} is not built", path.display())) }
-            }
             Self::Examples => ["pub", "sub"].into_iter().try_for_each(|name| {
                 let path = example::path(name);
                 if path.exists() { Ok(()) } else { Err(format!("{} is not built", path.display())) }

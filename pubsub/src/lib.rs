@@ -446,7 +446,7 @@ pub use prost_reflect;
 pub use prost;
 
 #[cfg(feature = "replay")]
-pub use capture::{CapturedTopic, captured_topics};
+pub use capture::{CapturedTopic, captured_registrations, captured_topics};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
     LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,

@@ -1,7 +1,17 @@
 //! The verbs.
 
+mod config;
+mod desc;
 mod doctor;
+mod echo;
+mod find;
+mod info;
 mod list;
+mod logs;
+mod nodes;
+mod publish;
+mod rates;
+mod shell;
 mod traffic;
 
 use clap::Subcommand;
@@ -12,18 +22,44 @@ use crate::session::Session;
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    Doctor(doctor::Doctor),
     List(list::List),
+    Nodes(nodes::Nodes),
+    Info(info::Info),
+    Find(find::Find),
+    Desc(desc::Desc),
+    Echo(echo::Echo),
+    Hz(rates::Hz),
+    Bw(rates::Bw),
+    Delay(rates::Delay),
+    Pub(publish::Pub),
+    Doctor(doctor::Doctor),
     Traffic(traffic::Traffic),
+    Logs(logs::Logs),
+    Config(config::Config),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Verb {
     /// Does it.
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         match self {
-            Self::Doctor(doctor) => doctor.run(session),
             Self::List(list) => list.run(session),
+            Self::Nodes(nodes) => nodes.run(session),
+            Self::Info(info) => info.run(session),
+            Self::Find(find) => find.run(session),
+            Self::Desc(desc) => desc.run(session),
+            Self::Echo(echo) => echo.run(session),
+            Self::Hz(hz) => hz.run(session),
+            Self::Bw(bw) => bw.run(session),
+            Self::Delay(delay) => delay.run(session),
+            Self::Pub(publish) => publish.run(session),
+            Self::Doctor(doctor) => doctor.run(session),
             Self::Traffic(traffic) => traffic.run(session),
+            Self::Logs(logs) => logs.run(session),
+            Self::Config(config) => config.run(session),
+            Self::Completions(completions) => completions.run(session),
+            Self::Man(man) => man.run(),
         }
     }
 }

@@ -550,6 +550,9 @@ fn remember(monitor: &Monitor, publishers: &mut Publishers) {
     for seen in monitor.snapshot().publishers {
         let info = seen.info;
         let key = (info.host_name.to_str_lossy().into_owned(), info.topic_id.to_string());
+        if publishers.len() >= MAX_PUBLISHERS && !publishers.contains_key(&key) {
+            continue;
+        }
         let known = publishers
             .entry(key)
             .or_insert_with(|| Published { first_clock: info.data_clock, info: info.clone() });

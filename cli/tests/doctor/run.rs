@@ -5,11 +5,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use ferrocal::{Config, Node, Publisher, Subscriber};
-use ferrocal_integration_tests::cli;
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::world::{Mode, World};
 use serde_json::Value;
+
+/// The command, with arguments that spaces separate.
+pub(crate) fn cli(host: Host, arguments: &str) -> Command {
+    crate::common::command(host, &arguments.split_whitespace().collect::<Vec<_>>())
+}
 
 /// Changes the network of the first host, as `ip` does.
 #[track_caller]
@@ -73,7 +77,7 @@ impl Doctor {
     #[track_caller]
     pub(crate) fn run_in(mode: Mode, arguments: &str) -> Self {
         let arguments = format!("doctor --mode {} --json {arguments}", mode.name());
-        let output = cli::command(Host::first(), &arguments).output().expect("it runs");
+        let output = cli(Host::first(), &arguments).output().expect("it runs");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let findings =
             text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();

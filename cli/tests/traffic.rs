@@ -1,5 +1,8 @@
 //! `ferrocal traffic`: rates of interfaces, and whose the bytes are.
 
+#[expect(dead_code, reason = "other tests need more of it")]
+mod common;
+
 use std::net::UdpSocket;
 use std::process::{Command, ExitCode};
 
@@ -9,8 +12,13 @@ use ferrocal_integration_tests::netns::{FIRST_ADDRESS, Host, SECOND_ADDRESS};
 use ferrocal_integration_tests::process::Process;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
-use ferrocal_integration_tests::{cli, ecal, ours, wait};
+use ferrocal_integration_tests::{ecal, ours, wait};
 use serde_json::Value;
+
+/// The command, with arguments that spaces separate.
+fn cli(host: Host, arguments: &str) -> Command {
+    common::command(host, &arguments.split_whitespace().collect::<Vec<_>>())
+}
 
 /// Messages of so many bytes, so many of them.
 const LEN: usize = 200_000;
@@ -18,20 +26,16 @@ const COUNT: u64 = 20;
 const BYTES: u64 = LEN as u64 * COUNT;
 
 fn main() -> ExitCode {
-    const RAW: &[Need] = &[Need::Cli, Need::RawFrames];
+    const RAW: &[Need] = &[Need::RawFrames];
     suite::main(vec![
         Test::new("bytes_of_hosts_topics_and_processes", RAW, bytes_of_hosts_topics_and_processes),
-        Test::new(
-            "bytes_of_the_real_ecal",
-            &[Need::Cli, Need::RawFrames, Need::Ecal],
-            bytes_of_the_real_ecal,
-        ),
+        Test::new("bytes_of_the_real_ecal", &[Need::RawFrames, Need::Ecal], bytes_of_the_real_ecal),
         Test::new("fragments_that_are_lost", RAW, fragments_that_are_lost),
         Test::new("what_is_not_of_ecal", RAW, what_is_not_of_ecal),
         Test::new("loopback", RAW, loopback),
-        Test::new("without_raw_frames", &[Need::Cli], without_raw_frames),
-        Test::new("for_people", &[Need::Cli], for_people),
-        Test::new("a_capture_file_is_refused", &[Need::Cli], a_capture_file_is_refused),
+        Test::new("without_raw_frames", &[], without_raw_frames),
+        Test::new("for_people", &[], for_people),
+        Test::new("a_capture_file_is_refused", &[], a_capture_file_is_refused),
     ])
 }
 
@@ -49,7 +53,7 @@ impl Traffic {
     #[track_caller]
     fn start(mode: Mode, arguments: &str) -> Self {
         let arguments = format!("traffic --mode {} --json --interval 0.2 {arguments}", mode.name());
-        let mut process = Process::spawn("traffic", cli::command(Host::first(), &arguments));
+        let mut process = Process::spawn("traffic", cli(Host::first(), &arguments));
         process.expect("a first line", |line| line["kind"] == "interface");
         Self(process)
     }
@@ -205,7 +209,7 @@ fn without_raw_frames() {
     let (mut publisher, subscriber) = nodes(&world);
     let arguments = ["--bounding-set=-net_raw", "--inh-caps=-net_raw", "--"];
     let mut command = Command::new("setpriv");
-    command.args(arguments).arg(cli::path());
+    command.args(arguments).arg(env!("CARGO_BIN_EXE_ferrocal"));
     command.args(["traffic", "--mode", "network", "--json", "--interval", "0.2"]);
     command.env("HOME", "/nonexistent").current_dir("/");
     let mut process = Process::spawn("traffic", command);
@@ -238,7 +242,7 @@ fn wait_for_registration() {
 fn for_people() {
     let _world = World::new(Mode::Network);
     let arguments = "traffic --mode network --interface veth-a --count 2 --interval 0.1 --bits";
-    let output = cli::command(Host::first(), arguments).output().expect("it runs");
+    let output = cli(Host::first(), arguments).output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0), "{text}");
     let lines: Vec<_> = text.lines().filter(|line| line.starts_with("veth-a in ")).collect();
@@ -251,7 +255,7 @@ fn for_people() {
 }
 
 fn a_capture_file_is_refused() {
-    let output = cli::command(Host::first(), "traffic --transport file:/dev/null").output().expect("it runs");
+    let output = cli(Host::first(), "traffic --transport file:/dev/null").output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no capture files"));
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ferrocal::{Clock, Config, DataType, LogLevel, Node, PublisherConfig, Subscriber};
-use ferrocal_integration_tests::cli;
 use ferrocal_integration_tests::ecal;
 use ferrocal_integration_tests::example;
 use ferrocal_integration_tests::netns::{Host, SECOND_ADDRESS};
@@ -16,28 +15,24 @@ use ferrocal_integration_tests::suite::{Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
 
 use crate::Restored;
-use crate::run::{Doctor, Nodes, sh, sh_on};
+use crate::run::{Doctor, Nodes, cli, sh, sh_on};
 
-const REAL: &[Need] = &[Need::Cli, Need::Ecal];
+const REAL: &[Need] = &[Need::Ecal];
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        Test::new("peers::host_name_of_another", &[Need::Cli], host_name_of_another),
-        Test::new(
-            "peers::process_ids_of_containers",
-            &[Need::Cli, Need::Examples],
-            process_ids_of_containers,
-        ),
-        Test::new("peers::port_that_is_taken", &[Need::Cli], port_that_is_taken),
-        Test::new("peers::other_ports", &[Need::Cli, Need::RawFrames], other_ports),
-        Test::new("peers::other_mask_of_ferrocal", &[Need::Cli], other_mask_of_ferrocal),
-        Test::new("peers::other_types", &[Need::Cli], other_types),
-        Test::new("peers::other_clock", &[Need::Cli], other_clock),
-        Test::new("peers::foreign_datagrams", &[Need::Cli], foreign_datagrams),
-        Test::new("call::healthy", &[Need::Cli], call_healthy),
-        Test::new("call::other_mtu", &[Need::Cli], call_with_another_mtu),
-        Test::new("call::no_fragments_there", &[Need::Cli], call_without_fragments),
-        Test::new("call::nobody", &[Need::Cli], call_nobody),
+        Test::new("peers::host_name_of_another", &[], host_name_of_another),
+        Test::new("peers::process_ids_of_containers", &[Need::Examples], process_ids_of_containers),
+        Test::new("peers::port_that_is_taken", &[], port_that_is_taken),
+        Test::new("peers::other_ports", &[Need::RawFrames], other_ports),
+        Test::new("peers::other_mask_of_ferrocal", &[], other_mask_of_ferrocal),
+        Test::new("peers::other_types", &[], other_types),
+        Test::new("peers::other_clock", &[], other_clock),
+        Test::new("peers::foreign_datagrams", &[], foreign_datagrams),
+        Test::new("call::healthy", &[], call_healthy),
+        Test::new("call::other_mtu", &[], call_with_another_mtu),
+        Test::new("call::no_fragments_there", &[], call_without_fragments),
+        Test::new("call::nobody", &[], call_nobody),
         Test::new("peers::real_in_local_mode", REAL, real_in_local_mode),
         Test::new("peers::real_in_network_mode", REAL, real_in_network_mode),
         Test::new("peers::real_with_another_mask", REAL, || real_reader("groups", &["--mask=255.255.255.0"])),
@@ -271,8 +266,7 @@ fn real_and_healthy() {
 
 /// A process that answers calls on the second host.
 fn listener(world: &World) -> Process {
-    let listener =
-        Process::spawn("the listener", cli::command(world.there(), "doctor --listen --mode network"));
+    let listener = Process::spawn("the listener", cli(world.there(), "doctor --listen --mode network"));
     listener.await_text("Listening");
     listener
 }
