@@ -41,6 +41,7 @@ pub(crate) fn tests() -> Vec<Test> {
             real_reader("reader_layer", &["--layer=shm"])
         }),
         Test::new("peers::real_writer_by_shared_memory", REAL, real_writer_by_shared_memory),
+        Test::new("peers::real_registering_by_shared_memory", REAL, real_registering_by_shared_memory),
         Test::new("peers::real_and_healthy", REAL, real_and_healthy),
     ]
 }
@@ -251,6 +252,17 @@ fn real_writer_by_shared_memory() {
     drop(writer);
     let _writer = start(&[]);
     Doctor::run(&world, "").expect_healthy();
+}
+
+fn real_registering_by_shared_memory() {
+    let start =
+        |options: &[&str]| ecal::Publisher::start_with(Host::first(), Mode::Local, options, "topic", 10);
+    let silent = start(&["--registration=shm"]);
+    let finding = Doctor::run_in(Mode::Local, "").expect_only("registration");
+    assert_eq!(finding["mend"], "registration.local.transport_type: udp", "{finding}");
+    drop(silent);
+    let _publisher = start(&[]);
+    Doctor::run_in(Mode::Local, "").expect_healthy();
 }
 
 fn real_and_healthy() {

@@ -181,9 +181,9 @@ pub(super) fn route(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::not_checked(CHECK, "There is no interface that a route could lead to.")];
     };
     let entry = machine.route.entry.as_ref().ok().and_then(Option::as_ref);
-    // A route that does the harm is replaced, unless it is that of everything.
+    // A route that does the harm is replaced, unless it is that of more than multicast.
     let network = match entry {
-        Some((_, destination, len)) if *len > 0 && *len >= 4 => format!("{destination}/{len}"),
+        Some((_, destination, len)) if *len >= 4 => format!("{destination}/{len}"),
         _ => usual_network(group),
     };
     let mend = format!("ip route replace {network} dev {}", quoted(&to.name));

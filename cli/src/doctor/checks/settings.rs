@@ -149,8 +149,8 @@ pub(super) fn groups(facts: &Facts) -> Vec<Finding> {
                 entity.info.layers.iter().any(|layer| layer.enabled && layer.kind == LayerKind::UdpMulticast)
             };
             // Without the base, that is another fault.
-            let is_meaningful = |_: &&crate::doctor::facts::Entity| groups.contains(&settings.group);
-            for entity in facts.wire.subscribers.iter().filter(reads_udp).filter(is_meaningful) {
+            let has_base = groups.contains(&settings.group);
+            for entity in facts.wire.subscribers.iter().filter(reads_udp).filter(|_| has_base) {
                 let host = entity.info.host_name.to_str_lossy();
                 let process = facts.wire.process_of(&entity.info);
                 let topic = entity.info.topic_name.to_str_lossy();
