@@ -6,7 +6,7 @@ use ferrocal::raw::{Detection, detect};
 use ferrocal::{Config, Mode, Node, RecvTimeoutError, Selection};
 
 use super::facts::{Interface, Outcome, Route, SelfTest, Settings};
-use crate::session::Session;
+use crate::session::{End, Session};
 
 /// How long to wait for something that comes at once if it comes.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,9 +20,6 @@ pub(super) fn run(
     interfaces: &[Interface],
     route: &Route,
 ) -> Vec<SelfTest> {
-    if matches!(config.transport, Selection::File(_) | Selection::FileFast(_)) {
-        return Vec::new();
-    }
     let settings = Settings::new(config);
     let mut backends = vec![(Selection::Socket, "sockets")];
     if matches!(detect(), Detection::Present(_)) {
@@ -53,8 +50,8 @@ pub(super) fn run(
 }
 
 fn test(session: &Session, subject: String, config: &Config) -> SelfTest {
-    if session.end().is_some() {
-        return SelfTest { subject, outcome: Outcome::NotRun("There was no time left.".to_owned()) };
+    if session.end() == Some(End::Stopped) {
+        return SelfTest { subject, outcome: Outcome::NotRun("It was interrupted.".to_owned()) };
     }
     let outcome = match exchange(session, config) {
         Ok(()) => Outcome::Passed,

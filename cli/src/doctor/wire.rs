@@ -3,18 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Mutex;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ferrocal::{Config, LogMessage, Mode, Selection, TopicInfo};
+use ferrocal::{Config, LogMessage, Mode, TopicInfo};
 use ferrocal_proto::{Action, Announcement, Header, Limits, MAX_REGISTRATION_LEN, Reassembler, Registration};
-use ferrocal_transport::{
-    FileTransport, OpenError, ReceiveError, Receiver, SocketTransport, Transport, Wait,
-};
+use ferrocal_transport::{OpenError, Receiver, SocketTransport, Transport, Wait};
 
 use super::facts::{Entity, Known, Process, Wire};
-use crate::session::Session;
+use crate::session::{End, Session};
 
 /// What the network can make this program store, of each kind.
 const MAX_ENTRIES: usize = 10_000;
@@ -75,38 +72,30 @@ pub(super) fn watch(
         (Mode::Local, true, config.logging.receiver_port),
     ] {
         match open(config, mode, port) {
-            Ok(Some(receiver)) => {
+            Ok(receiver) => {
                 granted_buffer_len = Ok(receiver.granted().receive_buffer_len);
                 ports.push(Port { is_logging, receiver });
             }
-            Ok(None) => {}
             Err(error) => add_failure(&mut failures, port, &error),
         }
     }
     // Nothing is read from it.
-    if !is_file(config) {
-        let transport = SocketTransport::new(transport_config(config, config.mode));
-        if let Err(error) = transport.receiver(config.udp.port) {
-            add_failure(&mut failures, config.udp.port, &error);
-        }
+    let transport = SocketTransport::new(transport_config(config, config.mode));
+    if let Err(error) = transport.receiver(config.udp.port) {
+        add_failure(&mut failures, config.udp.port, &error);
     }
     during();
     let start = Instant::now();
     let shared = Mutex::new(Heard::new(start));
-    let (stop, stopped) = channel::<()>();
     thread::scope(|scope| {
         for port in ports {
-            let (shared, stopped) = (&shared, stop.clone());
-            scope.spawn(move || listen(port, shared, &stopped));
+            let shared = &shared;
+            scope.spawn(move || listen(port, shared));
         }
-        // It is connected as long as a thread of a file that has not ended is there.
-        drop(stop);
         let end = start + duration;
-        while session.end().is_none() && Instant::now() < end {
-            let left = end.saturating_duration_since(Instant::now()).min(SLICE);
-            if stopped.recv_timeout(left) == Err(RecvTimeoutError::Disconnected) {
-                break;
-            }
+        // The time is that of listening alone, whatever the tests took.
+        while Instant::now() < end && session.end() != Some(End::Stopped) {
+            thread::sleep(SLICE.min(end.saturating_duration_since(Instant::now())));
         }
         during();
         lock(&shared).is_over = true;
@@ -123,34 +112,21 @@ fn add_failure(failures: &mut Vec<(u16, String)>, port: u16, error: &OpenError) 
     }
 }
 
-fn is_file(config: &Config) -> bool {
-    matches!(config.transport, Selection::File(_) | Selection::FileFast(_))
-}
-
-/// None if the file is read in another mode: it is read once.
-fn open(config: &Config, mode: Mode, port: u16) -> Result<Option<Box<dyn Receiver>>, OpenError> {
-    let receiver = match &config.transport {
-        Selection::File(path) | Selection::FileFast(path) => {
-            if mode != config.mode {
-                return Ok(None);
-            }
-            FileTransport::fast(path.clone()).receiver(port)?
-        }
-        // Raw frames have a check of their own.
-        _ => SocketTransport::new(transport_config(config, mode)).receiver(port)?,
-    };
+fn open(config: &Config, mode: Mode, port: u16) -> Result<Box<dyn Receiver>, OpenError> {
+    // Raw frames have a check of their own.
+    let receiver = SocketTransport::new(transport_config(config, mode)).receiver(port)?;
     if mode == Mode::Network {
         // What the system refuses is tried again, and the groups that are joined are checked.
         let _ = receiver.membership().join(config.udp.network.group);
     }
-    Ok(Some(receiver))
+    Ok(receiver)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn listen(port: Port, shared: &Mutex<Heard>, _alive: &Sender<()>) {
+fn listen(port: Port, shared: &Mutex<Heard>) {
     let Port { is_logging, mut receiver } = port;
     let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..Limits::default() };
     let mut reassembler = Reassembler::new(limits);
@@ -175,7 +151,6 @@ fn listen(port: Port, shared: &Mutex<Heard>, _alive: &Sender<()>) {
         reassembler.expire(start.elapsed());
         match result {
             Ok(()) => {}
-            Err(ReceiveError::EndOfFile(_)) => return,
             // The interfaces are checked apart from this.
             Err(_) => thread::sleep(SLICE),
         }

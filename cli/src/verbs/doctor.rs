@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ferrocal::Config;
+use ferrocal::{Config, Selection};
 
 use crate::doctor::finding::{Finding, Status};
 use crate::doctor::{call, checks, gather};
@@ -61,6 +61,10 @@ Checks:
 impl Doctor {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let config = session.config()?;
+        if matches!(config.transport, Selection::File(_) | Selection::FileFast(_)) {
+            let message = "doctor looks at this computer and its network, and at no capture files; `list` and `info` read them";
+            return Err(Exit::Usage.because(message));
+        }
         if self.listen {
             return listen(session, &config);
         }

@@ -29,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("peers::other_types", &[], other_types),
         Test::new("peers::other_clock", &[], other_clock),
         Test::new("peers::foreign_datagrams", &[], foreign_datagrams),
+        Test::new("a_capture_file_is_refused", &[], a_capture_file_is_refused),
         Test::new("call::healthy", &[], call_healthy),
         Test::new("call::other_mtu", &[], call_with_another_mtu),
         Test::new("call::no_fragments_there", &[], call_without_fragments),
@@ -324,4 +325,10 @@ fn call_nobody() {
     );
     let silent = Doctor::run(&world, "--listen --duration 0.2");
     assert_eq!(silent.code, Some(4), "{silent:#?}");
+}
+
+fn a_capture_file_is_refused() {
+    let output = cli(Host::first(), "doctor --transport file:/dev/null").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no capture files"));
 }

@@ -267,7 +267,7 @@ pub(super) fn registration(facts: &Facts) -> Vec<Finding> {
     let of = |program: &&crate::doctor::facts::Program| {
         let meaning = "This program has loaded eCAL, and no registration of it came: it registers by shared memory only or by \
                        other ports, or has not started eCAL. Programs that use UDP, such as all of ferrocal's, do not see it.";
-        Finding::failed(CHECK, format!("{} (process {})", program.name, program.pid), meaning)
+        Finding::warning(CHECK, format!("{} (process {})", program.name, program.pid), meaning)
             .sure(Sure::Possible)
             .mend("registration.local.transport_type: udp")
     };

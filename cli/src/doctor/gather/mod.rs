@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use ferrocal::raw::{Detection, detect};
-use ferrocal::{Config, Mode, Selection};
+use ferrocal::{Config, Mode};
 
 use super::facts::{
     Facts, Frames, Interface, Known, Machine, PortUse, ReversePath, Route, SelfTest, Settings,
@@ -32,10 +32,7 @@ pub(crate) fn facts(session: &Session, config: &Config, duration: Duration, test
     let tests: Vec<SelfTest> =
         if tests { self_test::run(session, config, &interfaces, &route(&settings)) } else { Vec::new() };
     let is_over = AtomicBool::new(false);
-    let captures = match config.transport {
-        Selection::File(_) | Selection::FileFast(_) => Err("A capture file is read.".to_owned()),
-        _ => Captures::open(&targets(&settings, &interfaces)),
-    };
+    let captures = Captures::open(&targets(&settings, &interfaces));
     let mut memberships = Err("Nothing was opened.".to_owned());
     let mut dropped = Vec::new();
     let (watched, frames) = thread::scope(|scope| {
