@@ -2,6 +2,7 @@
 
 mod args;
 mod columns;
+mod doctor;
 mod exit;
 mod filter;
 mod logger;
@@ -18,6 +19,7 @@ mod silence;
 mod stop;
 mod table;
 mod time;
+mod traffic;
 mod verbs;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ _ECAL_YAML = """\
 communication_mode: {mode}
 registration:
   registration_timeout: {registration_timeout}
+  local: {{transport_type: {registration}}}
 transport_layer:
   udp:
     receive_buffer: {receive_buffer}
@@ -59,6 +60,7 @@ def add_system(parser, unit_name):
     parser.add_argument("--mask", default="255.255.255.240", help="of the topics' groups")
     parser.add_argument("--config-version", choices=["v1", "v2"], default="v2", help="of the topics' groups")
     parser.add_argument("--layer", choices=["udp", "shm"], default="udp", help="the only one")
+    parser.add_argument("--registration", choices=["udp", "shm"], default="udp", help="in local mode")
     parser.add_argument("--latin-1", action="store_true", help="the unit's name goes out in Latin-1")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
     parser.set_defaults(log_levels="[info, warning, error, fatal]", receive_logs="false")

@@ -2,6 +2,7 @@
 
 mod config;
 mod desc;
+mod doctor;
 mod echo;
 mod find;
 mod info;
@@ -11,6 +12,7 @@ mod nodes;
 mod publish;
 mod rates;
 mod shell;
+mod traffic;
 
 use clap::Subcommand;
 
@@ -30,6 +32,8 @@ pub(crate) enum Verb {
     Bw(rates::Bw),
     Delay(rates::Delay),
     Pub(publish::Pub),
+    Doctor(doctor::Doctor),
+    Traffic(traffic::Traffic),
     Logs(logs::Logs),
     Config(config::Config),
     Completions(shell::Completions),
@@ -50,6 +54,8 @@ impl Verb {
             Self::Bw(bw) => bw.run(session),
             Self::Delay(delay) => delay.run(session),
             Self::Pub(publish) => publish.run(session),
+            Self::Doctor(doctor) => doctor.run(session),
+            Self::Traffic(traffic) => traffic.run(session),
             Self::Logs(logs) => logs.run(session),
             Self::Config(config) => config.run(session),
             Self::Completions(completions) => completions.run(session),
