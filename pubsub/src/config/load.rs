@@ -34,12 +34,25 @@ impl Config {
     /// If the file cannot be read, is longer than 1 MiB or is not YAML, or a value in it or in `FERROCAL_TRANSPORT` is not
     /// allowed.
     pub fn load() -> Result<Self, ConfigError> {
+        Self::load_from(None)
+    }
+
+    /// The settings of this file in place of the machine's `ecal.yaml`, then the environment; as [`load`](Self::load)
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and if there is no such file.
+    pub fn load_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Self::load_from(Some(path.as_ref()))
+    }
+
+    fn load_from(file: Option<&Path>) -> Result<Self, ConfigError> {
         let machine = Machine {
             environment: &|variable| std::env::var_os(variable),
             read: &read,
             is_folder: &Path::is_dir,
         };
-        let (config, warnings) = machine.load()?;
+        let (config, warnings) = machine.load(file)?;
         for warning in warnings {
             log::warn!("{warning}");
         }
@@ -75,11 +88,18 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Machine<'_> {
-    /// The settings, and what was ignored.
-    fn load(&self) -> Result<(Config, Vec<String>), ConfigError> {
+    /// The settings, of this file or the first that there is, and what was ignored.
+    fn load(&self, file: Option<&Path>) -> Result<(Config, Vec<String>), ConfigError> {
         let (mut config, mut origins, mut warnings) = (Config::default(), KeyOrigins::new(), Vec::new());
         let mut loaded = None;
-        if let Some((path, bytes)) = self.find(&mut warnings)? {
+        let found = match file.map(Path::to_owned) {
+            Some(path) => match (self.read)(&path) {
+                Ok(bytes) => Some((path, bytes)),
+                Err(source) => return Err(ConfigError::Read { path, source }),
+            },
+            None => self.find(&mut warnings)?,
+        };
+        if let Some((path, bytes)) = found {
             let root = Node::parse(&path, &yaml::decode(&bytes))?;
             let ignored = file::apply(&path, &root, &mut config, &mut origins)?;
             warnings.extend(ignored.iter().map(ToString::to_string));
@@ -199,7 +219,7 @@ mod tests {
             },
             is_folder: &|folder| folder != Path::new("missing"),
         };
-        machine.load()
+        machine.load(None)
     }
 
     const SOCKET: Option<&[u8]> = Some(b"ferrocal: { transport: socket }");
@@ -219,6 +239,21 @@ mod tests {
             let (config, warnings) = load(&variables, &files).unwrap();
             assert_eq!((config.transport, warnings), (Selection::Socket, vec![]), "{}", in_order[first]);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_named_counts_alone() {
+        let read = |path: &Path| match path.to_str() {
+            Some("mine.yaml") => Ok(b"ferrocal: { transport: socket }".to_vec()),
+            Some("ecal.yaml") => Ok(b"ferrocal: { transport: npcap }".to_vec()),
+            _ => Err(ErrorKind::NotFound.into()),
+        };
+        let machine = Machine { environment: &|_| None, read: &read, is_folder: &|_| true };
+        let (config, warnings) = machine.load(Some(Path::new("mine.yaml"))).unwrap();
+        assert_eq!((&config.transport, warnings), (&Selection::Socket, vec![]));
+        assert_eq!(config.file(), std::path::absolute("mine.yaml").ok().as_deref());
+        let missing = machine.load(Some(Path::new("missing.yaml"))).unwrap_err();
+        assert!(matches!(missing, ConfigError::Read { path, .. } if path == Path::new("missing.yaml")));
     }
 
     #[test]

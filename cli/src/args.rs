@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+use ferrocal::{InterfaceSelector, Selection};
+
+use crate::verbs::Verb;
+
+/// Shows, tries and explains an eCAL network.
+#[derive(Parser)]
+#[command(name = "ferrocal", version, max_term_width = 100)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// How far to look: at this computer, or at the network [default: what ecal.yaml says, else local].
+    #[arg(long, global = true, value_enum)]
+    pub(crate) mode: Option<ModeOption>,
+    /// The interface to use in network mode: its address, its network (10.0.0.0/24) or its name [default: the system's
+    /// routes choose].
+    #[arg(long, global = true)]
+    pub(crate) interface: Option<InterfaceSelector>,
+    /// What moves the datagrams: auto, socket, npcap, or a capture file to replay, file:PATH (file-fast:PATH as fast as it
+    /// goes) [default: what FERROCAL_TRANSPORT or ecal.yaml say, else auto].
+    #[arg(long, global = true)]
+    pub(crate) transport: Option<Selection>,
+    /// Settings from this file in place of the ecal.yaml of this computer.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON object a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Whether to use colours.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// End after this time.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+    /// End after this many results.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Log more: -v what happens, -vv for developers.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeOption {
+    Local,
+    Network,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Reads a time in seconds.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn common_options_may_stand_before_and_behind_the_verb() {
+        for arguments in
+            ["ferrocal --json --duration 1.5 list --count 3", "ferrocal list --count 3 --json --duration 1.5"]
+        {
+            let Command { common, .. } = Command::try_parse_from(arguments.split(' ')).unwrap();
+            assert!(common.json);
+            assert_eq!((common.duration, common.count), (Some(Duration::from_millis(1500)), Some(3)));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The command `ferrocal`: see, try and explain an eCAL network from the terminal.
+
+mod args;
+mod exit;
+mod logger;
+mod output;
+mod session;
+mod stop;
+mod table;
+mod verbs;
+
+use std::process::ExitCode;
+
+use args::Command;
+use clap::Parser;
+use exit::Exit;
+use session::Session;
+
+fn main() -> ExitCode {
+    let Command { common, verb } = Command::parse();
+    logger::start(&common);
+    let result = Session::start(common).and_then(|session| {
+        let exit = verb.run(&session)?;
+        session.out().flush()?;
+        Ok(exit)
+    });
+    result.unwrap_or_else(|error| Exit::report(&error)).into()
+}

@@ -1,0 +1,82 @@
+//! Results, on standard output.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, BufWriter, Stdout, Write};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+/// The heads of columns.
+pub(crate) const HEAD: Style = Style::new().bold();
+/// What matters less.
+pub(crate) const DIM: Style = Style::new().dimmed();
+/// What needs a look.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
+
+/// Standard output. What is written waits until [`flush`](Self::flush).
+///
+/// That it is closed is an error of the kind `BrokenPipe`, which ends the program quietly: pass it on with `?`.
+pub(crate) struct Output {
+    out: BufWriter<AutoStream<Stdout>>,
+}
+
+impl Output {
+    /// Colours as the global choice says.
+    pub(crate) fn new() -> Self {
+        Self { out: BufWriter::new(AutoStream::auto(io::stdout())) }
+    }
+
+    /// Writes a line for people. What comes from the network must have been [cleaned](clean).
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        writeln!(self.out, "{line}")
+    }
+
+    /// Writes a line of JSON.
+    pub(crate) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, object)?;
+        self.out.write_all(b"\n")
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A text of others, without what would move a terminal's cursor or change its colours.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    // The marks that turn the direction of text around can make it look like another one.
+    let is_bad = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_bad) {
+        return text.into();
+    }
+    let mut cleaned = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if is_bad(char) {
+            cleaned.extend(char.escape_default());
+        } else {
+            cleaned.push(char);
+        }
+    }
+    cleaned.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_cannot_control_the_terminal() {
+        assert!(matches!(clean("Grüße, 世界"), Cow::Borrowed(_)));
+        assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d\u{202e}e"), "a\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}e");
+    }
+}

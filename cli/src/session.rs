@@ -1,0 +1,114 @@
+//! What every verb works with: the settings, a node, standard output, and the end.
+
+use std::cell::{RefCell, RefMut};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ferrocal::{Config, Mode, Node, Selection};
+
+use crate::args::{Common, ModeOption};
+use crate::output::Output;
+use crate::stop::Stop;
+
+/// What every verb works with.
+pub(crate) struct Session {
+    /// The options of every verb.
+    pub(crate) common: Common,
+    stop: Stop,
+    started: Instant,
+    out: RefCell<Output>,
+}
+
+/// Why a verb is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// `--duration` is over.
+    Deadline,
+    /// Ctrl-C was pressed, or a signal came.
+    Stopped,
+}
+
+impl Session {
+    /// Starts the time of `--duration`, and watches for Ctrl-C.
+    pub(crate) fn start(common: Common) -> anyhow::Result<Self> {
+        let stop = Stop::on_signals().context("signals cannot be watched")?;
+        Ok(Self { common, stop, started: Instant::now(), out: RefCell::new(Output::new()) })
+    }
+
+    /// Standard output. It must not be borrowed twice at once.
+    pub(crate) fn out(&self) -> RefMut<'_, Output> {
+        self.out.borrow_mut()
+    }
+
+    /// The settings: those of the computer, and what the command line says otherwise.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let Common { mode, interface, transport, config, .. } = &self.common;
+        let mut settings = match config {
+            Some(path) => Config::load_file(path)?,
+            None => Config::load()?,
+        };
+        match mode {
+            Some(ModeOption::Local) => settings.mode = Mode::Local,
+            Some(ModeOption::Network) => settings.mode = Mode::Network,
+            None => {}
+        }
+        if let Some(interface) = interface {
+            settings.udp.interfaces = vec![interface.clone()];
+        }
+        if let Some(transport) = transport {
+            settings.transport = transport.clone();
+        }
+        Ok(settings)
+    }
+
+    /// Opens a node of these settings. Others see it as `ferrocal VERB`.
+    ///
+    /// It writes no log of eCAL to a file or the console: what the library logs goes to standard error.
+    pub(crate) fn open(&self, verb: &str, mut config: Config) -> anyhow::Result<Node> {
+        config.logging.console.enable = false;
+        config.logging.file.enable = false;
+        Ok(Node::with_config(&format!("ferrocal {verb}"), config)?)
+    }
+
+    /// Why to end, if it is time to.
+    pub(crate) fn end(&self) -> Option<End> {
+        if self.stop.is_requested() {
+            Some(End::Stopped)
+        } else if self.left() == Some(Duration::ZERO) {
+            Some(End::Deadline)
+        } else {
+            None
+        }
+    }
+
+    /// What is left of `--duration`.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        Some(self.common.duration?.saturating_sub(self.started.elapsed()))
+    }
+
+    /// How long to wait for something else before asking for the [end](Self::end), `timeout` at most.
+    pub(crate) fn slice(&self, timeout: Duration) -> Duration {
+        self.left().unwrap_or(Duration::MAX).min(timeout).min(Stop::INTERVAL)
+    }
+
+    /// Waits, until it is time to end at most. Returns why to end.
+    pub(crate) fn wait(&self, timeout: Duration) -> Option<End> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let left = deadline.map_or(Duration::MAX, |one| one.saturating_duration_since(Instant::now()));
+            let end = self.end();
+            if end.is_some() || left.is_zero() {
+                return end;
+            }
+            self.stop.wait(self.left().unwrap_or(Duration::MAX).min(left).min(Duration::from_secs(3600)));
+        }
+    }
+}
+
+/// The capture file that is replayed, if it is one that can be read twice.
+pub(crate) fn capture(config: &Config) -> Option<&std::path::Path> {
+    match &config.transport {
+        Selection::File(path) | Selection::FileFast(path) if path.is_file() => Some(path),
+        _ => None,
+    }
+}
