@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrocal_proto::{
-    Announcement, DataType, DropReason, EntityId, Limits, MAX_REGISTRATION_LEN, Message, PayloadSample,
-    Registration,
+    Action, Announcement, DataType, DropReason, EntityId, Limits, MAX_REGISTRATION_LEN, Message,
+    PayloadSample, Registration,
 };
 use ferrocal_transport::{FileTransport, OpenError};
 
-use crate::Config;
+use crate::registry::Watch;
 use crate::wire::Intake;
+use crate::{Config, Snapshot};
 
 /// The most topics that are listed.
 const MAX_TOPICS: usize = 65_536;
@@ -118,6 +119,41 @@ pub fn captured_messages(
     result.map_err(OpenError::File)
 }
 
+/// All that registers in a capture file: each as it registered last, whether it unregistered later or not. It is bounded as
+/// what a [`Monitor`](crate::Monitor) shows.
+///
+/// `path` and what can be read are as in [`Selection::File`](crate::Selection::File). The port and limits are those of
+/// `config`. Reads the whole file, as fast as that goes. What was skipped, and why, is logged.
+///
+/// # Errors
+/// As [`captured_topics`].
+pub fn captured_registrations(path: &Path, config: &Config) -> Result<Snapshot, OpenError> {
+    let limits = config.limits.reassembly;
+    let mut registrations = Intake::new(Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
+    let watch = Watch::new(config.limits.max_peers, config.limits.max_registry_bytes);
+    watch.start();
+    let mut is_read = false;
+    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, _, datagram| {
+        is_read = true;
+        if port == config.registration_port() {
+            registrations.each_message(datagram, |message| {
+                let Registration { action, announcement } = Registration::decode(message.as_slice())?;
+                if action == Action::Register {
+                    watch.registered(Instant::now(), action, &announcement);
+                }
+                Ok(())
+            });
+            registrations.expire(Instant::now());
+        }
+    });
+    match result {
+        Err(error) if !is_read => return Err(OpenError::File(error)),
+        Err(error) => log::warn!("{error}"),
+        Ok(()) => {}
+    }
+    Ok(watch.snapshot())
+}
+
 #[derive(Default)]
 struct Topics {
     all: BTreeMap<Vec<u8>, CapturedTopic>,
@@ -204,6 +240,19 @@ mod tests {
         assert_eq!(clocks, (1..=10).collect::<Vec<_>>());
         assert!(times.is_sorted());
         let missing = captured_messages(Path::new("/nowhere/missing.pcap"), &Config::default(), &mut |_| {});
+        assert!(matches!(missing, Err(OpenError::File(_))));
+    }
+
+    #[test]
+    fn what_registers_in_a_capture_is_listed_as_it_registered_last() {
+        let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration-tests/captures");
+        let file = captures.join("ecal-6.1.1-network-small.pcap");
+        let snapshot = captured_registrations(&file, &Config::default()).unwrap();
+        let [publisher] = &snapshot.publishers[..] else { panic!("{snapshot:?}") };
+        assert_eq!(publisher.info.topic_name, "hello");
+        assert_eq!((publisher.info.data_clock, publisher.info.topic_size), (10, 20));
+        assert_eq!((snapshot.processes.len(), snapshot.subscribers.len()), (2, 1));
+        let missing = captured_registrations(Path::new("/nowhere/missing.pcap"), &Config::default());
         assert!(matches!(missing, Err(OpenError::File(_))));
     }
 

@@ -446,7 +446,9 @@ pub use prost_reflect;
 pub use prost;
 
 #[cfg(feature = "replay")]
-pub use capture::{CapturedMessage, CapturedTopic, captured_messages, captured_topics};
+pub use capture::{
+    CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
+};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
     LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,

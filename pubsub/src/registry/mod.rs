@@ -38,7 +38,7 @@ use notices::Notices;
 use outcome::{Changed, Full, GonePublisher, Outcome};
 use strangers::Strangers;
 use tables::{Link, Tables};
-use watch::Watch;
+pub(crate) use watch::Watch;
 
 /// A new entity is announced twice, as eCAL does: the second registration is what makes the connection.
 const NEW_ENTITY_ANNOUNCEMENTS: usize = 2;

@@ -133,7 +133,7 @@ struct Watched {
 }
 
 impl Watch {
-    pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(max_entries: usize, max_bytes: usize) -> Self {
         Self { max_entries, max_bytes, is_on: AtomicBool::new(false), state: Mutex::default() }
     }
 
@@ -203,7 +203,7 @@ impl Watch {
     }
 
     /// Takes a registration.
-    pub(super) fn registered(&self, now: Instant, action: Action, announcement: &Announcement) {
+    pub(crate) fn registered(&self, now: Instant, action: Action, announcement: &Announcement) {
         let (changes, feeds) = {
             let mut state = lock(&self.state);
             if state.watchers == 0 {
