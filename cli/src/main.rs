@@ -4,6 +4,7 @@ mod args;
 mod exit;
 mod logger;
 mod output;
+mod recording;
 mod session;
 mod stop;
 mod table;

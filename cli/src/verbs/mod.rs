@@ -1,6 +1,10 @@
 //! The verbs.
 
+mod convert;
 mod list;
+mod play;
+mod rec_info;
+mod record;
 
 use clap::Subcommand;
 
@@ -11,6 +15,10 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     List(list::List),
+    Record(record::Record),
+    Play(play::Play),
+    Convert(convert::Convert),
+    RecInfo(rec_info::RecInfo),
 }
 
 impl Verb {
@@ -18,6 +26,10 @@ impl Verb {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         match self {
             Self::List(list) => list.run(session),
+            Self::Record(record) => record.run(session),
+            Self::Play(play) => play.run(session),
+            Self::Convert(convert) => convert.run(session),
+            Self::RecInfo(info) => info.run(session),
         }
     }
 }
