@@ -2,12 +2,22 @@
 
 mod args;
 mod exit;
+mod filter;
 mod logger;
+mod network;
 mod output;
+mod path;
+mod payload;
+mod proto_text;
 mod recording;
+mod render;
+mod row;
+mod samples;
 mod session;
+mod silence;
 mod stop;
 mod table;
+mod time;
 mod verbs;
 
 use std::process::ExitCode;

@@ -12,7 +12,11 @@ use serde::Serialize;
 pub(crate) const HEAD: Style = Style::new().bold();
 /// What matters less.
 pub(crate) const DIM: Style = Style::new().dimmed();
+/// What is well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// What needs a look.
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
+/// What is wrong.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 
 /// Standard output. What is written waits until [`flush`](Self::flush).

@@ -70,6 +70,11 @@ impl Session {
         Ok(Node::with_config(&format!("ferrocal {verb}"), config)?)
     }
 
+    /// Whether a node replays a capture, which has an end.
+    pub(crate) fn is_replay(&self, node: &Node) -> bool {
+        matches!(node.config().transport, Selection::File(_) | Selection::FileFast(_))
+    }
+
     /// Why to end, if it is time to.
     pub(crate) fn end(&self) -> Option<End> {
         if self.stop.is_requested() {

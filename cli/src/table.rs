@@ -9,6 +9,8 @@ use crate::output::{HEAD, Output, clean};
 pub(crate) struct Table {
     heads: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
+    /// As wide as the columns were printed; empty before that.
+    printed: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(crate) enum Align {
 
 impl Table {
     pub(crate) fn new(heads: impl IntoIterator<Item = (&'static str, Align)>) -> Self {
-        Self { heads: heads.into_iter().collect(), rows: Vec::new() }
+        Self { heads: heads.into_iter().collect(), rows: Vec::new(), printed: Vec::new() }
     }
 
     /// Appends a row. Its texts may come from anywhere. An empty one is shown as `-`.
@@ -29,35 +31,40 @@ impl Table {
         self.rows.push(cells.into_iter().map(shown).collect());
     }
 
-    /// Prints a line of heads and one for each row.
-    pub(crate) fn print(&self, out: &mut Output) -> io::Result<()> {
-        let width = |column: usize, head: &str| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
-            cells.chain([head.len()]).max().unwrap_or(0)
-        };
-        let columns: Vec<_> =
-            self.heads.iter().enumerate().map(|(n, &(head, align))| (width(n, head), align)).collect();
-        let heads = self.heads.iter().map(|&(head, _)| head);
-        out.line(format_args!("{HEAD}{}{HEAD:#}", line(&columns, heads)))?;
-        self.rows.iter().try_for_each(|row| out.line(line(&columns, row.iter().map(String::as_str))))
+    /// Prints the rows that were appended since the last call. The first time, it prints the heads and decides how wide
+    /// columns are.
+    pub(crate) fn print(&mut self, out: &mut Output) -> io::Result<()> {
+        if self.printed.is_empty() {
+            let width = |(column, (head, _)): (usize, &(&str, Align))| {
+                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
+                cells.chain([head.len()]).max().unwrap_or(0)
+            };
+            self.printed = self.heads.iter().enumerate().map(width).collect();
+            let line = self.line(self.heads.iter().map(|&(head, _)| head));
+            out.line(format_args!("{HEAD}{line}{HEAD:#}"))?;
+        }
+        for row in std::mem::take(&mut self.rows) {
+            out.line(self.line(row.iter().map(String::as_str)))?;
+        }
+        Ok(())
+    }
+
+    fn line<'a>(&self, cells: impl Iterator<Item = &'a str>) -> String {
+        let mut line = String::new();
+        for ((&column, &(_, align)), cell) in self.printed.iter().zip(&self.heads).zip(cells) {
+            let space = column.saturating_sub(width(cell));
+            let (before, behind) = if align == Align::Right { (space, 0) } else { (0, space) };
+            line.extend(std::iter::repeat_n(' ', before));
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', behind + 2));
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 
 fn width(text: &str) -> usize {
     text.chars().count()
-}
-
-fn line<'a>(columns: &[(usize, Align)], cells: impl Iterator<Item = &'a str>) -> String {
-    let mut line = String::new();
-    for (&(column, align), cell) in columns.iter().zip(cells) {
-        let space = column.saturating_sub(width(cell));
-        let (before, behind) = if align == Align::Right { (space, 0) } else { (0, space) };
-        line.extend(std::iter::repeat_n(' ', before));
-        line.push_str(cell);
-        line.extend(std::iter::repeat_n(' ', behind + 2));
-    }
-    line.truncate(line.trim_end().len());
-    line
 }
 
 #[cfg(test)]
@@ -66,8 +73,11 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let columns = [(5, Align::Left), (4, Align::Right), (1, Align::Left)];
-        assert_eq!(line(&columns, ["über", "12", "-"].into_iter()), "über     12  -");
-        assert_eq!(line(&columns, ["a"].into_iter()), "a");
+        let mut table = Table::new([("name", Align::Left), ("n", Align::Right), ("end", Align::Left)]);
+        table.printed = vec![5, 4, 3];
+        assert_eq!(table.line(["über", "12", "-"].into_iter()), "über     12  -");
+        assert_eq!(table.line(["a"].into_iter()), "a");
+        table.row(["a\x1bb".into(), "".into()]);
+        assert_eq!(table.rows, [["a\\u{1b}b", "-"]]);
     }
 }

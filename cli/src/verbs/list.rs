@@ -1,14 +1,23 @@
 //! `list`: publishers and subscribers.
 
-use ferrocal::{LayerKind, Snapshot, TopicInfo};
-use serde::Serialize;
+use std::collections::HashSet;
+use std::io::IsTerminal;
+
+use ferrocal::Snapshot;
 
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::network::Network;
+use crate::row::{PUBLISHER, Row, SUBSCRIBER};
 use crate::session::{End, Session};
-use crate::table::{Align, Table};
 
 /// List publishers and subscribers.
+///
+/// Watches for two refreshes of the registrations, or for --duration, and prints what it sees meanwhile. Of a capture file, all
+/// that registers in it, with the figures that it registered last.
+///
+/// Keys of --json, an object for each publisher and subscriber: kind (publisher or subscriber), topic, type, encoding, host,
+/// process (the path of its executable), pid, unit, id (a decimal number, as text), layers (udp, shm, tcp), hz, bytes (of the
+/// latest message), clock (messages sent or received), drops, connections_local, connections_external.
 #[derive(clap::Args)]
 pub(crate) struct List {
     /// Show the types of the topics.
@@ -20,129 +29,118 @@ pub(crate) struct List {
     /// Only subscribers.
     #[arg(long)]
     subs: bool,
+    /// Only topics of which this regular expression matches a part of the name.
+    pattern: Option<regex::Regex>,
+    /// Print the list again at each refresh; --count says how often.
+    #[arg(long)]
+    watch: bool,
 }
 
-/// A publisher or subscriber, as `list --json` prints it.
-#[derive(Serialize)]
-pub(crate) struct Row {
-    /// `publisher` or `subscriber`.
-    kind: &'static str,
-    /// The topic's name.
-    topic: String,
-    /// The name of the data type; empty if none is registered.
-    #[serde(rename = "type")]
-    type_name: String,
-    /// The encoding of the data type, such as `proto`.
-    encoding: String,
-    /// The name of the host.
-    host: String,
-    /// The path of the process's executable.
-    process: String,
-    /// The process's id.
-    pid: i32,
-    /// The name the process gave itself.
-    unit: String,
-    /// The id of the publisher or subscriber, a decimal number that does not fit into a double.
-    id: String,
-    /// The layers it may use: `udp`, `shm`, `tcp`.
-    layers: Vec<String>,
-    /// Messages in a second, as it registered them.
-    hz: f64,
-    /// The length of its latest message.
-    bytes: i32,
-    /// How many messages it sent or received.
-    clock: i64,
-    /// How many messages it knows to be lost.
-    drops: i32,
-    /// Its peers on the same host.
-    connections_local: i32,
-    /// Its peers on other hosts.
-    connections_external: i32,
-}
-
-impl Row {
-    fn new(kind: &'static str, info: &TopicInfo) -> Self {
-        let layers = info.layers.iter().filter(|layer| layer.enabled).map(|layer| match layer.kind {
-            LayerKind::UdpMulticast => "udp".to_owned(),
-            LayerKind::SharedMemory => "shm".to_owned(),
-            LayerKind::Tcp => "tcp".to_owned(),
-            other => format!("{other:?}"),
-        });
-        Self {
-            kind,
-            topic: info.topic_name.to_str_lossy().into_owned(),
-            type_name: info.data_type.name.clone(),
-            encoding: info.data_type.encoding.clone(),
-            host: info.host_name.to_str_lossy().into_owned(),
-            process: info.process_name.to_str_lossy().into_owned(),
-            pid: info.process_id,
-            unit: info.unit_name.to_str_lossy().into_owned(),
-            id: info.topic_id.to_string(),
-            layers: layers.collect(),
-            hz: f64::from(info.data_frequency_mhz) / 1000.0,
-            bytes: info.topic_size,
-            clock: info.data_clock,
-            drops: info.message_drops,
-            connections_local: info.connections_local,
-            connections_external: info.connections_external,
-        }
-    }
-}
+/// When the first rows are printed, in refreshes: each process has registered by then, unless it was delayed.
+const FIRST: f64 = 1.25;
+/// When the last rows are printed.
+const LAST: f64 = 2.0;
 
 impl List {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let config = session.config()?;
-        let refresh = config.registration.refresh;
-        let node = session.open("list", config)?;
-        let monitor = node.monitor();
-        // Each process registers once in a refresh, and is heard of at latest in the second one.
-        let end = session.wait(refresh + refresh / 4);
-        let rows = self.rows(&monitor.snapshot());
-        if rows.is_empty() {
-            return Ok(if end == Some(End::Stopped) { Exit::Interrupted } else { Exit::NotFound });
+        let network = Network::open(session, "list")?;
+        if self.watch && !network.is_capture() {
+            return self.watch(session, &network);
         }
-        self.print(&rows, session.common.json, &mut session.out())?;
-        Ok(Exit::Fine)
+        let mut printed = HashSet::new();
+        let mut table = Row::table(self.types);
+        let last = network.after(LAST);
+        let first = last.min(network.refresh.mul_f64(FIRST));
+        let mut print = |snapshot: &Snapshot| -> std::io::Result<()> {
+            let out = &mut session.out();
+            let new: Vec<_> =
+                self.rows(snapshot).into_iter().filter(|row| printed.insert(row.key())).collect();
+            if !new.is_empty() {
+                self.print(&new, &mut table, session.common.json, out)?;
+                out.flush()?;
+            }
+            Ok(())
+        };
+        let (snapshot, mut end) = network.until(first, |_| false);
+        print(&snapshot)?;
+        let mut result = Ok(());
+        if end.is_none() {
+            (_, end) = network.until(last, |snapshot| {
+                result = print(snapshot);
+                result.is_err()
+            });
+            result?;
+        }
+        let is_empty = printed.is_empty();
+        match end {
+            _ if !is_empty => Ok(Exit::Fine),
+            Some(End::Stopped) => Ok(Exit::Interrupted),
+            _ => Err(self.nothing(&network)),
+        }
+    }
+
+    /// Prints the list at each refresh.
+    fn watch(&self, session: &Session, network: &Network<'_>) -> anyhow::Result<Exit> {
+        let is_screen = !session.common.json && std::io::stdout().is_terminal();
+        let mut is_found = false;
+        let mut end = session.wait(network.refresh.mul_f64(FIRST));
+        for number in 1.. {
+            let rows = self.rows(&network.snapshot());
+            is_found |= !rows.is_empty();
+            {
+                let out = &mut session.out();
+                if is_screen {
+                    // To the upper left, and nothing there.
+                    out.bytes(b"\x1b[H\x1b[2J")?;
+                } else if number > 1 && !session.common.json {
+                    out.line("")?;
+                }
+                self.print(&rows, &mut Row::table(self.types), session.common.json, out)?;
+                out.flush()?;
+            }
+            if end.is_some() || session.common.count.is_some_and(|count| number >= count) {
+                break;
+            }
+            end = session.wait(network.refresh);
+        }
+        match end {
+            _ if is_found => Ok(Exit::Fine),
+            Some(End::Stopped) => Ok(Exit::Interrupted),
+            _ => Err(self.nothing(network)),
+        }
+    }
+
+    fn nothing(&self, network: &Network<'_>) -> anyhow::Error {
+        let what = match (self.pubs, self.subs) {
+            (true, _) => "publisher",
+            (_, true) => "subscriber",
+            _ => "publisher or subscriber",
+        };
+        let which = self.pattern.as_ref().map(|pattern| format!(" of a topic like `{pattern}`"));
+        let which = which.unwrap_or_default();
+        Exit::NotFound.because(format!("no {what}{which} was found {}", network.place()))
     }
 
     fn rows(&self, snapshot: &Snapshot) -> Vec<Row> {
-        let publishers = snapshot.publishers.iter().map(|seen| Row::new("publisher", &seen.info));
-        let subscribers = snapshot.subscribers.iter().map(|seen| Row::new("subscriber", &seen.info));
-        let publishers = publishers.filter(|_| !self.subs);
-        let mut rows: Vec<_> = publishers.chain(subscribers.filter(|_| !self.pubs)).collect();
-        rows.sort_by(|a, b| {
-            (&a.topic, a.kind, &a.host, a.pid, &a.id).cmp(&(&b.topic, b.kind, &b.host, b.pid, &b.id))
+        let mut rows = Row::all(snapshot);
+        rows.retain(|row| {
+            !(self.subs && row.kind == PUBLISHER || self.pubs && row.kind == SUBSCRIBER)
+                && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(&row.topic))
         });
         rows
     }
 
-    fn print(&self, rows: &[Row], is_json: bool, out: &mut Output) -> std::io::Result<()> {
+    fn print(
+        &self,
+        rows: &[Row],
+        table: &mut crate::table::Table,
+        is_json: bool,
+        out: &mut crate::output::Output,
+    ) -> std::io::Result<()> {
         if is_json {
             return rows.iter().try_for_each(|row| out.json(row));
         }
-        let heads = [
-            ("kind", Align::Left),
-            ("topic", Align::Left),
-            ("host", Align::Left),
-            ("pid", Align::Right),
-            ("hz", Align::Right),
-            ("bytes", Align::Right),
-            ("clock", Align::Right),
-        ];
-        let mut table = Table::new(heads.into_iter().chain(self.types.then_some(("type", Align::Left))));
-        for row in rows {
-            let kind = if row.kind == "publisher" { "pub" } else { "sub" };
-            let cells = [
-                kind.into(),
-                row.topic.as_str().into(),
-                row.host.as_str().into(),
-                row.pid.to_string().into(),
-                format!("{:.2}", row.hz).into(),
-                row.bytes.to_string().into(),
-                row.clock.to_string().into(),
-            ];
-            table.row(cells.into_iter().chain(self.types.then_some(row.type_name.as_str().into())));
-        }
+        rows.iter().for_each(|row| table.row(row.cells(self.types)));
         table.print(out)
     }
 }

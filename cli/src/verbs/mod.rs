@@ -1,10 +1,20 @@
 //! The verbs.
 
+mod config;
 mod convert;
+mod desc;
+mod echo;
+mod find;
+mod info;
 mod list;
+mod logs;
+mod nodes;
 mod play;
+mod publish;
+mod rates;
 mod rec_info;
 mod record;
+mod shell;
 
 use clap::Subcommand;
 
@@ -15,10 +25,23 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     List(list::List),
+    Nodes(nodes::Nodes),
+    Info(info::Info),
+    Find(find::Find),
+    Desc(desc::Desc),
+    Echo(echo::Echo),
+    Hz(rates::Hz),
+    Bw(rates::Bw),
+    Delay(rates::Delay),
+    Pub(publish::Pub),
     Record(record::Record),
     Play(play::Play),
     Convert(convert::Convert),
     RecInfo(rec_info::RecInfo),
+    Logs(logs::Logs),
+    Config(config::Config),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Verb {
@@ -26,10 +49,23 @@ impl Verb {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         match self {
             Self::List(list) => list.run(session),
+            Self::Nodes(nodes) => nodes.run(session),
+            Self::Info(info) => info.run(session),
+            Self::Find(find) => find.run(session),
+            Self::Desc(desc) => desc.run(session),
+            Self::Echo(echo) => echo.run(session),
+            Self::Hz(hz) => hz.run(session),
+            Self::Bw(bw) => bw.run(session),
+            Self::Delay(delay) => delay.run(session),
+            Self::Pub(publish) => publish.run(session),
             Self::Record(record) => record.run(session),
             Self::Play(play) => play.run(session),
             Self::Convert(convert) => convert.run(session),
             Self::RecInfo(info) => info.run(session),
+            Self::Logs(logs) => logs.run(session),
+            Self::Config(config) => config.run(session),
+            Self::Completions(completions) => completions.run(session),
+            Self::Man(man) => man.run(),
         }
     }
 }

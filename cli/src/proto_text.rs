@@ -1,0 +1,274 @@
+//! Descriptors as the text of `.proto` files.
+
+use std::fmt::Write;
+
+use ferrocal::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
+use ferrocal::prost_reflect::prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+};
+
+/// The text of a file: what decoding needs. Comments, options and services are not in a registered type as it is read here.
+pub(crate) fn file(file: &FileDescriptorProto) -> String {
+    let mut printer = Printer { text: String::new(), is_proto3: file.syntax() == "proto3" };
+    let syntax = if printer.is_proto3 { "proto3" } else { "proto2" };
+    printer.line(0, &format!("syntax = \"{syntax}\";"));
+    if !file.package().is_empty() {
+        printer.line(0, &format!("package {};", file.package()));
+    }
+    if !file.dependency.is_empty() {
+        printer.text.push('\n');
+    }
+    for (number, import) in (0..).zip(&file.dependency) {
+        let public = if file.public_dependency.contains(&number) { "public " } else { "" };
+        printer.line(0, &format!("import {public}{};", quoted(import.as_bytes())));
+    }
+    for one in &file.enum_type {
+        printer.text.push('\n');
+        printer.enumeration(0, one);
+    }
+    for message in &file.message_type {
+        printer.text.push('\n');
+        printer.message(0, message);
+    }
+    printer.text
+}
+
+struct Printer {
+    text: String,
+    is_proto3: bool,
+}
+
+impl Printer {
+    fn line(&mut self, depth: usize, line: &str) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.text, "{:1$}{line}", "", 2 * depth);
+    }
+
+    fn enumeration(&mut self, depth: usize, one: &EnumDescriptorProto) {
+        self.line(depth, &format!("enum {} {{", one.name()));
+        let mut numbers: Vec<_> = one.value.iter().map(|value| value.number()).collect();
+        numbers.sort_unstable();
+        if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+            self.line(depth + 1, "option allow_alias = true;");
+        }
+        for value in &one.value {
+            self.line(depth + 1, &format!("{} = {};", value.name(), value.number()));
+        }
+        self.line(depth, "}");
+    }
+
+    fn message(&mut self, depth: usize, message: &DescriptorProto) {
+        self.line(depth, &format!("message {} {{", message.name()));
+        self.body(depth + 1, message);
+        self.line(depth, "}");
+    }
+
+    fn body(&mut self, depth: usize, message: &DescriptorProto) {
+        for one in &message.enum_type {
+            self.enumeration(depth, one);
+        }
+        // Maps and groups are written where they are used.
+        let is_group = |nested: &DescriptorProto| {
+            message
+                .field
+                .iter()
+                .any(|field| field.r#type() == Type::Group && last_part(field.type_name()) == nested.name())
+        };
+        for nested in message.nested_type.iter().filter(|nested| !is_map(nested) && !is_group(nested)) {
+            self.message(depth, nested);
+        }
+        let mut written = vec![false; message.oneof_decl.len()];
+        for field in &message.field {
+            let oneof = field.oneof_index.and_then(|index| usize::try_from(index).ok());
+            let oneof = oneof.filter(|&index| !field.proto3_optional() && index < written.len());
+            let Some(index) = oneof else {
+                self.field(depth, field, message, true);
+                continue;
+            };
+            if std::mem::replace(&mut written[index], true) {
+                continue;
+            }
+            self.line(depth, &format!("oneof {} {{", message.oneof_decl[index].name()));
+            for member in message.field.iter().filter(|one| one.oneof_index == field.oneof_index) {
+                self.field(depth + 1, member, message, false);
+            }
+            self.line(depth, "}");
+        }
+    }
+
+    fn field(
+        &mut self,
+        depth: usize,
+        field: &FieldDescriptorProto,
+        message: &DescriptorProto,
+        has_label: bool,
+    ) {
+        let nested = message.nested_type.iter().find(|nested| {
+            matches!(field.r#type(), Type::Message | Type::Group)
+                && last_part(field.type_name()) == nested.name()
+        });
+        if let Some([key, value]) = nested.filter(|nested| is_map(nested)).and_then(entry) {
+            let line = format!(
+                "map<{}, {}> {} = {};",
+                type_name(key),
+                type_name(value),
+                field.name(),
+                field.number()
+            );
+            return self.line(depth, &line);
+        }
+        let label = match field.label() {
+            _ if !has_label => "",
+            Label::Repeated => "repeated ",
+            Label::Required => "required ",
+            Label::Optional if !self.is_proto3 || field.proto3_optional() => "optional ",
+            Label::Optional => "",
+        };
+        if let Some(group) = nested.filter(|_| field.r#type() == Type::Group) {
+            self.line(depth, &format!("{label}group {} = {} {{", group.name(), field.number()));
+            self.body(depth + 1, group);
+            return self.line(depth, "}");
+        }
+        let default = match &field.default_value {
+            None => String::new(),
+            Some(value) if matches!(field.r#type(), Type::String) => {
+                format!(" [default = {}]", quoted(value.as_bytes()))
+            }
+            // Already escaped.
+            Some(value) if matches!(field.r#type(), Type::Bytes) => format!(" [default = \"{value}\"]"),
+            Some(value) => format!(" [default = {value}]"),
+        };
+        let (name, number) = (field.name(), field.number());
+        self.line(depth, &format!("{label}{} {name} = {number}{default};", type_name(field)));
+    }
+}
+
+fn is_map(message: &DescriptorProto) -> bool {
+    message.options.as_ref().is_some_and(|options| options.map_entry())
+}
+
+/// The key and the value of a map.
+fn entry(message: &DescriptorProto) -> Option<[&FieldDescriptorProto; 2]> {
+    let field = |number| message.field.iter().find(|field| field.number() == number);
+    Some([field(1)?, field(2)?])
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+fn type_name(field: &FieldDescriptorProto) -> &str {
+    match field.r#type() {
+        Type::Double => "double",
+        Type::Float => "float",
+        Type::Int64 => "int64",
+        Type::Uint64 => "uint64",
+        Type::Int32 => "int32",
+        Type::Fixed64 => "fixed64",
+        Type::Fixed32 => "fixed32",
+        Type::Bool => "bool",
+        Type::String => "string",
+        Type::Bytes => "bytes",
+        Type::Uint32 => "uint32",
+        Type::Sfixed32 => "sfixed32",
+        Type::Sfixed64 => "sfixed64",
+        Type::Sint32 => "sint32",
+        Type::Sint64 => "sint64",
+        // With the dot in front, a name means the same wherever it stands.
+        Type::Group | Type::Message | Type::Enum => field.type_name(),
+    }
+}
+
+fn quoted(text: &[u8]) -> String {
+    let mut quoted = String::from("\"");
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', byte.into()]),
+            b' '..=b'~' => quoted.push(byte.into()),
+            _ => {
+                let _ = write!(quoted, "\\{byte:03o}");
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrocal::prost::Message;
+    use ferrocal::prost_reflect::prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    const TEXT: &str = r#"syntax = "proto3";
+package robots;
+
+import public "other.proto";
+
+enum Mode {
+  option allow_alias = true;
+  IDLE = 0;
+  REST = 0;
+}
+
+message Robot {
+  enum State {
+    OFF = 0;
+  }
+  message Wheel {
+    double radius = 1;
+  }
+  string name = 1;
+  optional uint64 serial = 2;
+  repeated .robots.Robot.Wheel wheels = 3;
+  map<string, .robots.Robot.Wheel> named = 4;
+  oneof goal {
+    bytes place = 5;
+    .robots.Robot.State state = 6;
+  }
+  .other.Pose pose = 7;
+}
+"#;
+
+    const OLD: &str = r#"syntax = "proto2";
+
+message Old {
+  required string name = 1 [default = "a\"\\\303\274"];
+  optional group Part = 2 {
+    optional int32 n = 1 [default = -5];
+  }
+}
+"#;
+
+    fn compile(name: &str, text: &str) -> FileDescriptorSet {
+        const OTHER: &str = "syntax = \"proto3\"; package other; message Pose {}";
+        let mut resolver = protox::file::ChainFileResolver::new();
+        for (name, text) in [(name, text), ("other.proto", OTHER)] {
+            resolver.add(Single(protox::file::File::from_source(name, text).unwrap()));
+        }
+        let mut compiler = protox::Compiler::with_file_resolver(resolver);
+        compiler.open_file(name).unwrap();
+        FileDescriptorSet::decode(&*compiler.encode_file_descriptor_set()).unwrap()
+    }
+
+    struct Single(protox::file::File);
+
+    impl protox::file::FileResolver for Single {
+        fn open_file(&self, name: &str) -> Result<protox::file::File, protox::Error> {
+            if name == self.0.name() { Ok(self.0.clone()) } else { Err(protox::Error::file_not_found(name)) }
+        }
+    }
+
+    #[test]
+    fn the_text_compiles_to_what_it_was_made_of() {
+        for (name, text) in [("robot.proto", TEXT), ("old.proto", OLD)] {
+            let set = compile(name, text);
+            let printed = file(&set.file[0]);
+            assert_eq!(printed, text);
+            let mut again = compile(name, &printed);
+            again.file[0].source_code_info = set.file[0].source_code_info.clone();
+            assert_eq!(again, set);
+        }
+    }
+}
