@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 ECAL_VERSION=6.1.1
+# What reads recordings in the tests.
+MCAP_PACKAGES=(mcap==1.6.0 mcap-protobuf-support==0.6.0 lz4==4.4.5 zstandard==0.25.0)
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
@@ -372,22 +374,25 @@ prepare_python3() {
     fi
 }
 
-# A virtual environment with the real eCAL.
+# A virtual environment with the real eCAL, and with what reads recordings.
 prepare_python() {
     if [[ -n ${FERROCAL_ECAL_PYTHON:-} ]]; then
         return
     fi
+    local packages=("eclipse-ecal==$ECAL_VERSION" "${MCAP_PACKAGES[@]}")
     if .venv/bin/python -c "
-import importlib.metadata
-assert importlib.metadata.version('eclipse-ecal') == '$ECAL_VERSION'" 2>/dev/null; then
+import importlib.metadata, sys
+for package in sys.argv[1:]:
+    name, version = package.split('==')
+    assert importlib.metadata.version(name) == version" "${packages[@]}" 2>/dev/null; then
         return
     fi
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         packages python3 python3-venv
     fi
-    announce "making .venv with eclipse-ecal $ECAL_VERSION from PyPI"
+    announce "making .venv with ${packages[*]} from PyPI"
     python3 -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "eclipse-ecal==$ECAL_VERSION"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "${packages[@]}"
 }
 
 # Namespaces share these limits, but cannot set them. Long messages need room in the receive buffer.

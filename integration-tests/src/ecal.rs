@@ -30,6 +30,13 @@ fn python() -> PathBuf {
     std::env::var_os(PYTHON).map_or_else(own, PathBuf::from)
 }
 
+/// Starts a script of `peers/` that does without a running eCAL.
+pub fn script(script: &str, arguments: &[&str]) -> Process {
+    let mut command = Command::new(python());
+    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script)).args(arguments);
+    Process::spawn(script, command)
+}
+
 /// Checks once that the real eCAL can be run.
 ///
 /// # Errors
@@ -57,8 +64,12 @@ fn check() -> Result<(), String> {
     }
 }
 
+/// Starts a script of `peers/` on `host`, which initializes eCAL.
+///
+/// # Panics
+/// When it does not start.
 #[track_caller]
-fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
+pub fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
     let mut command = host.command(python());
     command
         .arg("-B") // leaves no compiled files in the source tree

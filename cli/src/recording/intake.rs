@@ -1,6 +1,6 @@
 //! From the threads that receive to the one that writes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ferrocal::{Bytes, DataType, EntityId, Message, Monitor, Payload, PublisherIdentity, RegisteredType};
+use ferrocal::{Bytes, DataType, EntityId, Message, Payload, PublisherIdentity, RegisteredType, TopicInfo};
 
 use super::{Channel, Compression, Limits, Part, Parts, Queue, Stamps, nanos};
 
@@ -89,6 +89,8 @@ pub(crate) struct Intake {
     queue: Queue<Item>,
     max_bytes: usize,
     losses: Mutex<Losses>,
+    /// What publishers registered last, also those that are gone: their messages may still wait.
+    publishers: Mutex<HashMap<EntityId, Vec<Arc<TopicInfo>>>>,
     is_written: Mutex<bool>,
     written: Condvar,
 }
@@ -107,6 +109,7 @@ impl Intake {
             queue: Queue::new(max_bytes),
             max_bytes,
             losses: Mutex::default(),
+            publishers: Mutex::default(),
             is_written: Mutex::new(false),
             written: Condvar::new(),
         }
@@ -127,6 +130,31 @@ impl Intake {
             topic.refused.fetch_add(1, Ordering::Relaxed);
             *lock(&self.losses).refused.entry(topic.name.to_string()).or_default() += 1;
         }
+    }
+
+    /// Takes what a publisher registered.
+    pub(crate) fn register(&self, info: &Arc<TopicInfo>) {
+        let mut publishers = lock(&self.publishers);
+        let of_id = publishers.entry(info.topic_id).or_default();
+        let is_same = |one: &Arc<TopicInfo>| {
+            one.host_name == info.host_name
+                && one.process_id == info.process_id
+                && one.topic_name == info.topic_name
+        };
+        match of_id.iter_mut().find(|one| is_same(one)) {
+            Some(one) => *one = info.clone(),
+            None => of_id.push(info.clone()),
+        }
+    }
+
+    /// What the publisher of a message registered.
+    fn registered(&self, item: &Item) -> Option<Arc<TopicInfo>> {
+        let PublisherIdentity { id, host_name, .. } = &*item.publisher;
+        let publishers = lock(&self.publishers);
+        let is_meant = |info: &&Arc<TopicInfo>| {
+            *info.topic_name == *item.topic.name.as_bytes() && info.host_name.to_str_lossy() == **host_name
+        };
+        publishers.get(id)?.iter().find(is_meant).cloned()
     }
 
     /// Sets how many messages never arrived.
@@ -176,7 +204,6 @@ pub(crate) struct Sink {
     pub(crate) is_triggered: Arc<AtomicBool>,
     /// Ends after as many.
     pub(crate) max_messages: Option<u64>,
-    pub(crate) monitor: Monitor,
 }
 
 /// A thread that writes.
@@ -239,6 +266,15 @@ struct Known {
     channel: usize,
 }
 
+impl Known {
+    /// Whether a message is of this publisher.
+    fn is_of(&self, item: &Item) -> bool {
+        Arc::ptr_eq(&self.topic, &item.topic)
+            && (Arc::ptr_eq(&self.identity, &item.publisher)
+                || self.identity.host_name == item.publisher.host_name)
+    }
+}
+
 /// The thread that writes.
 struct Writing {
     sink: Sink,
@@ -269,6 +305,10 @@ impl Writing {
             let timeout = if is_waiting { until_flush.min(Duration::from_millis(50)) } else { until_flush };
             let items = self.intake.queue.take(timeout);
             let is_over = items.is_none();
+            // First, so that the messages of a publisher stay in order.
+            if !self.release_unknown(is_over)? {
+                return Ok(());
+            }
             for item in items.into_iter().flatten() {
                 if !self.sort(item)? {
                     return Ok(());
@@ -344,22 +384,24 @@ impl Writing {
         Ok(true)
     }
 
-    fn write(&mut self, mut item: Item) -> anyhow::Result<bool> {
-        if item.data_type.is_none() {
-            item.data_type = self.registered(&item).map(|channel| channel.data_type);
-        }
-        if item.data_type.is_none() {
+    fn write(&mut self, item: Item) -> anyhow::Result<bool> {
+        if self.is_known(&item) {
+            self.write_known(item)
+        } else {
             self.unknown.push_back(item);
-            return Ok(true);
+            Ok(true)
         }
-        self.write_known(item)
+    }
+
+    /// Whether a message can be described.
+    fn is_known(&self, item: &Item) -> bool {
+        self.known_channel(item).is_some() || self.intake.registered(item).is_some()
     }
 
     /// Writes the messages whose publishers have registered meanwhile, and those that have waited for long.
     fn release_unknown(&mut self, is_over: bool) -> anyhow::Result<bool> {
-        for mut item in std::mem::take(&mut self.unknown) {
-            item.data_type = self.registered(&item).map(|channel| channel.data_type);
-            if item.data_type.is_some() || is_over || item.received.elapsed() > PATIENCE {
+        for item in std::mem::take(&mut self.unknown) {
+            if is_over || item.received.elapsed() > PATIENCE || self.is_known(&item) {
                 if !self.write_known(item)? {
                     return Ok(false);
                 }
@@ -389,33 +431,41 @@ impl Writing {
         Ok(self.sink.max_messages.is_none_or(|max| progress.messages < max))
     }
 
-    /// The number of a message's publisher with this type.
-    fn channel(&mut self, item: &Item) -> usize {
-        let is_same = |known: &Known| {
-            Arc::ptr_eq(&known.topic, &item.topic)
-                && (Arc::ptr_eq(&known.identity, &item.publisher)
-                    || known.identity.host_name == item.publisher.host_name)
-                && is_same_type(known.data_type.as_ref(), item.data_type.as_ref())
+    /// The number of a message's publisher, if it came before with this type.
+    fn known_channel(&self, item: &Item) -> Option<usize> {
+        let is_same = |known: &&Known| {
+            known.is_of(item) && is_same_type(known.data_type.as_ref(), item.data_type.as_ref())
         };
-        let of_id = self.known.get(&item.publisher.id);
-        if let Some(known) = of_id.and_then(|all| all.iter().find(|known| is_same(known))) {
-            return known.channel;
+        self.known.get(&item.publisher.id)?.iter().find(is_same).map(|known| known.channel)
+    }
+
+    /// The number of a message's publisher.
+    fn channel(&mut self, item: &Item) -> usize {
+        if let Some(channel) = self.known_channel(item) {
+            return channel;
         }
-        let mut channel = self.registered(item).unwrap_or_else(|| Channel {
-            host: item.publisher.host_name.clone(),
-            process_id: item.publisher.process_id,
+        let text = |text: &ferrocal::Text| text.to_str_lossy().into_owned();
+        let PublisherIdentity { id, host_name, process_id, .. } = &*item.publisher;
+        let mut channel = Channel {
+            topic: item.topic.name.to_string(),
+            host: host_name.clone(),
+            process_id: *process_id,
+            topic_id: Some(id.get()),
             ..Channel::default()
-        });
-        channel.topic = item.topic.name.to_string();
-        channel.topic_id = Some(item.publisher.id.get());
+        };
+        if let Some(info) = self.intake.registered(item) {
+            channel.process = text(&info.process_name);
+            channel.process_id = Some(info.process_id);
+            channel.unit = text(&info.unit_name);
+            channel.data_type = info.data_type.clone();
+        }
+        // What the message was received with is more certain: a publisher may have changed its type.
         if let Some(data_type) = &item.data_type {
             channel.data_type = data_type.clone();
         }
         let channel = self.parts.channel(channel);
-        let of_id = self.known.entry(item.publisher.id).or_default();
-        let is_new = !of_id.iter().any(|known| {
-            Arc::ptr_eq(&known.topic, &item.topic) && known.identity.host_name == item.publisher.host_name
-        });
+        let of_id = self.known.entry(*id).or_default();
+        let is_new = !of_id.iter().any(|known| known.is_of(item));
         item.topic.publishers.fetch_add(is_new.into(), Ordering::Relaxed);
         of_id.push(Known {
             topic: item.topic.clone(),
@@ -424,27 +474,6 @@ impl Writing {
             channel,
         });
         channel
-    }
-
-    /// What the publisher of a message registered.
-    fn registered(&self, item: &Item) -> Option<Channel> {
-        let PublisherIdentity { id, host_name, .. } = &*item.publisher;
-        let publishers = self.sink.monitor.snapshot().publishers;
-        let info = publishers.iter().map(|seen| &seen.info).find(|info| {
-            info.topic_id == *id
-                && *info.topic_name == *item.topic.name.as_bytes()
-                && info.host_name.to_str_lossy() == **host_name
-        })?;
-        let text = |text: &ferrocal::Text| text.to_str_lossy().into_owned();
-        Some(Channel {
-            topic: text(&info.topic_name),
-            data_type: info.data_type.clone(),
-            host: text(&info.host_name),
-            process: text(&info.process_name),
-            process_id: Some(info.process_id),
-            unit: text(&info.unit_name),
-            topic_id: Some(id.get()),
-        })
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
@@ -491,4 +520,148 @@ fn is_same_type(one: Option<&DataType>, other: Option<&DataType>) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrocal::transport::memory::Network;
+    use ferrocal::{Config, Mode, Monitor, Node, Registered, SubscriberConfig, Subscription};
+
+    use super::*;
+    use crate::recording::{Range, Recording, metadata};
+
+    /// Bounds a hang. No test takes as long unless it fails.
+    const HANG: Duration = Duration::from_secs(60);
+
+    struct Stage {
+        other: Node,
+        monitor: Monitor,
+        intake: Arc<Intake>,
+        topic: Arc<RecordedTopic>,
+        subscription: Subscription<Raw>,
+        folder: tempfile::TempDir,
+    }
+
+    impl Stage {
+        fn new(max_bytes: usize) -> Self {
+            let network = Network::new(1);
+            let node = |name: &str| {
+                let config = Config::default().mode(Mode::Network);
+                Node::with_transport(name, config, Arc::new(network.host())).unwrap()
+            };
+            let (node, other) = (node("recorder"), node("robot"));
+            let intake = Arc::new(Intake::new(max_bytes));
+            let topic = Arc::new(RecordedTopic::new("a"));
+            let (taking, recorded) = (intake.clone(), topic.clone());
+            let config = SubscriberConfig::default().inline(true);
+            let take = move |message| taking.take(&recorded, message);
+            let subscription = node.subscribe_with::<Raw>("a", config, take).unwrap();
+            let (monitor, folder) = (node.monitor(), tempfile::tempdir().unwrap());
+            Self { other, monitor, intake, topic, subscription, folder }
+        }
+
+        /// Publishes texts of a publisher that is gone then, and waits until they were received.
+        fn publish(&self, texts: &[&str]) {
+            let changes = self.monitor.changes();
+            let publisher = self.other.publisher::<str>("a").unwrap();
+            assert!(publisher.wait_for_subscriber(HANG) && self.subscription.wait_for_publisher(HANG));
+            texts.iter().for_each(|text| publisher.send(text).unwrap());
+            let start = Instant::now();
+            while self.intake.queue.len() as u64 + self.topic.refused() < texts.len() as u64 {
+                assert!(start.elapsed() < HANG, "{:?}", self.subscription.stats());
+                thread::yield_now();
+            }
+            loop {
+                if let Registered::Publisher(info) = changes.recv_timeout(HANG).unwrap().what {
+                    break self.intake.register(&info);
+                }
+            }
+        }
+
+        fn sink(&self) -> Sink {
+            Sink {
+                base: self.folder.path().join("a.mcap"),
+                compression: Compression::None,
+                limits: Limits::default(),
+                about: BTreeMap::new(),
+                flush_interval: Duration::from_secs(1),
+                pre_buffer: None,
+                is_triggered: Arc::default(),
+                max_messages: None,
+            }
+        }
+
+        /// Writes what was taken in, and reads it back.
+        fn write(&self, sink: Sink) -> (Progress, Vec<(Channel, String)>) {
+            let path = sink.base.clone();
+            let writer = sink.start(self.intake.clone()).unwrap();
+            self.intake.close();
+            self.intake.wait_until_written();
+            let (progress, result) = writer.finish();
+            result.unwrap();
+            let mut messages = Vec::new();
+            if path.exists() {
+                let each = |channel: &Channel, _: &mcap::records::MessageHeader, payload: &[u8]| {
+                    messages.push((channel.clone(), String::from_utf8(payload.to_vec()).unwrap()));
+                    Ok(true)
+                };
+                Recording::open(&path).unwrap().each(&Range::default(), each).unwrap();
+            }
+            (progress, messages)
+        }
+    }
+
+    fn texts(messages: &[(Channel, String)]) -> Vec<&str> {
+        messages.iter().map(|(_, text)| &**text).collect()
+    }
+
+    #[test]
+    fn messages_that_have_no_room_are_counted_in_the_file() {
+        let stage = Stage::new(100_000);
+        let long = "long ".repeat(10_000);
+        stage.publish(&["short", &long, &long, &long]);
+        assert_eq!(stage.topic.refused(), 2);
+        let sink = stage.sink();
+        let path = sink.base.clone();
+        let (progress, messages) = stage.write(sink);
+        assert_eq!((progress.messages, texts(&messages)), (2, vec!["short", &long]));
+        let recording = Recording::open(&path).unwrap();
+        let losses = recording.metadata(metadata::LOSSES).unwrap();
+        assert_eq!((&*losses["queue_full"], &*losses["queue_full: a"], &*losses["lost"]), ("2", "2", "0"));
+    }
+
+    #[test]
+    fn each_publisher_is_a_channel_with_what_it_registered() {
+        let stage = Stage::new(1 << 20);
+        stage.publish(&["first"]);
+        let (_, messages) = stage.write(stage.sink());
+        let (channel, _) = &messages[0];
+        assert_eq!(
+            (&*channel.topic, &*channel.type_text(), &*channel.unit),
+            ("a", "string (utf-8)", "robot")
+        );
+        assert_eq!(stage.topic.recorded(), (1, 1, 5));
+    }
+
+    #[test]
+    fn a_limit_ends_the_recording() {
+        let stage = Stage::new(1 << 20);
+        stage.publish(&["1", "2", "3"]);
+        let (progress, messages) = stage.write(Sink { max_messages: Some(2), ..stage.sink() });
+        assert_eq!((progress.messages, texts(&messages)), (2, vec!["1", "2"]));
+    }
+
+    #[test]
+    fn without_a_trigger_nothing_is_written_and_with_one_what_was_kept() {
+        for is_triggered in [false, true] {
+            let stage = Stage::new(1 << 20);
+            stage.publish(&["1", "2"]);
+            let pre_buffer = Some(Duration::from_secs(3600));
+            let is_triggered = Arc::new(AtomicBool::new(is_triggered));
+            let sink = Sink { pre_buffer, is_triggered: is_triggered.clone(), ..stage.sink() };
+            let (progress, messages) = stage.write(sink);
+            let expected: &[&str] = if is_triggered.load(Ordering::Relaxed) { &["1", "2"] } else { &[] };
+            assert_eq!((texts(&messages), progress.messages), (expected.to_vec(), expected.len() as u64));
+        }
+    }
 }

@@ -112,6 +112,7 @@ impl Measurement {
         all
     }
 
+    #[cfg(test)]
     pub(crate) fn messages(&self) -> u64 {
         self.files.iter().flat_map(|file| &file.channels).map(|channel| channel.entries.len() as u64).sum()
     }

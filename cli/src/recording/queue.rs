@@ -81,6 +81,11 @@ impl<T> Queue<T> {
         self.lock().bytes
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Whether nothing is taken in any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_closed

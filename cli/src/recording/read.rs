@@ -82,6 +82,7 @@ impl Recording {
         channels.into_iter().map(|(&id, channel)| (id, channel, self.counts.get(&id).copied().unwrap_or(0)))
     }
 
+    #[cfg(test)]
     pub(crate) fn messages(&self) -> u64 {
         self.counts.values().sum()
     }

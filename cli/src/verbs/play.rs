@@ -41,7 +41,7 @@ pub(crate) struct Play {
     #[arg(short, long, default_value = "1", value_parser = rate, value_name = "FACTOR")]
     rate: f64,
     /// Begin again at the end.
-    #[arg(short, long = "loop")]
+    #[arg(short = 'l', long = "loop")]
     repeat: bool,
     /// Where to start: seconds after the first message, or a time such as 2026-11-26T10:50:30Z.
     #[arg(long, value_parser = place, value_name = "PLACE")]

@@ -113,7 +113,6 @@ impl Record {
             pre_buffer: self.pre_buffer,
             is_triggered: is_triggered.clone(),
             max_messages: session.common.count,
-            monitor: node.monitor(),
         };
         let writer = sink.start(intake.clone())?;
         let patterns = self.patterns.patterns(&self.topics);
@@ -318,9 +317,13 @@ impl<'a> Topics<'a> {
         }
     }
 
-    fn take(&mut self, info: &TopicInfo) {
+    fn take(&mut self, info: &Arc<TopicInfo>) {
         match str::from_utf8(&info.topic_name) {
-            Ok(name) => self.subscribe(name),
+            Ok(name) if self.patterns.matches(name) => {
+                self.intake.register(info);
+                self.subscribe(name);
+            }
+            Ok(_) => {}
             Err(_) => {
                 let name = info.topic_name.to_str_lossy().into_owned();
                 if self.subscriptions.insert(name, None).is_none() {
@@ -331,7 +334,7 @@ impl<'a> Topics<'a> {
     }
 
     fn subscribe(&mut self, name: &str) {
-        if self.subscriptions.contains_key(name) || !self.patterns.matches(name) {
+        if self.subscriptions.contains_key(name) {
             return;
         }
         let topic = Arc::new(RecordedTopic::new(name));
