@@ -44,8 +44,8 @@ pub(crate) struct Converted {
 
 /// Where the messages go.
 enum Output {
-    Mcap { writer: Writer, numbers: HashMap<usize, u16> },
-    Frames(Frames),
+    Mcap { writer: Box<Writer>, numbers: HashMap<usize, u16> },
+    Frames(Box<Frames>),
 }
 
 /// Converts a recording. The output is written beside its place, and put there when it is whole. `go_on` is asked with each
@@ -126,10 +126,10 @@ impl Output {
     fn new(path: &Path, file: File, config: &Config, compression: Compression) -> anyhow::Result<Self> {
         match path.extension().and_then(OsStr::to_str) {
             Some("mcap") => {
-                let writer = Writer::new(path, file, compression)?;
+                let writer = Box::new(Writer::new(path, file, compression)?);
                 Ok(Self::Mcap { writer, numbers: HashMap::new() })
             }
-            Some("pcap") => Ok(Self::Frames(Frames::new(file, config)?)),
+            Some("pcap") => Ok(Self::Frames(Box::new(Frames::new(file, config)?))),
             _ => bail!("{}: the name must end in .mcap or .pcap", path.display()),
         }
     }
@@ -167,17 +167,17 @@ impl Output {
 
 /// Where the messages come from.
 enum Source {
-    Mcap(Recording),
+    Mcap(Box<Recording>),
     Measurement(Measurement),
-    Capture(Capture),
+    Capture(Box<Capture>),
 }
 
 impl Source {
     fn open(kind: Kind, path: &Path, config: &Config) -> anyhow::Result<Self> {
         Ok(match kind {
-            Kind::Mcap => Self::Mcap(Recording::open(path)?),
+            Kind::Mcap => Self::Mcap(Box::new(Recording::open(path)?)),
             Kind::Measurement => Self::Measurement(Measurement::open(path)?),
-            Kind::Capture => Self::Capture(Capture::open(path, config)?),
+            Kind::Capture => Self::Capture(Box::new(Capture::open(path, config)?)),
         })
     }
 

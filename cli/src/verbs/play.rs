@@ -1,9 +1,8 @@
 //! `play`: publishes a recording.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -15,7 +14,8 @@ use crate::args::seconds;
 use crate::exit::Exit;
 use crate::output::clean;
 use crate::recording::{
-    Channel, KeyCode, Keys, Kind, Place, Queue, Range, Recording, StatusLine, TopicArgs, clock, place,
+    Ahead, Channel, KeyCode, Keys, Kind, Lateness, Peek, Place, Position, Range, ReadAhead, Recording,
+    StatusLine, TopicArgs, clock, place,
 };
 use crate::session::{End, Session};
 use crate::table::{Align, Table};
@@ -74,8 +74,6 @@ pub(crate) struct Play {
     now: bool,
 }
 
-/// How much is read ahead.
-const READ_AHEAD: usize = 64 * 1024 * 1024;
 /// How long publishers stay after the last message, so that those who receive it can still be matched.
 const LINGER: Duration = Duration::from_millis(500);
 /// The longest wait without a look at the keys and the end.
@@ -95,163 +93,6 @@ fn remap(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once(":=").filter(|(a, b)| !a.is_empty() && !b.is_empty());
     let (a, b) = parts.ok_or_else(|| "not of the form A:=B".to_owned())?;
     Ok((a.to_owned(), b.to_owned()))
-}
-
-/// A message that is to be published.
-struct Item {
-    channel: u16,
-    time_ns: u64,
-    publish_ns: u64,
-    payload: Vec<u8>,
-}
-
-impl Item {
-    fn held_len(&self) -> usize {
-        self.payload.len() + size_of::<Self>()
-    }
-}
-
-/// Reads ahead, in a thread of its own.
-struct Reader {
-    queue: Arc<Queue<Item>>,
-    ready: VecDeque<Item>,
-    thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
-}
-
-impl Reader {
-    fn start(
-        recording: &Arc<Recording>,
-        range: Range,
-        wanted: &Arc<HashMap<u16, Line>>,
-    ) -> anyhow::Result<Self> {
-        let queue = Arc::new(Queue::new(READ_AHEAD));
-        let (recording, wanted, filled) = (recording.clone(), wanted.clone(), queue.clone());
-        let read = move || {
-            let result = recording.each(&range, |_, header, payload| {
-                if !wanted.contains_key(&header.channel_id) {
-                    return Ok(!filled.is_closed());
-                }
-                let item = Item {
-                    channel: header.channel_id,
-                    time_ns: header.log_time,
-                    publish_ns: header.publish_time,
-                    payload: payload.to_vec(),
-                };
-                let len = item.held_len();
-                Ok(filled.push_waiting(item, len))
-            });
-            filled.close();
-            result
-        };
-        let thread = thread::Builder::new().name("read".into()).spawn(read)?;
-        Ok(Self { queue, ready: VecDeque::new(), thread: Some(thread) })
-    }
-
-    /// The next message. `None` if it is not read yet, for `timeout`, or at the end.
-    fn peek(&mut self, timeout: Duration) -> anyhow::Result<Peek> {
-        if self.ready.is_empty() {
-            match self.queue.take(timeout) {
-                Some(items) => self.ready = items,
-                None => {
-                    if let Some(thread) = self.thread.take() {
-                        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-                    }
-                    return Ok(Peek::End);
-                }
-            }
-        }
-        Ok(self.ready.front().map_or(Peek::NotYet, |item| Peek::Due(item.time_ns)))
-    }
-
-    fn pop(&mut self) -> Option<Item> {
-        let item = self.ready.pop_front()?;
-        self.queue.release(item.held_len());
-        Some(item)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.queue.close();
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Peek {
-    Due(u64),
-    NotYet,
-    End,
-}
-
-/// A publisher of a channel.
-struct Line {
-    publisher: Publisher<[u8]>,
-}
-
-/// Where in the recording it is, and since when.
-struct Position {
-    time_ns: u64,
-    /// `None` in a pause.
-    since: Option<Instant>,
-    rate: f64,
-}
-
-impl Position {
-    fn now(&self) -> u64 {
-        let Some(since) = self.since else { return self.time_ns };
-        let elapsed = (since.elapsed().as_nanos() as f64 * self.rate) as u64;
-        self.time_ns.saturating_add(elapsed)
-    }
-
-    /// When a message is due. `None` if that is never, in a pause.
-    fn due(&self, time_ns: u64) -> Option<Instant> {
-        let since = self.since?;
-        if self.rate <= 0.0 {
-            return Some(since);
-        }
-        let left = time_ns.saturating_sub(self.time_ns) as f64 / self.rate;
-        // A time that is too far is never reached.
-        since.checked_add(Duration::from_nanos(left as u64))
-    }
-
-    /// Goes on from a place.
-    fn set(&mut self, time_ns: u64) {
-        self.time_ns = time_ns;
-        if self.since.is_some() {
-            self.since = Some(Instant::now());
-        }
-    }
-
-    fn set_rate(&mut self, rate: f64) {
-        self.set(self.now());
-        self.rate = rate;
-    }
-
-    fn toggle(&mut self) {
-        self.time_ns = self.now();
-        self.since = if self.since.is_some() { None } else { Some(Instant::now()) };
-    }
-}
-
-/// How late messages were published.
-#[derive(Default)]
-struct Lateness {
-    count: u64,
-    sum: Duration,
-    max: Duration,
-}
-
-impl Lateness {
-    fn add(&mut self, late: Duration) {
-        self.count += 1;
-        self.sum += late;
-        self.max = self.max.max(late);
-    }
-
-    fn mean(&self) -> Duration {
-        let count = u32::try_from(self.count).unwrap_or(u32::MAX).max(1);
-        self.sum / count
-    }
 }
 
 /// The time of the recording, published.
@@ -285,7 +126,7 @@ impl Play {
             )));
         }
         let node = session.open("play", session.config()?)?;
-        let lines = Arc::new(self.publishers(&node, &recording)?);
+        let lines = self.publishers(&node, &recording)?;
         let mut sim_clock = self.sim_clock(&node)?;
         if let Some(end) = self.wait_for_subscribers(session, &lines, sim_clock.as_ref()) {
             return match end {
@@ -293,8 +134,11 @@ impl Play {
                 End::Deadline => Err(Exit::NotFound.because("there were not enough subscribers in time")),
             };
         }
-        let range = |start_ns| Range { start: Some(start_ns), end: end_ns };
-        let mut reader = Reader::start(&recording, range(start_ns), &lines)?;
+        let ahead = |start_ns| {
+            let range = Range { start: Some(start_ns), end: end_ns };
+            ReadAhead::start(&recording, range, lines.keys().copied().collect())
+        };
+        let mut reader = ahead(start_ns)?;
         let mut keys = Keys::start();
         let mut line = StatusLine::new();
         let began = Instant::now();
@@ -316,7 +160,7 @@ impl Play {
             let next = reader.peek(Duration::ZERO)?;
             let due = match next {
                 Peek::End if self.repeat => {
-                    reader = Reader::start(&recording, range(start_ns), &lines)?;
+                    reader = ahead(start_ns)?;
                     position.set(start_ns);
                     continue;
                 }
@@ -391,7 +235,7 @@ impl Play {
                 _ => None,
             };
             if let Some(target) = target {
-                reader = Reader::start(&recording, range(target), &lines)?;
+                reader = ahead(target)?;
                 position.set(target);
             }
         };
@@ -399,7 +243,7 @@ impl Play {
         let seconds = began.elapsed().as_secs_f64();
         session.wait(LINGER);
         self.print(session, &lines, published, seconds, &lateness)?;
-        let not_sent: u64 = lines.values().map(|line| line.publisher.stats().not_sent).sum();
+        let not_sent: u64 = lines.values().map(|line| line.stats().not_sent).sum();
         Ok(if failed + not_sent > 0 || recording.damage().is_some() {
             Exit::Lost
         } else if published == 0 && end == Some(End::Stopped) {
@@ -410,7 +254,11 @@ impl Play {
     }
 
     /// A publisher for each channel that is wanted and has messages.
-    fn publishers(&self, node: &Node, recording: &Recording) -> anyhow::Result<HashMap<u16, Line>> {
+    fn publishers(
+        &self,
+        node: &Node,
+        recording: &Recording,
+    ) -> anyhow::Result<HashMap<u16, Publisher<[u8]>>> {
         let patterns = self.patterns.patterns(&self.topics);
         let names: Vec<_> = recording.channels().map(|(_, channel, _)| channel.topic.clone()).collect();
         let asked = self.topics.iter().chain(self.remap.iter().map(|(from, _)| from));
@@ -426,7 +274,7 @@ impl Play {
                 continue;
             }
             let publisher = self.publisher(node, channel);
-            lines.insert(id, Line { publisher: publisher.with_context(|| format!("channel {id}"))? });
+            lines.insert(id, publisher.with_context(|| format!("channel {id}"))?);
         }
         if lines.is_empty() {
             return Err(Exit::NotFound.because("no topic of the recording is meant"));
@@ -454,12 +302,11 @@ impl Play {
     fn wait_for_subscribers(
         &self,
         session: &Session,
-        lines: &HashMap<u16, Line>,
+        lines: &HashMap<u16, Publisher<[u8]>>,
         sim_clock: Option<&SimClock>,
     ) -> Option<End> {
         let Some(wanted) = self.wait else { return session.wait(self.delay) };
-        let publishers = || lines.values().map(|line| &line.publisher);
-        let all = publishers().chain(sim_clock.map(|sim_clock| &sim_clock.publisher));
+        let all = lines.values().chain(sim_clock.map(|sim_clock| &sim_clock.publisher));
         for publisher in all {
             while !publisher.wait_for_subscribers(wanted, session.slice(Duration::from_millis(50))) {
                 if let Some(end) = session.end() {
@@ -470,8 +317,8 @@ impl Play {
         None
     }
 
-    fn publish(&self, lines: &HashMap<u16, Line>, item: &Item) -> anyhow::Result<()> {
-        let Some(Line { publisher }) = lines.get(&item.channel) else { return Ok(()) };
+    fn publish(&self, lines: &HashMap<u16, Publisher<[u8]>>, item: &Ahead) -> anyhow::Result<()> {
+        let Some(publisher) = lines.get(&item.channel) else { return Ok(()) };
         // A recording of other programs may know no send times.
         let time_ns = if item.publish_ns == 0 { item.time_ns } else { item.publish_ns };
         match UNIX_EPOCH.checked_add(Duration::from_nanos(time_ns)).filter(|_| !self.now) {
@@ -484,12 +331,12 @@ impl Play {
     fn print(
         &self,
         session: &Session,
-        lines: &HashMap<u16, Line>,
+        lines: &HashMap<u16, Publisher<[u8]>>,
         published: u64,
         seconds: f64,
         lateness: &Lateness,
     ) -> anyhow::Result<()> {
-        let mut lines: Vec<_> = lines.values().map(|line| &line.publisher).collect();
+        let mut lines: Vec<_> = lines.values().collect();
         lines.sort_by(|a, b| a.topic().cmp(b.topic()));
         let out = &mut session.out();
         if session.common.json {
@@ -578,23 +425,6 @@ mod tests {
         assert!(["a", "a:b", ":=b", "a:="].iter().all(|text| remap(text).is_err()));
         assert!(["-1", "nan", "inf", "fast"].iter().all(|text| rate(text).is_err() && hertz(text).is_err()));
         assert_eq!((rate("0"), hertz("50")), (Ok(0.0), Ok(50.0)));
-    }
-
-    #[test]
-    fn messages_are_due_at_absolute_times() {
-        let since = Instant::now();
-        let mut position = Position { time_ns: 1000, since: Some(since), rate: 2.0 };
-        assert_eq!(position.due(1000), Some(since));
-        assert_eq!(position.due(3000), Some(since + Duration::from_nanos(1000)));
-        assert_eq!(position.due(0), Some(since), "what is over is due");
-        position.toggle();
-        let paused = position.now();
-        assert!(paused >= 1000 && position.due(5000).is_none() && position.now() == paused);
-        position.set(7000);
-        position.toggle();
-        assert!(position.now() >= 7000);
-        position.rate = 0.0;
-        assert_eq!(position.due(u64::MAX), position.since);
     }
 
     #[test]

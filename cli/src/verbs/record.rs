@@ -88,9 +88,11 @@ struct Topics<'a> {
     monitor: Monitor,
     changes: Feed<Change>,
     looked: Instant,
-    /// `None` of one that cannot be subscribed.
-    subscriptions: HashMap<String, Option<(Subscription<Raw>, Arc<RecordedTopic>)>>,
+    /// By topic. `None` of one that cannot be subscribed.
+    subscriptions: HashMap<String, Option<Subscribed>>,
 }
+
+type Subscribed = (Subscription<Raw>, Arc<RecordedTopic>);
 
 impl Record {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
@@ -349,8 +351,8 @@ impl<'a> Topics<'a> {
 
     /// How many messages never arrived, by topic.
     fn lost(&self) -> Vec<(String, u64)> {
-        let lost = |(name, one): (&String, &Option<_>)| {
-            let (subscription, _): &(Subscription<Raw>, _) = one.as_ref()?;
+        let lost = |(name, one): (&String, &Option<Subscribed>)| {
+            let (subscription, _) = one.as_ref()?;
             Some((name.clone(), subscription.stats().lost))
         };
         self.subscriptions.iter().filter_map(lost).filter(|(_, lost)| *lost > 0).collect()
@@ -362,7 +364,7 @@ impl<'a> Topics<'a> {
 
     /// Ends all subscriptions. Returns what came of them.
     fn close(self) -> Vec<Row> {
-        let row = |(topic, one): (String, Option<(Subscription<Raw>, Arc<RecordedTopic>)>)| {
+        let row = |(topic, one): (String, Option<Subscribed>)| {
             let (subscription, counts) = one?;
             subscription.close();
             let lost = subscription.stats().lost;
