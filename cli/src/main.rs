@@ -1,6 +1,7 @@
 //! The command `ferrocal`: see, try and explain an eCAL network from the terminal.
 
 mod args;
+mod columns;
 mod exit;
 mod filter;
 mod logger;

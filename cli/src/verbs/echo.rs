@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use ferrocal::prost_reflect::ReflectMessage;
-use ferrocal::{Dynamic, JsonOptions, Message, RecvTimeoutError, SubscriberConfig, protobuf_to_json};
+use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage};
+use ferrocal::{
+    Dynamic, JsonOptions, Message, Node, RecvTimeoutError, Subscriber, SubscriberConfig, protobuf_to_json,
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::args::seconds;
+use crate::columns::{hex, leaves, quoted};
 use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::output::{DIM, HEAD, Output, clean};
@@ -107,6 +110,9 @@ impl Echo {
         let count = if self.once { Some(1) } else { session.common.count };
         let mut silence = Silence::new();
         let mut latest = Instant::now();
+        self.await_type(session, &node, &subscriber, &mut silence);
+        let dropped_before = subscriber.stats().queue_full;
+        let mut is_checked = self.fields.is_empty();
         let (mut came, mut shown) = (0_u64, 0);
         let mut columns = None;
         let end = loop {
@@ -137,8 +143,9 @@ impl Echo {
                 }
             };
             latest = Instant::now();
-            if came == 0 {
-                self.check_fields(&message.payload)?;
+            if !is_checked && let Ok(Dynamic::Protobuf(message)) = &message.payload.decoded {
+                self.check_fields(message)?;
+                is_checked = true;
             }
             came += 1;
             let is_wanted =
@@ -153,17 +160,15 @@ impl Echo {
         };
         session.out().flush()?;
         let stats = subscriber.stats();
-        if stats.queue_full > 0 {
-            log::warn!(
-                "{} messages were dropped, because they were not shown as fast as they came",
-                stats.queue_full
-            );
+        let dropped = stats.queue_full.saturating_sub(dropped_before);
+        if dropped > 0 {
+            log::warn!("{dropped} messages were dropped, because they were not shown as fast as they came");
         }
         if stats.lost > 0 {
             log::warn!("{} messages were lost on the way", stats.lost);
         }
         Ok(match end {
-            _ if stats.queue_full + stats.lost > 0 => Exit::Lost,
+            _ if dropped + stats.lost > 0 => Exit::Lost,
             _ if shown > 0 => Exit::Fine,
             Some(End::Stopped) => Exit::Interrupted,
             _ if came > 0 => {
@@ -173,9 +178,33 @@ impl Echo {
         })
     }
 
+    /// Waits until a publisher has registered: its type is needed to decode what it sent. Messages wait meanwhile. Those of a
+    /// publisher that does not register are shown without it.
+    fn await_type(
+        &self,
+        session: &Session,
+        node: &Node,
+        subscriber: &Subscriber<Any>,
+        silence: &mut Silence,
+    ) {
+        let patience = node.config().registration.refresh * 2;
+        let started = Instant::now();
+        let mut first = None;
+        while !subscriber.wait_for_publisher(session.slice(Duration::from_millis(20))) {
+            if subscriber.stats().received > 0 {
+                first.get_or_insert_with(Instant::now);
+            }
+            let is_over = first.is_some_and(|first| first.elapsed() >= patience)
+                || self.timeout.is_some_and(|timeout| started.elapsed() >= timeout);
+            if is_over || subscriber.is_finished() || session.end().is_some() {
+                return;
+            }
+            silence.wait(&self.topic, 0, node.config());
+        }
+    }
+
     /// Refuses fields that the type of the messages does not have.
-    fn check_fields(&self, content: &Content) -> anyhow::Result<()> {
-        let Ok(Dynamic::Protobuf(message)) = &content.decoded else { return Ok(()) };
+    fn check_fields(&self, message: &DynamicMessage) -> anyhow::Result<()> {
         let descriptor = message.descriptor();
         match self.fields.iter().find_map(|path| unknown_field(&descriptor, path)) {
             Some(problem) => Err(Exit::Usage.because(problem)),
@@ -340,77 +369,4 @@ fn info(message: &Message<Any>) -> String {
         publisher.id,
         message.payload.bytes.len(),
     )
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
-}
-
-/// A value as RFC 4180 has it.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-/// The paths to all single values of a message.
-fn leaves(content: &Content) -> Vec<Path> {
-    use crate::path::Step;
-    fn walk(value: &serde_json::Value, path: &mut Vec<Step>, found: &mut Vec<Path>) {
-        match value {
-            serde_json::Value::Object(fields) => {
-                for (name, value) in fields {
-                    path.push(Step::Name(name.clone()));
-                    walk(value, path, found);
-                    path.pop();
-                }
-            }
-            serde_json::Value::Array(values) => {
-                for (index, value) in values.iter().enumerate() {
-                    path.push(Step::Index(index));
-                    walk(value, path, found);
-                    path.pop();
-                }
-            }
-            _ if path.is_empty() => {}
-            _ => found.push(Path(path.clone())),
-        }
-    }
-    let mut found = Vec::new();
-    let value = match &content.decoded {
-        Ok(Dynamic::Protobuf(message)) => {
-            let options = JsonOptions::default().proto_names(true).default_fields(true);
-            protobuf_to_json(message, &options).ok().and_then(|json| serde_json::from_str(&json).ok())
-        }
-        _ => content.to_json(),
-    };
-    if let Some(value) = value {
-        walk(&value, &mut Vec::new(), &mut found);
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::payload::tests::content;
-
-    #[test]
-    fn values_are_quoted_where_they_have_to_be() {
-        assert_eq!(quoted("a b"), "a b");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(hex(&[0, 0xaf]), "00af");
-    }
-
-    #[test]
-    fn the_columns_are_all_single_values() {
-        const PROTO: &str = r#"syntax = "proto3"; message M { int32 a = 1; N n = 2; repeated N l = 3; string s = 4; } message N { bool b = 1; }"#;
-        let leaves = leaves(&content(PROTO, "M", r#"{"n": {}, "l": [{}, {"b": true}]}"#));
-        let names: Vec<_> = leaves.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["a", "l[0].b", "l[1].b", "n.b", "s"]);
-    }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::seconds;
 use crate::exit::Exit;
-use crate::network::{Network, types_named, types_of_topic};
+use crate::network::{Network, types_named, types_of_topic, types_that_define};
 use crate::output::clean;
 use crate::session::{End, Session};
 
@@ -116,7 +116,8 @@ enum Next {
     End(Option<End>),
 }
 
-/// How long a publisher stays after the only message: subscribers drop what of it waits when it says that it is gone.
+/// How long a publisher stays after the last message, if nobody asks it to end: subscribers that are told that it is gone
+/// may drop what they have not looked at.
 const LINGER: Duration = Duration::from_millis(500);
 /// The longest line of standard input, in bytes.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
@@ -182,11 +183,11 @@ impl Pub {
             }
             number += 1;
         };
-        if self.once {
+        let seconds = started.elapsed().as_secs_f64();
+        if end.is_none() && publisher.stats().sent > 0 {
             session.wait(LINGER);
         }
         let stats = publisher.stats();
-        let seconds = started.elapsed().as_secs_f64();
         let summary = Summary {
             topic: &self.topic,
             type_name: &data_type.name,
@@ -294,7 +295,11 @@ impl Pub {
             types
         };
         let (snapshot, end) = network.until(self.timeout, |snapshot| !types(snapshot).is_empty());
-        match types(&snapshot).into_iter().next() {
+        let mut found = types(&snapshot);
+        if let (true, Some(name)) = (found.is_empty(), &self.type_name) {
+            found = types_that_define(&snapshot, name);
+        }
+        match found.into_iter().next() {
             Some(data_type) => Ok(Ok(data_type)),
             None if end == Some(End::Stopped) => Ok(Err(Exit::Interrupted)),
             None => {
