@@ -159,7 +159,7 @@ impl Output {
 
     fn finish(self) -> anyhow::Result<u64> {
         match self {
-            Self::Mcap { writer, .. } => writer.finish(),
+            Self::Mcap { mut writer, .. } => writer.finish(),
             Self::Frames(frames) => frames.finish(),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::write::Written;
 use super::{Channel, Compression, Stamps, Writer, metadata};
 
 /// When a new part begins, and how much all of them take.
@@ -155,24 +156,24 @@ impl Parts {
         self.open.writer.flush()
     }
 
-    /// Completes the recording. Returns its files; a single one without messages is deleted.
-    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<Part>> {
-        let part = self.open.finish()?;
+    /// Completes the recording. Returns its files, and whether the last one was completed; one without messages is deleted.
+    pub(crate) fn finish(mut self) -> (Vec<Part>, anyhow::Result<()>) {
+        let (part, result) = self.open.finish();
         if part.messages == 0 {
             let _ = fs::remove_file(&part.path);
         } else {
             self.finished.push_back(part);
         }
-        Ok(self.finished.into())
+        (self.finished.into(), result)
     }
 
     fn split(&mut self) -> anyhow::Result<()> {
         let path = numbered(&self.base, self.next_number);
         self.next_number += 1;
         let next = Open::create(&path, self.compression, &self.about, &self.losses)?;
-        let part = std::mem::replace(&mut self.open, next).finish()?;
+        let (part, result) = std::mem::replace(&mut self.open, next).finish();
         self.finished.push_back(part);
-        Ok(())
+        result
     }
 }
 
@@ -192,10 +193,15 @@ impl Open {
         Ok(Self { writer, numbers: HashMap::new(), messages: 0, first_ns: 0 })
     }
 
-    fn finish(self) -> anyhow::Result<Part> {
+    fn finish(mut self) -> (Part, anyhow::Result<()>) {
         let path = self.writer.path().to_owned();
-        let bytes = self.writer.finish()?;
-        Ok(Part { path, bytes, messages: self.messages })
+        match self.writer.finish() {
+            Ok(bytes) => (Part { path, bytes, messages: self.messages }, Ok(())),
+            Err(error) => {
+                let Written { len, messages } = self.writer.flushed();
+                (Part { path, bytes: len, messages }, Err(error))
+            }
+        }
     }
 }
 
@@ -223,7 +229,9 @@ mod tests {
             parts.flush().unwrap();
         }
         let deleted = parts.deleted();
-        (parts.finish().unwrap(), deleted)
+        let (parts, result) = parts.finish();
+        result.unwrap();
+        (parts, deleted)
     }
 
     fn clocks(path: &Path) -> Vec<u32> {
@@ -278,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("a.mcap");
         let parts = Parts::create(&base, Compression::None, Limits::default(), BTreeMap::new()).unwrap();
-        assert_eq!(parts.finish().unwrap(), []);
+        assert_eq!(parts.finish().0, []);
         assert!(!base.exists());
     }
 }

@@ -52,10 +52,22 @@ pub(crate) struct Writer {
     /// `None` after a failure.
     mcap: Option<mcap::Writer<NoSeek<Counted>>>,
     len: Arc<AtomicU64>,
-    /// What can be read, in bytes.
-    flushed_len: u64,
+    /// What was flushed.
+    flushed: Written,
+    /// Where the last record ends that was written as a whole. It may still be in the buffer.
+    whole: Written,
+    /// Messages so far.
+    messages: u64,
     /// Bytes of payload since the last flush.
     pending: u64,
+}
+
+/// A part of the file that can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// In bytes.
+    pub(crate) len: u64,
+    pub(crate) messages: u64,
 }
 
 impl Writer {
@@ -79,7 +91,16 @@ impl Writer {
         let len = Arc::<AtomicU64>::default();
         let clone = file.try_clone().with_context(|| format!("{}", path.display()))?;
         let sink = Counted { file: BufWriter::with_capacity(256 * 1024, clone), len: len.clone() };
-        let mut writer = Self { path: path.to_owned(), file, mcap: None, len, flushed_len: 0, pending: 0 };
+        let mut writer = Self {
+            path: path.to_owned(),
+            file,
+            mcap: None,
+            len,
+            flushed: Written::default(),
+            whole: Written::default(),
+            messages: 0,
+            pending: 0,
+        };
         match options.create(NoSeek::new(sink)) {
             Ok(mcap) => writer.mcap = Some(mcap),
             Err(error) => return Err(writer.error(error)),
@@ -95,6 +116,11 @@ impl Writer {
     /// The length of the file so far, with what was not flushed yet.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed) + self.pending
+    }
+
+    /// What can be read of the file, whatever happens. After a failure, that is all of it.
+    pub(crate) fn flushed(&self) -> Written {
+        self.flushed
     }
 
     /// Adds a publisher, and returns its number in this file.
@@ -118,9 +144,14 @@ impl Writer {
         };
         let before = self.len.load(Ordering::Relaxed);
         self.write(|mcap| mcap.write_to_known_channel(&header, payload))?;
-        // What was pending was written if anything was.
-        let is_flushed = self.len.load(Ordering::Relaxed) > before;
-        self.pending = if is_flushed { 0 } else { self.pending } + payload.len() as u64;
+        // A chunk is written when the message that does not fit into it comes.
+        let len = self.len.load(Ordering::Relaxed);
+        if len > before {
+            self.whole = Written { len, messages: self.messages };
+            self.pending = 0;
+        }
+        self.pending += payload.len() as u64;
+        self.messages += 1;
         Ok(())
     }
 
@@ -133,12 +164,13 @@ impl Writer {
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
         self.write(|mcap| mcap.flush())?;
         self.pending = 0;
-        self.flushed_len = self.len.load(Ordering::Relaxed);
+        self.whole = Written { len: self.len.load(Ordering::Relaxed), messages: self.messages };
+        self.flushed = self.whole;
         Ok(())
     }
 
     /// Completes the file. Returns its length.
-    pub(crate) fn finish(mut self) -> anyhow::Result<u64> {
+    pub(crate) fn finish(&mut self) -> anyhow::Result<u64> {
         // First what is worth more.
         self.flush()?;
         self.write(|mcap| mcap.finish())?;
@@ -161,7 +193,14 @@ impl Writer {
             // What is in the buffer must not be written any more.
             drop(mcap.into_inner().into_inner().file.into_parts());
         }
-        let cut = self.file.set_len(self.flushed_len);
+        // The file holds a beginning of all that was written.
+        let cut = self.file.metadata().and_then(|metadata| {
+            if metadata.len() < self.whole.len {
+                self.whole = self.flushed;
+            }
+            self.flushed = self.whole;
+            self.file.set_len(self.whole.len)
+        });
         let is_full = matches!(&error, McapError::Io(error) if error.kind() == io::ErrorKind::StorageFull
             || error.kind() == io::ErrorKind::QuotaExceeded);
         let shown = self.path.display();

@@ -162,23 +162,17 @@ impl Writing {
     /// Completes the files, as far as that goes.
     fn finish(mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
         let result = result.and_then(|()| self.write_losses());
-        let (path, messages) = (self.parts.path().display().to_string(), lock(&self.progress).messages);
+        let path = self.parts.path().display().to_string();
         let deleted = self.parts.deleted();
-        let finished = self.parts.finish();
+        let (parts, finished) = self.parts.finish();
         let mut progress = lock(&self.progress);
         progress.deleted = deleted;
-        let result = match (result, finished) {
-            (Ok(()), Ok(parts)) => {
-                progress.file_bytes = parts.iter().map(|part| part.bytes).sum();
-                progress.parts = parts;
-                Ok(())
-            }
-            (Err(error), _) | (Ok(()), Err(error)) => {
-                Err(error.context(format!("the recording ended; what was written to {path} can be read")))
-            }
-        };
-        log::debug!("{messages} messages were recorded");
-        result
+        progress.file_bytes = parts.iter().map(|part| part.bytes).sum();
+        progress.parts = parts;
+        // The first failure is the reason of the others.
+        result.and(finished).map_err(|error| {
+            error.context(format!("the recording ended; what was written to {path} can be read"))
+        })
     }
 
     /// Writes a message, or keeps it until the trigger comes. Returns `false` when a limit is reached.

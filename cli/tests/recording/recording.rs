@@ -114,15 +114,16 @@ fn a_full_disk_leaves_what_was_written() {
     fs::create_dir(&disk).expect("a folder can be made");
     let mut publisher = ecal::Publisher::start(HERE, Mode::Local, &[("ramp", 100_000)], &DataType::default());
     // A disk of 3 MB, which nobody else sees.
-    let script = "mount -t tmpfs -o size=3m none \"$1\" && \"$2\" record -o \"$1/a.mcap\" --mode local --flush-interval 0.05
+    let script = "mount -t tmpfs -o size=3m none \"$1\" && \"$2\" record -o \"$1/a.mcap\" --mode local --json
         code=$?
         cp \"$1/a.mcap\" \"$3\" && exit $code";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, "sh", &disk, FERROCAL, &copy]);
     isolate(&mut command);
-    let recorder = Process::spawn("ferrocal record on a small disk", command);
+    let mut recorder = Process::spawn("ferrocal record on a small disk", command);
     publisher.expect_matched("ramp", 1);
     publisher.begin_sending(0, 200.0);
+    let files = recorder.expect("the summary", |line| line["kind"] == "record")["files"].clone();
     let (status, transcript) = recorder.last_text(HANG);
     publisher.begin_sending(1, 0.0);
     publisher.process.event("sent");
@@ -131,6 +132,9 @@ fn a_full_disk_leaves_what_was_written() {
     assert!(!transcript.contains("panicked"), "{transcript}");
     let read = Read::of(&copy);
     assert!(read.messages.len() > 5, "{}", read.messages.len());
+    let len = fs::metadata(&copy).expect("it is there").len();
+    let told = (files[0]["messages"].as_u64(), files[0]["bytes"].as_u64());
+    assert_eq!(told, (Some(read.messages.len() as u64), Some(len)), "{files}");
     for (n, message) in (0..).zip(&read.messages) {
         assert!(ramp::is(&bytes(message), n, 100_000), "message {n}");
     }
