@@ -113,8 +113,9 @@ fn a_full_disk_leaves_what_was_written() {
     let copy = within(&folder, "copy.mcap");
     fs::create_dir(&disk).expect("a folder can be made");
     let mut publisher = ecal::Publisher::start(HERE, Mode::Local, &[("ramp", 100_000)], &DataType::default());
-    // A disk of 3 MB, which nobody else sees.
-    let script = "mount -t tmpfs -o size=3m none \"$1\" && \"$2\" record -o \"$1/a.mcap\" --mode local --json
+    // A disk of 12 MB, which nobody else sees, and which has room for two chunks at least.
+    let script =
+        "mount -t tmpfs -o size=12m none \"$1\" && \"$2\" record -o \"$1/a.mcap\" --mode local --json
         code=$?
         cp \"$1/a.mcap\" \"$3\" && exit $code";
     let mut command = Command::new("unshare");
