@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
     test("a_full_disk_leaves_what_was_written", a_full_disk_leaves_what_was_written);
     test("parts_and_patterns", parts_and_patterns);
     test("a_trigger_writes_what_was_before", a_trigger_writes_what_was_before);
+    test("a_key_is_the_trigger", a_key_is_the_trigger);
     test("nothing_to_record_is_said", nothing_to_record_is_said);
     tests
 }
@@ -238,6 +239,34 @@ fn a_trigger_writes_what_was_before() {
             assert!(ramp::is(&bytes(message), n, 100), "message {n}");
         }
     }
+}
+
+fn a_key_is_the_trigger() {
+    let folder = folder();
+    let path = within(&folder, "a.mcap");
+    let arguments =
+        ["200", FERROCAL, "record", "ramp", "-o", &path, "--pre-buffer", "3600", "--mode", "local"];
+    let mut recorder = ecal::script("terminal.py", &arguments);
+    let mut publisher = ecal::Publisher::start(HERE, Mode::Local, &[("ramp", 100)], &DataType::default());
+    publisher.expect_matched("ramp", 1);
+    let mut shows = |text: &str| {
+        recorder.expect(text, |event| {
+            event["event"] == "shown" && event["text"].as_str().is_some_and(|shown| shown.contains(text))
+        });
+    };
+    shows("waiting for a trigger (t)");
+    publisher.send(3, 0.0);
+    shows("waiting for a trigger (t)");
+    recorder.send_line("'t'");
+    wait::until("what was before is in the file", || Read::of(&path).messages.len() == 3);
+    // The live line of a terminal.
+    for part in ["rec 00:", "msg/s", "1 topics", "lost 0, queue full 0", "free "] {
+        let shown = |event: &Value| event["text"].as_str().is_some_and(|shown| shown.contains(part));
+        recorder.expect(part, |event| event["event"] == "shown" && shown(event));
+    }
+    // As Ctrl-C on a terminal.
+    recorder.send_line(r"'\x03'");
+    assert_eq!(recorder.event("ended")["code"], 0);
 }
 
 fn nothing_to_record_is_said() {
