@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[Need::Ecal], body));
     test("every_entry_of_a_measurement_is_converted", every_entry_of_a_measurement_is_converted);
     test("mcap_becomes_a_capture", mcap_becomes_a_capture);
+    test("files_of_other_programs_are_read", files_of_other_programs_are_read);
     test("bad_files_are_named", bad_files_are_named);
     tests
 }
@@ -135,6 +136,30 @@ fn mcap_becomes_a_capture() {
     // Other verbs read it as a capture of real traffic.
     let (code, transcript) = run(&["list", "--transport", &format!("file:{frames}"), "--json"]);
     assert!(code == 0 && transcript.contains("\"topic\":\"image\""), "{transcript}");
+}
+
+fn files_of_other_programs_are_read() {
+    let folder = folder();
+    for compression in ["none", "lz4", "zstd"] {
+        let [path, output] =
+            ["", "-converted"].map(|end| within(&folder, &format!("{compression}{end}.mcap")));
+        ecal::script("mcap_write.py", &[&path, compression]).event("done");
+        if compression != "none" && cfg!(not(feature = "compression")) {
+            let (code, transcript) = run(&["convert", &path, &output]);
+            assert_eq!(code, 1, "{transcript}");
+            assert!(transcript.contains(&format!("compressed with {compression}")), "{transcript}");
+            assert!(!fs::exists(&output).expect("it can be looked for"), "nothing half written is left");
+            continue;
+        }
+        let (code, line) = ended(start(&["convert", &path, &output, "--json"]));
+        assert_eq!((code, line["messages"].as_u64()), (0, Some(100)), "{line}");
+        let read = Read::of(&output);
+        assert_eq!(read.messages.len(), 100);
+        for (n, message) in read.messages.iter().enumerate() {
+            assert_eq!(bytes(message), format!("{{\"n\": {n}}}").as_bytes(), "{message}");
+            assert_eq!((&message["encoding"], &message["schema"]), (&"json".into(), &"State".into()));
+        }
+    }
 }
 
 fn bad_files_are_named() {
