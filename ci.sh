@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 ECAL_VERSION=6.1.1
 # Beside it, for the tests of what differs.
 OLD_ECAL_VERSION=6.0.1
+# What reads recordings in the tests.
+MCAP_PACKAGES=(mcap==1.6.0 mcap-protobuf-support==0.6.0 lz4==4.4.5 zstandard==0.25.0)
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
@@ -392,30 +394,33 @@ prepare_python3() {
     fi
 }
 
-# Virtual environments with the real eCAL, of both versions.
+# Virtual environments with the real eCAL, of both versions, and with what reads recordings.
 prepare_python() {
     if [[ -z ${FERROCAL_ECAL_PYTHON:-} ]]; then
-        prepare_ecal .venv "$ECAL_VERSION"
+        prepare_ecal .venv "eclipse-ecal==$ECAL_VERSION" "${MCAP_PACKAGES[@]}"
     fi
     if [[ -z ${FERROCAL_OLD_ECAL_PYTHON:-} ]]; then
-        prepare_ecal .venv-6.0 "$OLD_ECAL_VERSION"
+        prepare_ecal .venv-6.0 "eclipse-ecal==$OLD_ECAL_VERSION"
     fi
 }
 
-# A virtual environment in the folder $1 with eCAL $2, unless it is there.
+# A virtual environment in the folder $1 with the packages behind, unless it is there.
 prepare_ecal() {
-    local folder=$1 version=$2
+    local folder=$1
+    shift
     if "$folder/bin/python" -c "
-import importlib.metadata
-assert importlib.metadata.version('eclipse-ecal') == '$version'" 2>/dev/null; then
+import importlib.metadata, sys
+for package in sys.argv[1:]:
+    name, version = package.split('==')
+    assert importlib.metadata.version(name) == version" "$@" 2>/dev/null; then
         return
     fi
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         packages python3 python3-venv
     fi
-    announce "making $folder with eclipse-ecal $version from PyPI"
+    announce "making $folder with $* from PyPI"
     python3 -m venv --clear "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "eclipse-ecal==$version"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
 # Namespaces share these limits, but cannot set them. Long messages need room in the receive buffer.

@@ -11,6 +11,7 @@ mod output;
 mod path;
 mod payload;
 mod proto_text;
+mod recording;
 mod render;
 mod row;
 mod samples;

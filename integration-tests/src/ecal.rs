@@ -30,6 +30,13 @@ pub enum Release {
     Old,
 }
 
+/// Starts a script of `peers/` that does without a running eCAL.
+pub fn script(script: &str, arguments: &[&str]) -> Process {
+    let mut command = Command::new(Release::Current.python());
+    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script)).args(arguments);
+    Process::spawn(script, command)
+}
+
 impl Release {
     const fn version(self) -> &'static str {
         match self {
@@ -81,8 +88,12 @@ impl Release {
     }
 }
 
+/// Starts a script of `peers/` on `host`, which initializes eCAL.
+///
+/// # Panics
+/// When it does not start.
 #[track_caller]
-fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
+pub fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
     start_of(Release::Current, host, mode, script, arguments)
 }
 

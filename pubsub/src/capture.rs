@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrocal_proto::{
-    Action, Announcement, DataType, DropReason, Limits, MAX_REGISTRATION_LEN, Message, PayloadSample,
-    Registration,
+    Action, Announcement, DataType, DropReason, EntityId, Limits, MAX_REGISTRATION_LEN, Message,
+    PayloadSample, Registration,
 };
 use ferrocal_transport::{FileTransport, OpenError};
 
@@ -45,7 +45,7 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
     let mut payload = Intake::new(limits);
     let mut topics = Topics { left: config.limits.max_registry_bytes, ..Topics::default() };
     let mut is_read = false;
-    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, datagram| {
+    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, _, datagram| {
         is_read = true;
         if port == config.registration_port() {
             registrations.each_message(datagram, |message| topics.register(&message));
@@ -63,6 +63,62 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
     Ok(topics.all.into_values().collect())
 }
 
+/// A message of a capture file. Passed on by [`captured_messages`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CapturedMessage<'a> {
+    /// The topic's name, which need not be UTF-8.
+    pub topic: &'a [u8],
+    /// The publisher's id.
+    pub publisher_id: EntityId,
+    /// The name of the publisher's host, which need not be UTF-8.
+    pub host_name: &'a [u8],
+    /// The publisher's count of its messages, from 1.
+    pub clock: i64,
+    /// When it was published, by the clock of the publisher's system.
+    pub send_time: SystemTime,
+    /// When its last frame was captured. `None` if the file does not say.
+    pub captured: Option<SystemTime>,
+    /// What was published.
+    pub payload: &'a [u8],
+}
+
+/// Passes all messages of a capture file to `sink`, in the order in which they were captured. Blocks until the end of the
+/// file.
+///
+/// `path`, `config` and what is logged are as in [`captured_topics`].
+///
+/// # Errors
+/// When the file cannot be opened, is no capture, is damaged or ends within a frame. What comes before was passed on.
+pub fn captured_messages(
+    path: &Path,
+    config: &Config,
+    sink: &mut dyn FnMut(CapturedMessage<'_>),
+) -> Result<(), OpenError> {
+    let mut payload = Intake::new(config.limits.reassembly);
+    let since_epoch = |time: Duration| UNIX_EPOCH.checked_add(time).unwrap_or(UNIX_EPOCH);
+    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, captured, datagram| {
+        if port != config.udp.port {
+            return;
+        }
+        payload.each_message(datagram, |message| {
+            let sample = PayloadSample::decode(message.as_slice())?;
+            sink(CapturedMessage {
+                topic: sample.topic_name,
+                publisher_id: EntityId::from_wire(sample.topic_id),
+                host_name: sample.host_name,
+                clock: sample.clock,
+                send_time: since_epoch(Duration::from_micros(u64::try_from(sample.time_us).unwrap_or(0))),
+                captured: captured.map(since_epoch),
+                payload: sample.payload,
+            });
+            Ok(())
+        });
+        payload.expire(Instant::now());
+    });
+    result.map_err(OpenError::File)
+}
+
 /// All that registers in a capture file: each as it registered last, whether it unregistered later or not. It is bounded as
 /// what a [`Monitor`](crate::Monitor) shows.
 ///
@@ -77,7 +133,7 @@ pub fn captured_registrations(path: &Path, config: &Config) -> Result<Snapshot, 
     let watch = Watch::new(config.limits.max_peers, config.limits.max_registry_bytes);
     watch.start();
     let mut is_read = false;
-    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, datagram| {
+    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, _, datagram| {
         is_read = true;
         if port == config.registration_port() {
             registrations.each_message(datagram, |message| {
@@ -165,6 +221,25 @@ mod tests {
         let cut = captured_topics(&captures.join("wrapped/snapped-96.pcap"), &Config::default()).unwrap();
         assert_eq!(cut, []);
         let missing = captured_topics(Path::new("/nowhere/missing.pcap"), &Config::default());
+        assert!(matches!(missing, Err(OpenError::File(_))));
+    }
+
+    #[test]
+    fn all_messages_are_passed_on_with_the_times_of_their_frames() {
+        let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration-tests/captures");
+        let (mut clocks, mut times) = (Vec::new(), Vec::new());
+        let mut sink = |message: CapturedMessage<'_>| {
+            assert_eq!((message.topic, message.payload.len()), (&b"hello"[..], 20));
+            clocks.push(message.clock);
+            let delay = message.captured.unwrap().duration_since(message.send_time).unwrap();
+            assert!(delay < Duration::from_secs(1), "{delay:?}");
+            times.push(message.send_time);
+        };
+        let file = captures.join("ecal-6.1.1-network-small.pcap");
+        captured_messages(&file, &Config::default(), &mut sink).unwrap();
+        assert_eq!(clocks, (1..=10).collect::<Vec<_>>());
+        assert!(times.is_sorted());
+        let missing = captured_messages(Path::new("/nowhere/missing.pcap"), &Config::default(), &mut |_| {});
         assert!(matches!(missing, Err(OpenError::File(_))));
     }
 

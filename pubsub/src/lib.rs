@@ -382,7 +382,7 @@
 //! | `json` | `Json<T>` |
 //! | `tokio` | `send_async` and `wait_for_*_async`; they need no runtime of tokio |
 //! | `raw` | raw frames through Npcap (Windows) or libpcap |
-//! | `replay` | replay of capture files, and `captured_topics` |
+//! | `replay` | replay of capture files, `captured_topics` and `captured_messages` |
 //! | `prost-reflect` | `Protobuf<M, Reflected>`: descriptions from prost-reflect |
 //! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 //! | `tracing` | [`Logger`] is a layer of tracing-subscriber |
@@ -448,7 +448,9 @@ pub use prost_reflect;
 pub use prost;
 
 #[cfg(feature = "replay")]
-pub use capture::{CapturedTopic, captured_registrations, captured_topics};
+pub use capture::{
+    CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
+};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
     LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,

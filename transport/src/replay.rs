@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrocal_proto::MAX_DATAGRAM_LEN;
 
@@ -65,18 +65,22 @@ impl FileTransport {
         Self { is_fast: true, ..Self::new(path) }
     }
 
-    /// Passes all datagrams of the file to `sink`, with the ports that they were sent to, as fast as it takes them.
-    /// Blocks until the end of the file.
+    /// Passes all datagrams of the file to `sink`, with the ports that they were sent to and the times at which they were
+    /// captured, since the Unix epoch (`None` if the file does not say), as fast as it takes them. Blocks until the end of
+    /// the file.
     ///
     /// # Errors
     /// If the file cannot be read, or not further. What comes before was passed on.
-    pub fn each_datagram(&self, sink: &mut dyn FnMut(u16, Datagram<'_>)) -> Result<(), SavefileError> {
+    pub fn each_datagram(
+        &self,
+        sink: &mut dyn FnMut(u16, Option<Duration>, Datagram<'_>),
+    ) -> Result<(), SavefileError> {
         let mut reader = Reader::open(&self.path)?;
         let mut counts = Counts::default();
         let result = loop {
-            let frame = reader.read(|Read { port, source, bytes }| {
+            let frame = reader.read(|Read { port, source, captured, bytes }| {
                 counts.played += 1;
-                sink(port, datagram(bytes, source, Instant::now()));
+                sink(port, captured, datagram(bytes, source, Instant::now()));
             });
             match frame {
                 Ok(Some(frame)) => reader.count(frame, &mut counts),

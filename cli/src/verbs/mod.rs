@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod config;
+mod convert;
 mod desc;
 mod doctor;
 mod echo;
@@ -9,8 +10,11 @@ mod info;
 mod list;
 mod logs;
 mod nodes;
+mod play;
 mod publish;
 mod rates;
+mod rec_info;
+mod record;
 mod shell;
 mod traffic;
 
@@ -34,6 +38,10 @@ pub(crate) enum Verb {
     Pub(publish::Pub),
     Doctor(doctor::Doctor),
     Traffic(traffic::Traffic),
+    Record(record::Record),
+    Play(play::Play),
+    Convert(convert::Convert),
+    RecInfo(rec_info::RecInfo),
     Logs(logs::Logs),
     Config(config::Config),
     Completions(shell::Completions),
@@ -56,6 +64,10 @@ impl Verb {
             Self::Pub(publish) => publish.run(session),
             Self::Doctor(doctor) => doctor.run(session),
             Self::Traffic(traffic) => traffic.run(session),
+            Self::Record(record) => record.run(session),
+            Self::Play(play) => play.run(session),
+            Self::Convert(convert) => convert.run(session),
+            Self::RecInfo(info) => info.run(session),
             Self::Logs(logs) => logs.run(session),
             Self::Config(config) => config.run(session),
             Self::Completions(completions) => completions.run(session),

@@ -205,7 +205,7 @@ impl Player {
     fn read(&self, mut reader: Reader) -> Result<(), SavefileError> {
         let mut untimed = Vec::new();
         loop {
-            let result = reader.read(|Read { port, source, bytes }| {
+            let result = reader.read(|Read { port, source, bytes, .. }| {
                 untimed.push(Packet {
                     at: Duration::ZERO,
                     port,

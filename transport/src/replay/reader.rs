@@ -25,6 +25,8 @@ pub(super) struct Read<'a> {
     /// The port that it was sent to.
     pub(super) port: u16,
     pub(super) source: SocketAddrV4,
+    /// When it was captured, since the Unix epoch.
+    pub(super) captured: Option<Duration>,
     pub(super) bytes: &'a [u8],
 }
 
@@ -68,7 +70,7 @@ impl Reader {
         Ok(Some(match self.decoder.decode(self.timeline.latest(), link, packet, original_len) {
             Ok(Some(udp)) => {
                 let (port, source) = (udp.destination.port(), udp.source);
-                each_datagram(udp.payload, |bytes| sink(Read { port, source, bytes }));
+                each_datagram(udp.payload, |bytes| sink(Read { port, source, captured: time, bytes }));
                 Frame::Datagrams
             }
             Ok(None) => Frame::Other,

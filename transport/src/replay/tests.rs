@@ -213,14 +213,20 @@ fn every_datagram_can_be_read_without_a_receiver() {
     let transport = FileTransport::new(capture("wrapped/gap-of-a-day.pcap"));
     let mut payload = Vec::new();
     let mut registrations = 0;
-    let result = transport.each_datagram(&mut |port, datagram| match port {
-        PAYLOAD => payload.push(datagram.bytes.to_vec()),
-        REGISTRATION => registrations += 1,
-        _ => {}
+    let mut times = Vec::new();
+    let result = transport.each_datagram(&mut |port, captured, datagram| {
+        times.push(captured.expect("the file says when"));
+        match port {
+            PAYLOAD => payload.push(datagram.bytes.to_vec()),
+            REGISTRATION => registrations += 1,
+            _ => {}
+        }
     });
     result.expect("the file is whole");
     assert_ramps(&payload);
     assert!(registrations > 0);
+    let pauses = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    assert!(pauses.max() > Some(Duration::from_secs(80_000)), "the times are those of the file: {times:?}");
 }
 
 #[test]

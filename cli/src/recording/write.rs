@@ -1,0 +1,306 @@
+//! Writes an MCAP file.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, anyhow};
+use mcap::records::MessageHeader;
+use mcap::write::{Metadata, NoSeek};
+use mcap::{McapError, WriteOptions};
+
+use super::{Channel, Stamps};
+
+/// How many bytes of messages are collected for a chunk.
+const CHUNK_LEN: u64 = 4 * 1024 * 1024;
+
+/// How the chunks of a file are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Compression {
+    #[default]
+    None,
+    /// Small files, at some cost of processor time.
+    #[cfg(feature = "compression")]
+    Zstd,
+    /// Little cost of processor time.
+    #[cfg(feature = "compression")]
+    Lz4,
+}
+
+impl Compression {
+    fn of_mcap(self) -> Option<mcap::Compression> {
+        match self {
+            Self::None => None,
+            #[cfg(feature = "compression")]
+            Self::Zstd => Some(mcap::Compression::Zstd),
+            #[cfg(feature = "compression")]
+            Self::Lz4 => Some(mcap::Compression::Lz4),
+        }
+    }
+}
+
+/// Writes an MCAP file.
+///
+/// What was [flushed](Self::flush) can be read whatever happens then: chunks are written as a whole, and after a failure the
+/// file ends behind the last one.
+pub(crate) struct Writer {
+    path: PathBuf,
+    file: File,
+    /// `None` after a failure.
+    mcap: Option<mcap::Writer<NoSeek<Counted>>>,
+    len: Arc<AtomicU64>,
+    /// What was flushed.
+    flushed: Written,
+    /// Where the last record ends that was written as a whole. It may still be in the buffer.
+    whole: Written,
+    /// Messages so far.
+    messages: u64,
+    /// Bytes of payload since the last flush.
+    pending: u64,
+}
+
+/// A part of the file that can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// In bytes.
+    pub(crate) len: u64,
+    pub(crate) messages: u64,
+}
+
+impl Writer {
+    /// Makes a file, which must not exist.
+    pub(crate) fn create(path: &Path, compression: Compression) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
+        Self::new(path, file, compression)
+    }
+
+    /// Writes to an empty file. `path` is what errors name.
+    pub(crate) fn new(path: &Path, file: File, compression: Compression) -> anyhow::Result<Self> {
+        let options = WriteOptions::new()
+            .compression(compression.of_mcap())
+            .chunk_size(Some(CHUNK_LEN))
+            // The parts have checksums of their own.
+            .calculate_data_section_crc(false)
+            // So that each chunk is written as a whole, and the file never holds a part of one for long.
+            .disable_seeking(true)
+            .library(concat!("ferrocal ", env!("CARGO_PKG_VERSION")));
+        let len = Arc::<AtomicU64>::default();
+        let clone = file.try_clone().with_context(|| format!("{}", path.display()))?;
+        let sink = Counted { file: BufWriter::with_capacity(256 * 1024, clone), len: len.clone() };
+        let mut writer = Self {
+            path: path.to_owned(),
+            file,
+            mcap: None,
+            len,
+            flushed: Written::default(),
+            whole: Written::default(),
+            messages: 0,
+            pending: 0,
+        };
+        match options.create(NoSeek::new(sink)) {
+            Ok(mcap) => writer.mcap = Some(mcap),
+            Err(error) => return Err(writer.error(error)),
+        }
+        writer.flush()?;
+        Ok(writer)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length of the file so far, with what was not flushed yet.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed) + self.pending
+    }
+
+    /// What can be read of the file, whatever happens. After a failure, that is all of it.
+    pub(crate) fn flushed(&self) -> Written {
+        self.flushed
+    }
+
+    /// Adds a publisher, and returns its number in this file.
+    pub(crate) fn channel(&mut self, channel: &Channel) -> anyhow::Result<u16> {
+        self.write(|mcap| {
+            let schema = match channel.schema() {
+                Some((name, encoding, data)) => mcap.add_schema(name, encoding, data)?,
+                None => 0,
+            };
+            mcap.add_channel(schema, &channel.topic, channel.message_encoding(), &channel.metadata())
+        })
+    }
+
+    /// Writes a message of a [channel](Self::channel).
+    pub(crate) fn message(&mut self, channel: u16, stamps: Stamps, payload: &[u8]) -> anyhow::Result<()> {
+        let header = MessageHeader {
+            channel_id: channel,
+            sequence: stamps.clock as u32,
+            log_time: stamps.log_ns,
+            publish_time: stamps.publish_ns,
+        };
+        let before = self.len.load(Ordering::Relaxed);
+        self.write(|mcap| mcap.write_to_known_channel(&header, payload))?;
+        // A chunk is written when the message that does not fit into it comes.
+        let len = self.len.load(Ordering::Relaxed);
+        if len > before {
+            self.whole = Written { len, messages: self.messages };
+            self.pending = 0;
+        }
+        self.pending += payload.len() as u64;
+        self.messages += 1;
+        Ok(())
+    }
+
+    /// Writes a record of metadata.
+    pub(crate) fn metadata(&mut self, name: &str, entries: BTreeMap<String, String>) -> anyhow::Result<()> {
+        self.write(|mcap| mcap.write_metadata(&Metadata { name: name.to_owned(), metadata: entries }))
+    }
+
+    /// Writes all to the file. It can be read from now on, whatever happens.
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        self.write(|mcap| mcap.flush())?;
+        self.pending = 0;
+        self.whole = Written { len: self.len.load(Ordering::Relaxed), messages: self.messages };
+        self.flushed = self.whole;
+        Ok(())
+    }
+
+    /// Completes the file. Returns its length.
+    pub(crate) fn finish(&mut self) -> anyhow::Result<u64> {
+        // First what is worth more.
+        self.flush()?;
+        self.write(|mcap| mcap.finish())?;
+        Ok(self.len.load(Ordering::Relaxed))
+    }
+
+    fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut mcap::Writer<NoSeek<Counted>>) -> Result<T, McapError>,
+    ) -> anyhow::Result<T> {
+        let Some(mcap) = &mut self.mcap else {
+            return Err(anyhow!("{}: nothing can be written after a failure", self.path.display()));
+        };
+        write(mcap).map_err(|error| self.error(error))
+    }
+
+    /// Cuts the file behind what can be read, and says what happened.
+    fn error(&mut self, error: McapError) -> anyhow::Error {
+        if let Some(mcap) = self.mcap.take() {
+            // What is in the buffer must not be written any more.
+            drop(mcap.into_inner().into_inner().file.into_parts());
+        }
+        // The file holds a beginning of all that was written.
+        let cut = self.file.metadata().and_then(|metadata| {
+            if metadata.len() < self.whole.len {
+                self.whole = self.flushed;
+            }
+            self.flushed = self.whole;
+            self.file.set_len(self.whole.len)
+        });
+        let is_full = matches!(&error, McapError::Io(error) if error.kind() == io::ErrorKind::StorageFull
+            || error.kind() == io::ErrorKind::QuotaExceeded);
+        let shown = self.path.display();
+        let what = if is_full { format!("{shown}: the disk is full") } else { format!("{shown}") };
+        let error = anyhow::Error::new(error).context(what);
+        match cut {
+            Ok(()) => error,
+            Err(cut) => error.context(format!("it could not be cut behind what can be read ({cut})")),
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Leaves what was flushed.
+    fn drop(&mut self) {
+        if let Some(mcap) = self.mcap.take() {
+            drop(mcap.into_inner());
+        }
+    }
+}
+
+/// A file, and how much was written to it.
+struct Counted {
+    file: BufWriter<File>,
+    len: Arc<AtomicU64>,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.len.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::{Range, Recording};
+
+    fn clocks(path: &Path) -> Vec<u32> {
+        let recording = Recording::open(path).unwrap();
+        let mut clocks = Vec::new();
+        let each = |_: &Channel, header: &MessageHeader, _: &[u8]| {
+            clocks.push(header.sequence);
+            Ok(true)
+        };
+        recording.each(&Range::default(), each).unwrap();
+        clocks
+    }
+
+    fn stamps(clock: i64) -> Stamps {
+        Stamps { log_ns: clock.cast_unsigned(), publish_ns: 0, clock }
+    }
+
+    #[test]
+    fn what_was_flushed_can_be_read_whatever_happens_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mcap");
+        let mut writer = Writer::create(&path, Compression::None).unwrap();
+        assert!(clocks(&path).is_empty(), "an empty recording is one, too");
+        let id = writer.channel(&Channel { topic: "a".into(), ..Channel::default() }).unwrap();
+        writer.message(id, stamps(1), b"first").unwrap();
+        writer.flush().unwrap();
+        writer.message(id, stamps(2), b"second").unwrap();
+        assert_eq!(clocks(&path), [1]);
+        assert!(!Recording::open(&path).unwrap().is_complete());
+        assert!(Writer::create(&path, Compression::None).is_err(), "no file is overwritten");
+        assert_eq!(writer.finish().unwrap(), path.metadata().unwrap().len());
+        assert_eq!(clocks(&path), [1, 2]);
+        assert!(Recording::open(&path).unwrap().is_complete());
+    }
+
+    #[test]
+    fn chunks_are_written_when_they_are_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mcap");
+        let mut writer = Writer::create(&path, Compression::None).unwrap();
+        let id = writer.channel(&Channel::default()).unwrap();
+        let payload = vec![7; CHUNK_LEN as usize / 4];
+        for clock in 1..=12 {
+            writer.message(id, stamps(clock), &payload).unwrap();
+            let expected = clock.cast_unsigned() * payload.len() as u64;
+            assert!((expected..expected + 2000).contains(&writer.len()), "{} of {expected}", writer.len());
+        }
+        assert!(clocks(&path).len() >= 5);
+        drop(writer);
+        assert!(clocks(&path).len() < 12, "an abandoned file holds what was written");
+    }
+
+    /// `/dev/full` refuses all, as a full disk does.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_named() {
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = Writer::new(Path::new("a.mcap"), file, Compression::None).err().unwrap();
+        assert!(format!("{error:#}").contains("a.mcap: the disk is full"), "{error:#}");
+    }
+}
