@@ -3,6 +3,7 @@
 mod args;
 mod exit;
 mod logger;
+mod monitor;
 mod network;
 mod output;
 mod proto_text;

@@ -6,6 +6,7 @@ mod find;
 mod info;
 mod list;
 mod logs;
+mod monitor;
 mod nodes;
 mod shell;
 
@@ -23,6 +24,7 @@ pub(crate) enum Verb {
     Find(find::Find),
     Desc(desc::Desc),
     Logs(logs::Logs),
+    Monitor(monitor::Monitor),
     Config(config::Config),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -38,6 +40,7 @@ impl Verb {
             Self::Find(find) => find.run(session),
             Self::Desc(desc) => desc.run(session),
             Self::Logs(logs) => logs.run(session),
+            Self::Monitor(monitor) => monitor.run(session),
             Self::Config(config) => config.run(session),
             Self::Completions(completions) => completions.run(session),
             Self::Man(man) => man.run(),
