@@ -19,6 +19,7 @@ pub mod process;
 pub mod protowire;
 pub mod ramp;
 pub mod suite;
+pub mod tmux;
 pub mod totals;
 pub mod wait;
 pub mod wine;
