@@ -1,14 +1,21 @@
 //! The command `ferrocal`: see, try and explain an eCAL network from the terminal.
 
 mod args;
+mod columns;
 mod exit;
+mod filter;
 mod logger;
 mod monitor;
 mod network;
 mod output;
+mod path;
+mod payload;
 mod proto_text;
+mod render;
 mod row;
+mod samples;
 mod session;
+mod silence;
 mod stop;
 mod table;
 mod time;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ferrocal::{Config, DataType, LayerKind, Monitor, Node, Snapshot, TopicInfo, captured_registrations};
+use ferrocal::{
+    Config, DataType, DynamicType, LayerKind, Monitor, Node, Snapshot, TopicInfo, captured_registrations,
+};
 
 use crate::session::{End, Session, capture};
 
@@ -132,6 +134,17 @@ pub(crate) fn types_named(snapshot: &Snapshot, name: &str) -> Vec<DataType> {
     types(snapshot, |info| info.data_type.name == name)
 }
 
+/// Protobuf types whose descriptors define this message, too, as that type.
+pub(crate) fn types_that_define(snapshot: &Snapshot, name: &str) -> Vec<DataType> {
+    let mut types = types(snapshot, |info| info.data_type.encoding == "proto");
+    types.retain_mut(|data_type| {
+        data_type.name = name.to_owned();
+        DynamicType::new(data_type).is_ok()
+    });
+    types.dedup();
+    types
+}
+
 fn types(snapshot: &Snapshot, is_meant: impl Fn(&TopicInfo) -> bool) -> Vec<DataType> {
     let mut types = Vec::<DataType>::new();
     for seen in snapshot.publishers.iter().chain(&snapshot.subscribers) {
@@ -150,6 +163,8 @@ pub(crate) fn layer_name(kind: LayerKind) -> String {
         LayerKind::UdpMulticast => "udp".to_owned(),
         LayerKind::SharedMemory => "shm".to_owned(),
         LayerKind::Tcp => "tcp".to_owned(),
+        // Of eCAL 5.
+        LayerKind::Other(42) => "inproc".to_owned(),
         LayerKind::Other(number) => format!("layer {number}"),
     }
 }

@@ -23,33 +23,47 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 ///
 /// That it is closed is an error of the kind `BrokenPipe`, which ends the program quietly: pass it on with `?`.
 pub(crate) struct Output {
-    out: BufWriter<AutoStream<Stdout>>,
+    /// Without colours where there are to be none.
+    text: BufWriter<AutoStream<Stdout>>,
+    /// As it is. Only one of both holds something at a time.
+    raw: BufWriter<Stdout>,
 }
+
+/// The bytes that are written at once.
+const BUFFER_LEN: usize = 64 * 1024;
 
 impl Output {
     /// Colours as the global choice says.
     pub(crate) fn new() -> Self {
-        Self { out: BufWriter::new(AutoStream::auto(io::stdout())) }
+        let text = AutoStream::auto(io::stdout());
+        Self {
+            text: BufWriter::with_capacity(BUFFER_LEN, text),
+            raw: BufWriter::with_capacity(BUFFER_LEN, io::stdout()),
+        }
     }
 
     /// Writes a line for people. What comes from the network must have been [cleaned](clean).
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        writeln!(self.out, "{line}")
+        self.raw.flush()?;
+        writeln!(self.text, "{line}")
     }
 
     /// Writes a line of JSON.
     pub(crate) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, object)?;
-        self.out.write_all(b"\n")
+        self.text.flush()?;
+        serde_json::to_writer(&mut self.raw, object)?;
+        self.raw.write_all(b"\n")
     }
 
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+        self.text.flush()?;
+        self.raw.write_all(bytes)
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.text.flush()?;
+        self.raw.flush()
     }
 }
 

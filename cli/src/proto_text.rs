@@ -1,26 +1,28 @@
 //! Descriptors as the text of `.proto` files.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use ferrocal::prost_reflect::FileDescriptor;
 use ferrocal::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
-use ferrocal::prost_reflect::prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
-};
+use ferrocal::prost_reflect::prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 
-/// The text of a file: what decoding needs. Comments, options and services are not in a registered type as it is read here.
-pub(crate) fn file(file: &FileDescriptorProto) -> String {
+/// The text of a file: what decoding needs. Comments, options and services are not in a registered type as it is read here,
+/// and of imports there are those that are needed.
+pub(crate) fn file(file: &FileDescriptor) -> String {
+    let imports = imports(file);
+    let file = file.file_descriptor_proto();
     let mut printer = Printer { text: String::new(), is_proto3: file.syntax() == "proto3" };
     let syntax = if printer.is_proto3 { "proto3" } else { "proto2" };
     printer.line(0, &format!("syntax = \"{syntax}\";"));
     if !file.package().is_empty() {
         printer.line(0, &format!("package {};", file.package()));
     }
-    if !file.dependency.is_empty() {
+    if !imports.is_empty() {
         printer.text.push('\n');
     }
-    for (number, import) in (0..).zip(&file.dependency) {
-        let public = if file.public_dependency.contains(&number) { "public " } else { "" };
-        printer.line(0, &format!("import {public}{};", quoted(import.as_bytes())));
+    for import in imports {
+        printer.line(0, &format!("import {};", quoted(import.as_bytes())));
     }
     for one in &file.enum_type {
         printer.text.push('\n');
@@ -31,6 +33,25 @@ pub(crate) fn file(file: &FileDescriptorProto) -> String {
         printer.message(0, message);
     }
     printer.text
+}
+
+/// The files that define what a file uses.
+fn imports(file: &FileDescriptor) -> BTreeSet<String> {
+    fn walk(message: &DescriptorProto, file: &FileDescriptor, found: &mut BTreeSet<String>) {
+        for field in &message.field {
+            let Some(name) = field.type_name().strip_prefix('.') else { continue };
+            let pool = file.parent_pool();
+            let used = match field.r#type() {
+                Type::Enum => pool.get_enum_by_name(name).map(|one| one.parent_file()),
+                _ => pool.get_message_by_name(name).map(|message| message.parent_file()),
+            };
+            found.extend(used.filter(|used| used != file).map(|used| used.name().to_owned()));
+        }
+        message.nested_type.iter().for_each(|nested| walk(nested, file, found));
+    }
+    let mut found = BTreeSet::new();
+    file.file_descriptor_proto().message_type.iter().for_each(|message| walk(message, file, &mut found));
+    found
 }
 
 struct Printer {
@@ -197,6 +218,7 @@ fn quoted(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use ferrocal::prost::Message;
+    use ferrocal::prost_reflect::DescriptorPool;
     use ferrocal::prost_reflect::prost_types::FileDescriptorSet;
 
     use super::*;
@@ -204,7 +226,7 @@ mod tests {
     const TEXT: &str = r#"syntax = "proto3";
 package robots;
 
-import public "other.proto";
+import "other.proto";
 
 enum Mode {
   option allow_alias = true;
@@ -248,7 +270,7 @@ message Old {
             resolver.add(Single(protox::file::File::from_source(name, text).unwrap()));
         }
         let mut compiler = protox::Compiler::with_file_resolver(resolver);
-        compiler.open_file(name).unwrap();
+        compiler.include_imports(true).open_file(name).unwrap();
         FileDescriptorSet::decode(&*compiler.encode_file_descriptor_set()).unwrap()
     }
 
@@ -263,12 +285,21 @@ message Old {
     #[test]
     fn the_text_compiles_to_what_it_was_made_of() {
         for (name, text) in [("robot.proto", TEXT), ("old.proto", OLD)] {
-            let set = compile(name, text);
-            let printed = file(&set.file[0]);
+            let mut set = compile(name, text);
+            // A reduced descriptor imports all files everywhere.
+            let names: Vec<_> = set.file.iter().map(|file| file.name().to_owned()).collect();
+            let original = set.clone();
+            for file in &mut set.file {
+                file.dependency = names.iter().filter(|other| **other != file.name()).cloned().collect();
+            }
+            set.file[0].dependency.clear();
+            let last = set.file.len() - 1;
+            let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
+            let printed = file(&pool.get_file_by_name(name).unwrap());
             assert_eq!(printed, text);
             let mut again = compile(name, &printed);
-            again.file[0].source_code_info = set.file[0].source_code_info.clone();
-            assert_eq!(again, set);
+            again.file[last].source_code_info = original.file[last].source_code_info.clone();
+            assert_eq!(again, original);
         }
     }
 }

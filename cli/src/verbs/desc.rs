@@ -8,7 +8,7 @@ use ferrocal::{DataType, DynamicType, Snapshot};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::network::{Network, types_named, types_of_topic};
+use crate::network::{Network, types_named, types_of_topic, types_that_define};
 use crate::output::{DIM, Output, clean};
 use crate::proto_text;
 use crate::session::{End, Session};
@@ -44,7 +44,10 @@ impl Desc {
         let has_descriptor = |types: &[DataType]| types.iter().any(|one| !one.descriptor.is_empty());
         let (snapshot, end) =
             network.until(network.after(2.0), |snapshot| has_descriptor(&self.types(snapshot)));
-        let types = self.types(&snapshot);
+        let mut types = self.types(&snapshot);
+        if types.is_empty() {
+            types = types_that_define(&snapshot, &self.name);
+        }
         let Some(first) = types.first() else {
             return match end {
                 Some(End::Stopped) => Ok(Exit::Interrupted),
@@ -117,9 +120,8 @@ fn files(data_type: &DataType) -> anyhow::Result<Vec<(String, String)>> {
     let dynamic = DynamicType::new(data_type)
         .with_context(|| format!("type `{}` cannot be shown", clean(&data_type.name)))?;
     let pool = dynamic.descriptor().parent_pool();
-    let text = |file: ferrocal::prost_reflect::FileDescriptor| {
-        (file.name().to_owned(), proto_text::file(file.file_descriptor_proto()))
-    };
+    let text =
+        |file: ferrocal::prost_reflect::FileDescriptor| (file.name().to_owned(), proto_text::file(&file));
     Ok(pool.files().map(text).collect())
 }
 

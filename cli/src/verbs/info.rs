@@ -76,7 +76,7 @@ impl Info {
             publishers.iter().chain(&subscribers).try_for_each(|peer| out.json(peer))?;
             return Ok(Exit::Fine);
         }
-        let line = format!("{} publishers, {} subscribers", publishers.len(), subscribers.len());
+        let line = format!("publishers {}, subscribers {}", publishers.len(), subscribers.len());
         out.line(format_args!("{HEAD}{}{HEAD:#}: {line}", clean(&self.topic)))?;
         publishers.iter().chain(&subscribers).try_for_each(|peer| peer.print(out))?;
         Ok(Exit::Fine)

@@ -16,7 +16,8 @@ use crate::session::{End, Session};
 /// that registers in it, with the figures that it registered last.
 ///
 /// Keys of --json, an object for each publisher and subscriber: kind (publisher or subscriber), topic, type, encoding, host,
-/// process (the path of its executable), pid, unit, id (a decimal number, as text), layers (udp, shm, tcp), hz, bytes (of the
+/// process (the path of its executable), pid, unit, id (a decimal number, as text), layers (udp, shm, tcp: those that it registered as enabled; publishers of eCAL register
+/// those that they use), hz, bytes (of the
 /// latest message), clock (messages sent or received), drops, connections_local, connections_external.
 #[derive(clap::Args)]
 pub(crate) struct List {

@@ -79,6 +79,7 @@ impl Logs {
         }
         let node = session.open("logs", config)?;
         let lines = node.logs()?;
+        log::info!("log lines are received from now on");
         let mut shown = 0;
         let end = loop {
             if session.common.count.is_some_and(|count| shown >= count) {

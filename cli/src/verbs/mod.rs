@@ -2,12 +2,15 @@
 
 mod config;
 mod desc;
+mod echo;
 mod find;
 mod info;
 mod list;
 mod logs;
 mod monitor;
 mod nodes;
+mod publish;
+mod rates;
 mod shell;
 
 use clap::Subcommand;
@@ -23,6 +26,11 @@ pub(crate) enum Verb {
     Info(info::Info),
     Find(find::Find),
     Desc(desc::Desc),
+    Echo(echo::Echo),
+    Hz(rates::Hz),
+    Bw(rates::Bw),
+    Delay(rates::Delay),
+    Pub(publish::Pub),
     Logs(logs::Logs),
     Monitor(monitor::Monitor),
     Config(config::Config),
@@ -39,6 +47,11 @@ impl Verb {
             Self::Info(info) => info.run(session),
             Self::Find(find) => find.run(session),
             Self::Desc(desc) => desc.run(session),
+            Self::Echo(echo) => echo.run(session),
+            Self::Hz(hz) => hz.run(session),
+            Self::Bw(bw) => bw.run(session),
+            Self::Delay(delay) => delay.run(session),
+            Self::Pub(publish) => publish.run(session),
             Self::Logs(logs) => logs.run(session),
             Self::Monitor(monitor) => monitor.run(session),
             Self::Config(config) => config.run(session),

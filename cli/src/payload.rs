@@ -1,0 +1,337 @@
+//! What a message holds, whatever its type.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ferrocal::prost_reflect::{
+    DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage, Value as ProtoValue,
+};
+use ferrocal::{
+    Bytes, DataType, Dynamic, DynamicError, JsonOptions, Payload, RegisteredType, protobuf_to_json,
+};
+use serde_json::Value;
+
+use crate::path::{Path, Step};
+
+/// A payload that is decoded as its publisher registered it. What cannot be decoded is kept.
+pub(crate) struct Any;
+
+/// What a message holds.
+pub(crate) struct Content {
+    /// As it came.
+    pub(crate) bytes: Bytes,
+    /// What its publisher registered. `None` if that is not known.
+    pub(crate) data_type: Option<DataType>,
+    /// As its type says.
+    pub(crate) decoded: Result<Dynamic, DynamicError>,
+}
+
+/// A payload that is only counted: nothing is decoded.
+pub(crate) struct Length;
+
+impl Payload for Any {
+    type Value = [u8];
+    type Received = Content;
+    type EncodeError = std::convert::Infallible;
+    type DecodeError = std::convert::Infallible;
+
+    fn data_type() -> DataType {
+        DataType::default()
+    }
+
+    fn encode<'a>(bytes: &'a [u8], _: &'a mut Vec<u8>) -> Result<&'a [u8], Self::EncodeError> {
+        Ok(bytes)
+    }
+
+    fn decode(bytes: Bytes) -> Result<Content, Self::DecodeError> {
+        Self::decode_as(bytes, None)
+    }
+
+    fn decode_as(bytes: Bytes, registered: Option<&RegisteredType>) -> Result<Content, Self::DecodeError> {
+        let data_type = registered.map(|registered| registered.data_type().clone());
+        Ok(Content { decoded: Dynamic::decode_as(bytes.clone(), registered), data_type, bytes })
+    }
+}
+
+impl Payload for Length {
+    type Value = [u8];
+    type Received = usize;
+    type EncodeError = std::convert::Infallible;
+    type DecodeError = std::convert::Infallible;
+
+    fn data_type() -> DataType {
+        DataType::default()
+    }
+
+    fn encode<'a>(bytes: &'a [u8], _: &'a mut Vec<u8>) -> Result<&'a [u8], Self::EncodeError> {
+        Ok(bytes)
+    }
+
+    fn decode(bytes: Bytes) -> Result<usize, Self::DecodeError> {
+        Ok(bytes.len())
+    }
+}
+
+impl Content {
+    /// The content as JSON: a message as protobuf's JSON with the names of the .proto file. `None` for bytes.
+    pub(crate) fn to_json(&self) -> Option<Value> {
+        match self.decoded.as_ref().ok()? {
+            Dynamic::Protobuf(message) => Some(message_to_json(message)),
+            Dynamic::Text(text) => Some(text.as_str().into()),
+            Dynamic::Json(text) => serde_json::from_str(text).ok(),
+            _ => None,
+        }
+    }
+
+    /// The value of a field. `None` if there is none: it is not set, or the type has no such field.
+    pub(crate) fn get(&self, path: &Path) -> Option<Value> {
+        match self.decoded.as_ref().ok()? {
+            Dynamic::Protobuf(message) => field(message, &path.0),
+            Dynamic::Json(text) => {
+                let value: Value = serde_json::from_str(text).ok()?;
+                path.0.iter().try_fold(&value, json_step).cloned()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the type of these messages has no field for, if that can be known.
+pub(crate) fn unknown_field(descriptor: &MessageDescriptor, path: &Path) -> Option<String> {
+    let mut kind = Kind::Message(descriptor.clone());
+    for step in &path.0 {
+        let Step::Name(name) = step else {
+            if let Kind::Message(entry) = &kind
+                && entry.is_map_entry()
+            {
+                kind = entry.map_entry_value_field().kind();
+            }
+            continue;
+        };
+        let Kind::Message(message) = &kind else {
+            return Some(format!("`{name}`: what is before it has no fields"));
+        };
+        if message.is_map_entry() {
+            kind = message.map_entry_value_field().kind();
+            continue;
+        }
+        let Some(field) = find(message, name) else {
+            return Some(format!("type `{}` has no field `{name}`", message.full_name()));
+        };
+        kind = field.kind();
+    }
+    None
+}
+
+fn find(message: &MessageDescriptor, name: &str) -> Option<ferrocal::prost_reflect::FieldDescriptor> {
+    message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))
+}
+
+fn json_step<'a>(value: &'a Value, step: &Step) -> Option<&'a Value> {
+    match step {
+        Step::Name(name) => value.get(name),
+        Step::Index(index) => value.get(*index).or_else(|| value.get(index.to_string())),
+    }
+}
+
+/// Follows a path from a message on, without a copy of what is passed by.
+fn field(message: &DynamicMessage, path: &[Step]) -> Option<Value> {
+    let Some((step, rest)) = path.split_first() else { return Some(message_to_json(message)) };
+    let Step::Name(name) = step else { return None };
+    let field = find(&message.descriptor(), name)?;
+    if field.supports_presence() && !message.has_field(&field) {
+        return None;
+    }
+    let value = message.get_field(&field);
+    if field.is_map() {
+        let Kind::Message(entry) = field.kind() else { return None };
+        let kind = entry.map_entry_value_field().kind();
+        let map = value.as_map()?;
+        return match rest.split_first() {
+            None => Some(map_to_json(map.iter(), &kind)),
+            Some((step, rest)) => {
+                let wanted = step.to_string();
+                let (_, value) = map.iter().find(|(key, _)| key_text(key) == wanted)?;
+                inside(value, &kind, rest)
+            }
+        };
+    }
+    inside(&value, &field.kind(), rest)
+}
+
+fn inside(value: &ProtoValue, kind: &Kind, path: &[Step]) -> Option<Value> {
+    match (value, path.split_first()) {
+        (_, None) => Some(value_to_json(value, kind)),
+        (ProtoValue::Message(message), _) => field(message, path),
+        (ProtoValue::List(values), Some((Step::Index(index), rest))) => {
+            inside(values.get(*index)?, kind, rest)
+        }
+        _ => None,
+    }
+}
+
+fn message_to_json(message: &DynamicMessage) -> Value {
+    let text = protobuf_to_json(message, &JsonOptions::default().proto_names(true));
+    match text.as_deref().map(serde_json::from_str) {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => format!("cannot be shown: {error}").into(),
+        Err(error) => format!("cannot be shown: {error}").into(),
+    }
+}
+
+fn map_to_json<'a>(map: impl Iterator<Item = (&'a MapKey, &'a ProtoValue)>, kind: &Kind) -> Value {
+    Value::Object(map.map(|(key, value)| (key_text(key), value_to_json(value, kind))).collect())
+}
+
+pub(crate) fn key_text(key: &MapKey) -> String {
+    match key {
+        MapKey::Bool(key) => key.to_string(),
+        MapKey::I32(key) => key.to_string(),
+        MapKey::I64(key) => key.to_string(),
+        MapKey::U32(key) => key.to_string(),
+        MapKey::U64(key) => key.to_string(),
+        MapKey::String(key) => key.clone(),
+    }
+}
+
+/// The name of an enum's value, or its number if it has none.
+pub(crate) fn enum_text(kind: &Kind, number: i32) -> Option<Arc<str>> {
+    let Kind::Enum(one) = kind else { return None };
+    Some(one.get_value(number)?.name().into())
+}
+
+/// A value as JSON. Other than in protobuf's own JSON, all integers are numbers.
+fn value_to_json(value: &ProtoValue, kind: &Kind) -> Value {
+    match value {
+        ProtoValue::Bool(value) => (*value).into(),
+        ProtoValue::I32(value) => (*value).into(),
+        ProtoValue::I64(value) => (*value).into(),
+        ProtoValue::U32(value) => (*value).into(),
+        ProtoValue::U64(value) => (*value).into(),
+        // The shortest digits that are this number.
+        ProtoValue::F32(value) => float(value.to_string().parse().unwrap_or(f64::from(*value))),
+        ProtoValue::F64(value) => float(*value),
+        ProtoValue::String(text) => text.as_str().into(),
+        ProtoValue::Bytes(bytes) => BASE64_STANDARD.encode(bytes).into(),
+        ProtoValue::EnumNumber(number) => match enum_text(kind, *number) {
+            Some(name) => (&*name).into(),
+            None => (*number).into(),
+        },
+        ProtoValue::Message(message) => message_to_json(message),
+        ProtoValue::List(values) => values.iter().map(|value| value_to_json(value, kind)).collect(),
+        ProtoValue::Map(map) => map_to_json(map.iter(), kind),
+    }
+}
+
+/// JSON has no number for these; protobuf's JSON has texts.
+fn float(value: f64) -> Value {
+    if value.is_nan() {
+        "NaN".into()
+    } else if value.is_infinite() {
+        if value > 0.0 { "Infinity" } else { "-Infinity" }.into()
+    } else {
+        value.into()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A content of this type, defined by protobuf source, from its JSON.
+    pub(crate) fn content(proto: &str, name: &str, json: &str) -> Content {
+        let file = protox::file::File::from_source("test.proto", proto).unwrap();
+        let set = ferrocal::prost_reflect::prost_types::FileDescriptorSet {
+            file: vec![file.file_descriptor_proto().clone()],
+        };
+        use ferrocal::prost::Message;
+        let data_type =
+            DataType { name: name.into(), encoding: "proto".into(), descriptor: set.encode_to_vec().into() };
+        let dynamic = ferrocal::DynamicType::new(&data_type).unwrap();
+        let bytes: Bytes = dynamic.from_json(json).unwrap().into();
+        let decoded = Ok(Dynamic::Protobuf(dynamic.decode(bytes.clone()).unwrap()));
+        Content { bytes, data_type: Some(data_type), decoded }
+    }
+
+    pub(crate) const PROTO: &str = r#"
+        syntax = "proto3";
+        message Robot {
+          string robot_name = 1;
+          repeated Wheel wheels = 2;
+          map<string, Wheel> named = 3;
+          map<int32, string> numbered = 4;
+          State state = 5;
+          bytes image = 6;
+          uint64 serial = 7;
+          float speed = 8;
+          optional int32 maybe = 9;
+          repeated int32 offsets = 10;
+          Wheel spare = 11;
+        }
+        message Wheel { double radius = 1; }
+        enum State { IDLE = 0; MOVING = 1; }
+    "#;
+
+    pub(crate) fn robot() -> Content {
+        let json = json!({
+            "robotName": "Ada", "wheels": [{"radius": 1.5}, {}], "named": {"left": {"radius": 2}},
+            "numbered": {"-7": "seven"}, "state": "MOVING", "image": "AAH/",
+            "serial": "18446744073709551615", "speed": 0.1, "offsets": [1, 2, 3],
+        });
+        content(PROTO, "Robot", &json.to_string())
+    }
+
+    #[test]
+    fn fields_are_found_by_their_path() {
+        let robot = robot();
+        let get = |path: &str| robot.get(&path.parse().unwrap());
+        for (path, expected) in [
+            ("robot_name", json!("Ada")),
+            ("robotName", json!("Ada")),
+            ("wheels[0].radius", json!(1.5)),
+            ("wheels[1].radius", json!(0.0)),
+            ("wheels", json!([{"radius": 1.5}, {}])),
+            ("named.left.radius", json!(2.0)),
+            ("named[\"left\"]", json!({"radius": 2.0})),
+            ("numbered[\"-7\"]", json!("seven")),
+            ("state", json!("MOVING")),
+            ("image", json!("AAH/")),
+            ("serial", json!(u64::MAX)),
+            ("speed", json!(0.1)),
+            ("offsets[2]", json!(3)),
+        ] {
+            assert_eq!(get(path), Some(expected), "{path}");
+        }
+        for missing in ["maybe", "spare.radius", "offsets[3]", "nothing", "robot_name.more", "named.right"] {
+            assert_eq!(get(missing), None, "{missing}");
+        }
+    }
+
+    #[test]
+    fn fields_of_json_are_found_by_their_path() {
+        let json = Content {
+            bytes: Bytes::new(),
+            data_type: None,
+            decoded: Ok(Dynamic::Json(r#"{"a": {"b": [1, {"c": null}]}}"#.into())),
+        };
+        assert_eq!(json.get(&"a.b[0]".parse().unwrap()), Some(json!(1)));
+        assert_eq!(json.get(&"a.b[1].c".parse().unwrap()), Some(Value::Null));
+        assert_eq!(json.get(&"a.b[2]".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn fields_that_a_type_does_not_have_are_named() {
+        let robot = robot();
+        let Ok(Dynamic::Protobuf(message)) = &robot.decoded else { panic!() };
+        let unknown = |path: &str| unknown_field(&message.descriptor(), &path.parse().unwrap());
+        for path in ["wheels[0].radius", "named.left.radius", "maybe", "spare.radius", "numbered[\"1\"]"] {
+            assert_eq!(unknown(path), None, "{path}");
+        }
+        assert!(unknown("wheels[0].width").unwrap().contains("`Wheel` has no field `width`"));
+        assert!(unknown("robot_name.x").is_some());
+        assert!(unknown("numbered[1].x").is_some());
+    }
+}

@@ -1,0 +1,372 @@
+//! `echo`: the messages of a topic.
+
+use std::time::{Duration, Instant};
+
+use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage};
+use ferrocal::{
+    Dynamic, JsonOptions, Message, Node, RecvTimeoutError, Subscriber, SubscriberConfig, protobuf_to_json,
+};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::args::seconds;
+use crate::columns::{hex, leaves, quoted};
+use crate::exit::Exit;
+use crate::filter::Filter;
+use crate::output::{DIM, HEAD, Output, clean};
+use crate::path::Path;
+use crate::payload::{Any, Content, unknown_field};
+use crate::render::Render;
+use crate::session::{End, Session};
+use crate::silence::{self, Silence};
+use crate::time;
+
+/// Show the messages of a topic.
+///
+/// Each is shown as its publisher registered it: protobuf by its descriptor, text, JSON, and anything else in hexadecimal digits,
+/// unless it is text.
+///
+/// A FILTER compares fields with == != < <= > >= and =~ (a regular expression in quotes), and joins conditions with && || ! and
+/// parentheses, as in: pose.x > 1.5 && (name == "left" || !wheels[0].ok). A field alone stands for: there, and neither false
+/// nor 0 nor empty. An enum's value is its name.
+///
+/// Keys of --json, an object for each message: topic, clock, send_time_us and receive_time_us (since 1970), host, pid (null if
+/// not known), id (of the publisher), type, encoding, bytes (its length), message (protobuf as its JSON with the names of the
+/// .proto file; text; JSON; null if it is neither), fields (with --field: their values by their paths), hex (what has no
+/// message, or with --hex), error (why it cannot be decoded). What does not apply is left out.
+#[derive(clap::Args)]
+pub(crate) struct Echo {
+    /// The topic's name.
+    topic: String,
+    /// Show only this field, as a.b[2] or map["key"]; more than one may be given.
+    #[arg(short, long = "field", value_name = "PATH")]
+    fields: Vec<Path>,
+    /// Show only messages that meet a condition.
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<Filter>,
+    /// End after the first message, as --count 1.
+    #[arg(long, conflicts_with = "count")]
+    once: bool,
+    /// End if no message comes for this time.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Show more than this of no field: characters, bytes or elements.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    truncate: usize,
+    /// Show all of each field.
+    #[arg(long, conflicts_with = "truncate")]
+    full: bool,
+    /// Show fields that hold their default, too.
+    #[arg(long)]
+    defaults: bool,
+    /// Show the publisher, the clock and the times of each message.
+    #[arg(short, long)]
+    info: bool,
+    /// Print a line of comma-separated values for each message, and the names of the fields first.
+    #[arg(long, conflicts_with_all = ["json", "hex"])]
+    csv: bool,
+    /// Show hexadecimal digits, whatever the type.
+    #[arg(long, conflicts_with = "fields")]
+    hex: bool,
+    /// Write the messages as they are, one after the other.
+    #[arg(long, conflicts_with_all = ["json", "csv", "hex", "fields", "info"])]
+    raw: bool,
+}
+
+/// A message, as `echo --json` prints it.
+#[derive(Serialize)]
+struct Record<'a> {
+    topic: &'a str,
+    clock: i64,
+    send_time_us: i64,
+    receive_time_us: i64,
+    host: &'a str,
+    pid: Option<i32>,
+    id: String,
+    #[serde(rename = "type")]
+    type_name: &'a str,
+    encoding: &'a str,
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// The bytes of messages that wait to be shown at most.
+const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
+impl Echo {
+    pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
+        let config = session.config()?;
+        silence::check_capture(&self.topic, &config)?;
+        let node = session.open("echo", config)?;
+        let queue = SubscriberConfig::default().queue_bytes(QUEUE_BYTES);
+        let subscriber = node.subscriber_with::<Any>(&self.topic, queue)?;
+        let count = if self.once { Some(1) } else { session.common.count };
+        let mut silence = Silence::new();
+        let mut latest = Instant::now();
+        self.await_type(session, &node, &subscriber, &mut silence);
+        let dropped_before = subscriber.stats().queue_full;
+        let mut is_checked = self.fields.is_empty();
+        let (mut came, mut shown) = (0_u64, 0);
+        let mut columns = None;
+        let end = loop {
+            if count.is_some_and(|count| shown >= count) {
+                break None;
+            }
+            let message = match subscriber.try_recv() {
+                Some(message) => message,
+                None => {
+                    // Nothing waits, so there is time to show what came.
+                    session.out().flush()?;
+                    let left = self.timeout.map(|timeout| timeout.saturating_sub(latest.elapsed()));
+                    match subscriber.recv_timeout(session.slice(left.unwrap_or(Duration::MAX))) {
+                        Ok(message) => message,
+                        Err(RecvTimeoutError::Timeout) => {
+                            if came == 0 {
+                                silence.wait(&self.topic, subscriber.publisher_count(), node.config());
+                            }
+                            match session.end() {
+                                None if left.is_some_and(|left| left.is_zero()) => break Some(End::Deadline),
+                                None => continue,
+                                end => break end,
+                            }
+                        }
+                        Err(RecvTimeoutError::Ended(_)) if session.is_replay(&node) => break None,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            };
+            latest = Instant::now();
+            if !is_checked && let Ok(Dynamic::Protobuf(message)) = &message.payload.decoded {
+                self.check_fields(message)?;
+                is_checked = true;
+            }
+            came += 1;
+            let is_wanted =
+                self.filter.as_ref().is_none_or(|filter| filter.accepts(&|path| message.payload.get(path)));
+            if is_wanted {
+                shown += 1;
+                self.show(&message, &mut columns, session.common.json, &mut session.out())?;
+            }
+            if session.end().is_some() {
+                break session.end();
+            }
+        };
+        session.out().flush()?;
+        let stats = subscriber.stats();
+        let dropped = stats.queue_full.saturating_sub(dropped_before);
+        if dropped > 0 {
+            log::warn!("{dropped} messages were dropped, because they were not shown as fast as they came");
+        }
+        if stats.lost > 0 {
+            log::warn!("{} messages were lost on the way", stats.lost);
+        }
+        Ok(match end {
+            _ if dropped + stats.lost > 0 => Exit::Lost,
+            _ if shown > 0 => Exit::Fine,
+            Some(End::Stopped) => Exit::Interrupted,
+            _ if came > 0 => {
+                return Err(Exit::NotFound.because(format!("none of {came} messages met the filter")));
+            }
+            _ => return Err(silence::nothing(&self.topic, subscriber.publisher_count(), node.config())),
+        })
+    }
+
+    /// Waits until a publisher has registered: its type is needed to decode what it sent. Messages wait meanwhile. Those of a
+    /// publisher that does not register are shown without it.
+    fn await_type(
+        &self,
+        session: &Session,
+        node: &Node,
+        subscriber: &Subscriber<Any>,
+        silence: &mut Silence,
+    ) {
+        let patience = node.config().registration.refresh * 2;
+        let started = Instant::now();
+        let mut first = None;
+        while !subscriber.wait_for_publisher(session.slice(Duration::from_millis(20))) {
+            if subscriber.stats().received > 0 {
+                first.get_or_insert_with(Instant::now);
+            }
+            let is_over = first.is_some_and(|first| first.elapsed() >= patience)
+                || self.timeout.is_some_and(|timeout| started.elapsed() >= timeout);
+            if is_over || subscriber.is_finished() || session.end().is_some() {
+                return;
+            }
+            silence.wait(&self.topic, 0, node.config());
+        }
+    }
+
+    /// Refuses fields that the type of the messages does not have.
+    fn check_fields(&self, message: &DynamicMessage) -> anyhow::Result<()> {
+        let descriptor = message.descriptor();
+        match self.fields.iter().find_map(|path| unknown_field(&descriptor, path)) {
+            Some(problem) => Err(Exit::Usage.because(problem)),
+            None => Ok(()),
+        }
+    }
+
+    fn render(&self) -> Render {
+        let max = if self.full { usize::MAX } else { self.truncate };
+        Render { max, hex: self.hex, defaults: self.defaults }
+    }
+
+    fn show(
+        &self,
+        message: &Message<Any>,
+        columns: &mut Option<Vec<Path>>,
+        is_json: bool,
+        out: &mut Output,
+    ) -> std::io::Result<()> {
+        let content = &message.payload;
+        if self.raw {
+            return out.bytes(&content.bytes);
+        }
+        if is_json {
+            return out.json(&self.record(message));
+        }
+        if self.csv {
+            return self.csv(message, columns, out);
+        }
+        if self.info {
+            out.line(info(message))?;
+        }
+        if self.fields.is_empty() {
+            out.line(self.render().content(content))?;
+            if let Ok(Dynamic::Protobuf(_)) = content.decoded
+                && !self.hex
+            {
+                out.line(format_args!("{DIM}---{DIM:#}"))?;
+            }
+            return Ok(());
+        }
+        for path in &self.fields {
+            let value = content.get(path);
+            let value = value.map_or_else(|| format!("{DIM}-{DIM:#}"), |value| self.render().json(&value));
+            match self.fields.len() {
+                1 => out.line(value)?,
+                _ => out.line(format_args!("{DIM}{}:{DIM:#} {value}", clean(&path.to_string())))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn record<'a>(&self, message: &'a Message<Any>) -> Record<'a> {
+        let Content { bytes, data_type, decoded } = &message.payload;
+        let mut error = decoded.as_ref().err().map(ToString::to_string);
+        let (mut value, mut fields) = (None, None);
+        if !self.fields.is_empty() {
+            let entry = |path: &Path| (path.to_string(), message.payload.get(path).unwrap_or_default());
+            fields = Some(self.fields.iter().map(entry).collect());
+        } else if !self.hex {
+            value = match decoded {
+                Ok(Dynamic::Protobuf(message)) => {
+                    let options = JsonOptions::default().proto_names(true).default_fields(self.defaults);
+                    match protobuf_to_json(message, &options) {
+                        Ok(json) => RawValue::from_string(json).ok(),
+                        Err(failed) => {
+                            error = Some(failed.to_string());
+                            None
+                        }
+                    }
+                }
+                Ok(Dynamic::Text(text)) => to_raw_value(text).ok(),
+                // On one line.
+                Ok(Dynamic::Json(_)) => message.payload.to_json().and_then(|value| to_raw_value(&value).ok()),
+                _ => None,
+            };
+        }
+        let has_hex = self.hex || (value.is_none() && fields.is_none());
+        let (type_name, encoding) =
+            data_type.as_ref().map_or(("", ""), |data_type| (&data_type.name, &data_type.encoding));
+        Record {
+            topic: &message.topic,
+            clock: message.clock,
+            send_time_us: time::us(message.send_time),
+            receive_time_us: time::us(message.receive_time),
+            host: &message.publisher.host_name,
+            pid: message.publisher.process_id,
+            id: message.publisher.id.to_string(),
+            type_name,
+            encoding,
+            bytes: bytes.len(),
+            message: value,
+            fields,
+            hex: has_hex.then(|| hex(bytes)),
+            error,
+        }
+    }
+
+    /// Prints a line of values. The columns are those of --field, or all single values of the first message.
+    fn csv(
+        &self,
+        message: &Message<Any>,
+        columns: &mut Option<Vec<Path>>,
+        out: &mut Output,
+    ) -> std::io::Result<()> {
+        let content = &message.payload;
+        let is_first = columns.is_none();
+        let columns = columns.get_or_insert_with(|| match &self.fields[..] {
+            [] => leaves(content),
+            fields => fields.to_vec(),
+        });
+        let cells = |info: [String; 6], values: Vec<String>| {
+            let info = info.into_iter().filter(|_| self.info);
+            info.chain(values).collect::<Vec<_>>().join(",")
+        };
+        // Without fields, the message is the one value.
+        let is_whole = columns.is_empty();
+        if is_first {
+            let heads = ["clock", "send_time_us", "receive_time_us", "host", "pid", "id"];
+            let mut names: Vec<_> = columns.iter().map(|path| quoted(&path.to_string())).collect();
+            if is_whole {
+                names.push("message".to_owned());
+            }
+            out.line(cells(heads.map(str::to_owned), names))?;
+        }
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => quoted(&text),
+            value => quoted(&value.to_string()),
+        };
+        let mut values: Vec<_> =
+            columns.iter().map(|path| content.get(path).map_or_else(String::new, text)).collect();
+        if is_whole {
+            values.push(content.to_json().map_or_else(|| hex(&content.bytes), text));
+        }
+        let publisher = &message.publisher;
+        let info = [
+            message.clock.to_string(),
+            time::us(message.send_time).to_string(),
+            time::us(message.receive_time).to_string(),
+            quoted(&publisher.host_name),
+            publisher.process_id.map_or_else(String::new, |id| id.to_string()),
+            publisher.id.to_string(),
+        ];
+        out.line(cells(info, values))
+    }
+}
+
+/// A line on where a message comes from, and when.
+fn info(message: &Message<Any>) -> String {
+    let (sent, received) = (time::us(message.send_time), time::us(message.receive_time));
+    let publisher = &message.publisher;
+    let pid = publisher.process_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
+    format!(
+        "{HEAD}{}{HEAD:#} {DIM}clock{DIM:#} {} {DIM}sent{DIM:#} {} {DIM}received after{DIM:#} {:.3} ms {DIM}from{DIM:#} {} \
+         {DIM}pid{DIM:#} {pid} {DIM}id{DIM:#} {} {DIM}bytes{DIM:#} {}",
+        clean(&message.topic),
+        message.clock,
+        time::text(sent),
+        received.saturating_sub(sent) as f64 / 1e3,
+        clean(&publisher.host_name),
+        publisher.id,
+        message.payload.bytes.len(),
+    )
+}

@@ -1,0 +1,171 @@
+//! The verbs on capture files, and those that need no network.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use common::Ended;
+use ferrocal_integration_tests::netns::Host;
+use ferrocal_integration_tests::pcapfile;
+use ferrocal_integration_tests::suite::{self, Test};
+use serde_json::{Value, json};
+
+/// Captures of two versions of eCAL, and the hosts that send in them.
+const SMALL: [&str; 2] = ["ecal-6.1.1-network-small.pcap", "ecal-5.13.4-network-small.pcap"];
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for file in SMALL {
+        let mut test = |name: &str, body: fn(&str)| {
+            tests.push(Test::new(format!("{name}::{file}"), &[], move || body(file)));
+        };
+        test("list_shows_what_registers", list_shows_what_registers);
+        test("echo_shows_the_messages", echo_shows_the_messages);
+        test("hz_is_that_of_the_send_times", hz_is_that_of_the_send_times);
+    }
+    let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[], body));
+    test("local_and_large_captures_are_shown", local_and_large_captures_are_shown);
+    test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
+    test("config_names_where_values_come_from", config_names_where_values_come_from);
+    test("completions_and_manuals_are_written", completions_and_manuals_are_written);
+    suite::main(tests)
+}
+
+#[track_caller]
+fn run(arguments: &[&str]) -> Ended {
+    Ended::run(Host::first(), arguments)
+}
+
+fn file(name: &str) -> String {
+    format!("file:{}", pcapfile::capture(name).display())
+}
+
+fn fast(name: &str) -> String {
+    format!("file-fast:{}", pcapfile::capture(name).display())
+}
+
+fn list_shows_what_registers(name: &str) {
+    let rows = run(&["list", "--json", "--transport", &file(name)]).rows();
+    let publisher = rows.iter().find(|row| row["kind"] == "publisher").expect("a publisher");
+    assert_eq!(
+        (&publisher["topic"], &publisher["clock"], &publisher["bytes"]),
+        (&json!("hello"), &json!(10), &json!(20))
+    );
+    // The other one registered none.
+    let type_name = if name.contains("6.1.1") { "demo.Point" } else { "" };
+    assert_eq!(publisher["type"], type_name, "{publisher}");
+    assert!(rows.iter().any(|row| row["kind"] == "subscriber"), "{rows:?}");
+    let text = run(&["list", "-t", "--transport", &file(name)]).text(0);
+    assert!(text.lines().any(|line| line.starts_with("pub") && line.contains(type_name)), "{text}");
+    assert!(run(&["nodes", "--transport", &file(name)]).text(0).lines().count() > 1);
+    let info = run(&["info", "hello", "--transport", &file(name)]).text(0);
+    assert!(info.contains("10 in all"), "{info}");
+}
+
+fn echo_shows_the_messages(name: &str) {
+    for transport in [file(name), fast(name)] {
+        let rows = run(&["echo", "hello", "--json", "--transport", &transport]).rows();
+        let clocks: Vec<_> = rows.iter().map(|row| row["clock"].clone()).collect();
+        assert_eq!(clocks, (1..=10).map(Value::from).collect::<Vec<_>>(), "{transport}");
+        assert!(rows.iter().all(|row| row["bytes"] == 20), "{rows:?}");
+    }
+}
+
+fn hz_is_that_of_the_send_times(name: &str) {
+    let rows = run(&["echo", "hello", "--json", "--transport", &fast(name)]).rows();
+    let times: Vec<_> = rows.iter().filter_map(|row| row["send_time_us"].as_f64()).collect();
+    let truth = 9.0 / ((times[9] - times[0]) / 1e6);
+    // However fast the file is replayed.
+    for transport in [file(name), fast(name)] {
+        let arguments = ["hz", "hello", "--json", "--window", "1000", "--transport", &transport];
+        let lines = run(&arguments).rows();
+        let last = lines.last().expect("a line");
+        assert_eq!((&last["messages"], &last["total"]), (&json!(10), &json!(10)), "{last}");
+        let hz = last["hz"].as_f64().expect("a rate");
+        assert!((hz - truth).abs() < truth / 1e6, "{hz}, not {truth}");
+    }
+}
+
+fn local_and_large_captures_are_shown() {
+    for name in ["ecal-6.1.1-local.pcap", "ecal-6.1.1-network-large.pcap", "ecal-5.13.4-network-large.pcap"] {
+        let rows = run(&["list", "--json", "--transport", &file(name)]).rows();
+        let topics = rows.iter().filter(|row| row["kind"] == "publisher");
+        let topics: Vec<_> = topics.filter_map(|row| row["topic"].as_str()).collect();
+        assert!(!topics.is_empty(), "{name}");
+        for topic in topics {
+            let shown = run(&["echo", topic, "--json", "--transport", &fast(name)]);
+            assert!(!shown.rows().is_empty(), "{topic} of {name}: {shown:?}");
+        }
+    }
+}
+
+fn what_a_capture_does_not_have_is_not_found() {
+    let transport = file(SMALL[0]);
+    for verb in ["echo", "hz"] {
+        run(&[verb, "unknown", "--transport", &transport])
+            .failed(4, "has no messages of topic `unknown`; it has hello");
+    }
+    run(&["info", "unknown", "--transport", &transport])
+        .failed(4, "topic `unknown` was not found in this capture");
+    run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
+    let foreign = format!("file:{}", env!("CARGO_MANIFEST_PATH"));
+    run(&["list", "--transport", &foreign]).failed(1, "Cargo.toml");
+    run(&["echo", "hello", "--transport", "pigeon"]).failed(2, "pigeon");
+}
+
+/// A folder that is removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ferrocal-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("there is a folder for temporary files");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config_names_where_values_come_from() {
+    let folder = Folder::new("config");
+    let path = folder.0.join("mine.yaml");
+    fs::write(&path, "transport_layer:\n  udp:\n    port: 14102\n").expect("it can be written");
+    let path = path.to_string_lossy();
+    let rows = run(&["config", "--json", "--config", &path, "--mode", "network"]).rows();
+    let row = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key}"));
+    let port = row("transport_layer.udp.port");
+    assert_eq!(
+        (&port["value"], &port["origin"], &port["line"]),
+        (&json!("14102"), &json!("file"), &json!(3))
+    );
+    assert_eq!(port["file"], *path);
+    let mode = row("communication_mode");
+    assert_eq!((&mode["value"], &mode["origin"]), (&json!("network"), &json!("command-line")));
+    assert_eq!(row("registration.registration_refresh")["origin"], "default");
+    let set = run(&["config", "--set", "--config", &path]).text(0);
+    assert_eq!(set.lines().count(), 2, "{set}");
+    assert!(set.contains("mine.yaml:3"), "{set}");
+    run(&["config", "colour"]).failed(4, "no setting has `colour` in its key");
+    run(&["config", "--config", "/nowhere/ecal.yaml"]).failed(1, "/nowhere/ecal.yaml");
+}
+
+fn completions_and_manuals_are_written() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell]).text(0);
+        assert!(script.contains("ferrocal") && script.contains("echo"), "{shell}");
+    }
+    let folder = Folder::new("man");
+    let pages = folder.0.join("man1");
+    run(&["man", &pages.to_string_lossy()]).text(0);
+    for page in ["ferrocal.1", "ferrocal-list.1", "ferrocal-echo.1"] {
+        let text = fs::read_to_string(pages.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains(".SH NAME"), "{page}");
+    }
+    run(&["man", "/proc/nowhere"]).failed(1, "cannot be written to /proc/nowhere");
+}
