@@ -88,6 +88,15 @@ impl Terminal {
         self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
+    /// Closes it, as if its window was closed.
+    ///
+    /// # Panics
+    /// When it is gone already.
+    #[track_caller]
+    pub fn close(self) {
+        self.tmux(&["kill-server"]);
+    }
+
     /// What is on the screen, a line a row.
     ///
     /// # Panics
@@ -121,9 +130,14 @@ impl Terminal {
     /// When it does not come; shows the last one.
     #[track_caller]
     pub fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.await_shown(what, || self.screen(), wanted)
+    }
+
+    #[track_caller]
+    fn await_shown(&self, what: &str, shown: impl Fn() -> String, wanted: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
-            let screen = self.screen();
+            let screen = shown();
             if wanted(&screen) {
                 return screen;
             }
@@ -148,8 +162,12 @@ impl Terminal {
     /// When it does not end, or the terminal is not as it was.
     #[track_caller]
     pub fn until_end(&self) -> (i32, String) {
-        // The settings of the terminal, after which nothing comes.
-        let screen = self.until_text(&[ENDED, "extproc"]);
+        // The settings of the terminal, after which nothing comes. On a small screen they push the exit code out of it.
+        let screen = self.await_shown(
+            "the end of the program",
+            || self.tmux(&["capture-pane", "-p", "-S", "-"]),
+            |screen| [ENDED, "extproc"].iter().all(|text| screen.contains(text)),
+        );
         assert!(!self.is_taken(), "the screen was not given back\n{screen}");
         assert_eq!(
             self.tmux(&["display-message", "-p", "#{cursor_flag}"]).trim(),

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
-use ferrocal::prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage, Value};
+use ferrocal::prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
 use ferrocal::{
     Bytes, DataType, Dynamic, DynamicError, JsonOptions, Payload, RegisteredType, protobuf_to_json,
 };
+
+use crate::payload::{enum_text, key_text};
 
 /// A payload that is decoded as its publisher registered it. What cannot be decoded is kept.
 pub(crate) struct Any;
@@ -290,17 +292,6 @@ fn short(text: &str) -> String {
     }
 }
 
-fn key_text(key: &MapKey) -> String {
-    match key {
-        MapKey::Bool(key) => key.to_string(),
-        MapKey::I32(key) => key.to_string(),
-        MapKey::I64(key) => key.to_string(),
-        MapKey::U32(key) => key.to_string(),
-        MapKey::U64(key) => key.to_string(),
-        MapKey::String(key) => key.clone(),
-    }
-}
-
 fn scalar(value: &Value, kind: &Kind) -> String {
     match value {
         Value::Bool(value) => value.to_string(),
@@ -321,8 +312,7 @@ fn scalar(value: &Value, kind: &Kind) -> String {
             }
         }
         Value::EnumNumber(number) => {
-            let Kind::Enum(one) = kind else { return number.to_string() };
-            one.get_value(*number).map_or_else(|| number.to_string(), |value| value.name().to_owned())
+            enum_text(kind, *number).map_or_else(|| number.to_string(), |name| name.to_string())
         }
         // None of these is a scalar.
         Value::Message(_) | Value::List(_) | Value::Map(_) => String::new(),

@@ -1,12 +1,15 @@
 //! `monitor`: a live view in the terminal.
 
 use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
 use ferrocal::{LogReceiver, Mode, Node, Subscriber, SubscriberConfig};
-use ratatui::crossterm::{event, terminal};
+use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::terminal;
 
 use crate::exit::Exit;
 use crate::logger;
@@ -117,6 +120,23 @@ fn place(node: &Node) -> &'static str {
     }
 }
 
+/// Keys, and changes of the size, from now on.
+///
+/// A thread reads them, because crossterm's `poll` never returns once the terminal was closed. The thread ends with the
+/// program.
+fn events() -> io::Result<Receiver<Event>> {
+    let (sender, events) = mpsc::channel();
+    let read = move || {
+        while let Ok(event) = event::read() {
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("keys".to_owned()).spawn(read)?;
+    Ok(events)
+}
+
 /// The model, and where its content comes from.
 struct Live<'a> {
     session: &'a Session,
@@ -134,6 +154,7 @@ impl Live<'_> {
     fn run(&mut self, mut screen: Screen, held: &logger::Held) -> io::Result<()> {
         let start = Instant::now();
         let (mut refresh, mut look, mut drawn) = (start, start, None::<Instant>);
+        let events = events()?;
         let mut is_changed = true;
         loop {
             let now = Instant::now();
@@ -159,17 +180,21 @@ impl Live<'_> {
             let draw = drawn.filter(|_| is_changed).map_or(refresh, |at| at + FRAME);
             let next = refresh.min(look).min(draw);
             let timeout = self.session.slice(next.saturating_duration_since(Instant::now()));
-            if event::poll(timeout)? {
+            match events.recv_timeout(timeout) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("it has no keys")),
                 // All that waits, so that drawing does not run behind the keys.
-                while event::poll(Duration::ZERO)? {
-                    if let event::Event::Key(key) = event::read()?
-                        && self.model.key(key) == Action::Quit
-                    {
-                        return Ok(());
+                Ok(event) => {
+                    for event in [event].into_iter().chain(events.try_iter()) {
+                        if let Event::Key(key) = event
+                            && self.model.key(key) == Action::Quit
+                        {
+                            return Ok(());
+                        }
                     }
                     is_changed = true;
+                    self.subscribe();
                 }
-                self.subscribe();
             }
         }
     }
