@@ -14,6 +14,8 @@ use ferrocal_integration_tests::world::{Mode, World};
 use serde_json::{Value, json};
 
 const TEXT: DataType<'_> = DataType { name: "string", encoding: "utf-8", descriptor: &[] };
+/// Ends what prints all the time, in seconds, so that a test that fails has an end.
+const PATIENCE: &str = "90";
 /// The keys of `list --json`, which are a promise.
 const LIST_KEYS: [&str; 16] = [
     "bytes",
@@ -110,7 +112,7 @@ fn list_and_info_show_the_peers(side: Side) {
     subscriber.await_complete();
 
     // What they register is a second old at most.
-    let mut watching = side.start(&["list", "--watch", "--json"]);
+    let mut watching = side.start(&["list", "--watch", "--json", "--duration", PATIENCE]);
     let row = watching
         .expect("a publisher with ten messages", |row| row["kind"] == "publisher" && row["clock"] == 10);
     let keys: Vec<_> = row.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -420,7 +422,7 @@ fn rates_are_those_of_the_publisher(side: Side) {
     const COUNT: u64 = 1000;
     let rate = if side.is_local() { 1000.0 } else { 100.0 };
     let mut publisher = side.publisher("topic", 2000, &DataType::default());
-    let options = ["topic", "--json", "--window", "1000"];
+    let options = ["topic", "--json", "--window", "1000", "--duration", PATIENCE];
     let mut measuring: Vec<_> =
         ["hz", "bw", "delay"].into_iter().map(|verb| side.start(&[&[verb], &options[..]].concat())).collect();
     let mut real = Subscriber::start_with(side.0.there(), side.0.mode(), &["--each"], "topic");
@@ -481,7 +483,7 @@ fn ctrl_c_ends_with_or_without_a_result(side: Side) {
         expect_unmatched(&mut publisher.process, "topic");
     }
     for verb in ["echo", "hz"] {
-        let mut showing = side.start(&[verb, "topic", "--json"]);
+        let mut showing = side.start(&[verb, "topic", "--json", "--duration", PATIENCE]);
         publisher.expect_matched("topic", 1);
         publisher.send(3, 1000.0);
         showing.expect("a message", |row| row["topic"] == "topic");
