@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     test("the_terminal_is_given_back", &[Need::Tmux], the_terminal_is_given_back);
     test("the_terminal_is_given_back_after_a_panic", &[Need::Tmux], the_terminal_is_given_back_after_a_panic);
     test("no_colours_and_ascii_are_enough", &[Need::Tmux], no_colours_and_ascii);
+    test("a_capture_is_replayed", &[Need::Tmux], a_capture_is_replayed);
     test("what_cannot_show_a_screen_is_refused", &[Need::Tmux], what_cannot_show_a_screen);
     suite::main(tests)
 }
@@ -324,6 +325,18 @@ fn no_colours_and_ascii() {
         terminal.press(&["q"]);
         assert_eq!(terminal.until_end().0, 0);
     }
+}
+
+fn a_capture_is_replayed() {
+    let world = World::new(Mode::Local);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../integration-tests/captures/ecal-6.1.1-local.pcap");
+    let terminal = Terminal::start(80, 24, &monitor(&world, &format!("--transport file:{file}")));
+    terminal.until("the peers of the capture", |screen| {
+        row(screen, &["hello", "pub", "lo1"]).is_some() && row(screen, &["hello", "sub", "lo1"]).is_some()
+    });
+    assert!(terminal.screen().contains(" · capture"));
+    terminal.press(&["q"]);
+    assert_eq!(terminal.until_end().0, 0);
 }
 
 fn what_cannot_show_a_screen() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
-use ferrocal::{LogReceiver, Mode, Node, Subscriber, SubscriberConfig};
+use ferrocal::{Config, LogReceiver, Mode, Node, Selection, Subscriber, SubscriberConfig};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::terminal;
 
@@ -58,9 +58,14 @@ impl Monitor {
             ));
         }
         check_terminal()?;
-        let node = session.open("monitor", session.config()?)?;
+        let mut config = session.config()?;
+        if is_capture(&config) {
+            // It was taken on another host, most likely, and local mode shows this host only.
+            config.mode = Mode::Network;
+        }
+        let node = session.open("monitor", config)?;
         let network = Network::of(session, node.clone());
-        let mut model = Model::new(self.look(), place(&node));
+        let mut model = Model::new(self.look(), place(node.config()));
         model.show(self.tab.unwrap_or(Tab::Topics));
         if let Some(topic) = &self.topic {
             model.show_topic(topic.clone());
@@ -113,8 +118,13 @@ fn check_terminal() -> anyhow::Result<()> {
     }
 }
 
-fn place(node: &Node) -> &'static str {
-    match node.config().mode {
+fn is_capture(config: &Config) -> bool {
+    matches!(config.transport, Selection::File(_) | Selection::FileFast(_))
+}
+
+fn place(config: &Config) -> &'static str {
+    match config.mode {
+        _ if is_capture(config) => "capture",
         Mode::Local => "this host only",
         _ => "network",
     }
