@@ -43,6 +43,8 @@ pub(crate) struct Data {
     /// What the node of this program says of itself.
     pub(crate) facts: Vec<Fact>,
     pub(crate) log: Log,
+    /// Whether messages are those of a capture file, which were sent long ago.
+    pub(crate) is_replay: bool,
     topics: Histories<Entity, TOPIC_VALUES>,
     traffic: Histories<Key, TRAFFIC_VALUES>,
     drops: HashMap<Entity, Drops>,
@@ -116,6 +118,7 @@ impl Data {
             registered: Registered::default(),
             facts: Vec::new(),
             log: Log::default(),
+            is_replay: false,
             topics: Histories::new(TOPIC_LEN),
             traffic: Histories::new(TRAFFIC_LEN),
             drops: HashMap::new(),

@@ -66,6 +66,7 @@ impl Monitor {
         let node = session.open("monitor", config)?;
         let network = Network::of(session, node.clone());
         let mut model = Model::new(self.look(), place(node.config()));
+        model.data.is_replay = session.is_replay(&node);
         model.show(self.tab.unwrap_or(Tab::Topics));
         if let Some(topic) = &self.topic {
             model.show_topic(topic.clone());

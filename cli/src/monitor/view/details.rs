@@ -78,7 +78,7 @@ fn topic(buffer: &mut Buffer, area: Rect, data: &Data, topic: &mut Topic, look: 
     head(buffer, next(1), data, topic, look);
     let bars: u16 = if area.height >= 36 { 4 } else { 1 };
     graphs(buffer, next(bars), data, topic, look);
-    here(buffer, next(1), topic, look);
+    here(buffer, next(1), data, topic, look);
     let peers = topic.peers.rows.len();
     let shown = peers.min(usize::from(area.height / 4)).max(1);
     let table = next(1 + shown as u16);
@@ -166,7 +166,7 @@ fn add(sums: &mut Vec<f32>, values: &[f32], join: impl Fn(f32, f32) -> f32) {
 }
 
 /// What this program receives.
-fn here(buffer: &mut Buffer, area: Rect, topic: &Topic, look: Look) {
+fn here(buffer: &mut Buffer, area: Rect, data: &Data, topic: &Topic, look: Look) {
     if let Some(error) = &topic.error {
         let text = format!("its messages cannot be received: {error}");
         return put(buffer, area.x + 1, area.y, &look.text(&text), look.style(Tone::Bad));
@@ -177,7 +177,7 @@ fn here(buffer: &mut Buffer, area: Rect, topic: &Topic, look: Look) {
     if let Some((messages, bytes)) = topic.reception.rates() {
         rest += &format!("{}{} Hz, {}", look.separator(), number::hz(messages), number::rate(bytes));
     }
-    if let Some(latency) = &stats.latency {
+    if let Some(latency) = stats.latency.filter(|_| !data.is_replay) {
         let [mean, min, max] = [latency.mean_us, latency.min_us, latency.max_us].map(number::us);
         rest += &format!("{}latency {mean} ({min} to {max})", look.separator());
     }
@@ -203,7 +203,7 @@ fn rule_title(data: &Data, topic: &Topic, look: Look) -> String {
         format!("{}: message {}", topic.view.name(), message.clock),
         number::bytes(message.content.bytes.len() as f64),
         format!("{unit}{}", message.host),
-        format!("sent {sent}, took {way}"),
+        if data.is_replay { format!("sent {sent}") } else { format!("sent {sent}, took {way}") },
     ];
     look.text(&parts.join(look.separator())).into_owned()
 }

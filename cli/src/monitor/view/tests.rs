@@ -179,6 +179,14 @@ fn long_lines_of_messages_are_wrapped_and_their_end_can_be_reached() {
 }
 
 #[test]
+fn what_was_sent_long_ago_has_no_latency() {
+    let mut model = robot(COLOUR);
+    assert!(text(&buffer(&mut model, 80, 24)).contains(", took 420 us"));
+    model.data.is_replay = true;
+    assert!(!text(&buffer(&mut model, 80, 24)).contains("took"));
+}
+
+#[test]
 fn a_pause_is_shown_and_nothing_moves() {
     let mut model = model(COLOUR, 20);
     press(&mut model, "p");
