@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anstyle::AnsiColor;
 
+use crate::output::clean;
+
 /// How the program ends. The numbers are a promise to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -62,7 +64,9 @@ impl Exit {
             return Self::Fine;
         }
         let style = AnsiColor::Red.on_default().bold();
-        anstream::eprintln!("{style}error{style:#}: {error:#}");
+        // It may quote what others sent.
+        let text = format!("{error:#}");
+        anstream::eprintln!("{style}error{style:#}: {}", clean(&text));
         error.downcast_ref::<Failure>().map_or(Self::Failed, |failure| failure.exit)
     }
 }

@@ -58,6 +58,10 @@ impl Session {
         if let Some(transport) = transport {
             settings.transport = transport.clone();
         }
+        if mode.is_none() && is_replay(&settings) {
+            // What comes of a capture is of any host.
+            settings.mode = Mode::Network;
+        }
         Ok(settings)
     }
 
@@ -68,11 +72,6 @@ impl Session {
         config.logging.console.enable = false;
         config.logging.file.enable = false;
         Ok(Node::with_config(&format!("ferrocal {verb}"), config)?)
-    }
-
-    /// Whether a node replays a capture, which has an end.
-    pub(crate) fn is_replay(&self, node: &Node) -> bool {
-        matches!(node.config().transport, Selection::File(_) | Selection::FileFast(_))
     }
 
     /// Why to end, if it is time to.
@@ -108,6 +107,11 @@ impl Session {
             self.stop.wait(self.left().unwrap_or(Duration::MAX).min(left).min(Duration::from_secs(3600)));
         }
     }
+}
+
+/// Whether a capture is replayed, which has an end.
+pub(crate) fn is_replay(config: &Config) -> bool {
+    matches!(config.transport, Selection::File(_) | Selection::FileFast(_))
 }
 
 /// The capture file that is replayed, if it is one that can be read twice.

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     test("local_and_large_captures_are_shown", local_and_large_captures_are_shown);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
+    test("the_executable_is_small", the_executable_is_small);
     test("completions_and_manuals_are_written", completions_and_manuals_are_written);
     suite::main(tests)
 }
@@ -112,6 +113,7 @@ fn what_a_capture_does_not_have_is_not_found() {
         run(&[verb, "unknown", "--transport", &transport])
             .failed(4, "has no messages of topic `unknown`; it has hello");
     }
+    run(&["delay", "hello", "--transport", &transport]).failed(2, "a capture does not say when");
     run(&["info", "unknown", "--transport", &transport])
         .failed(4, "topic `unknown` was not found in this capture");
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
@@ -158,6 +160,14 @@ fn config_names_where_values_come_from() {
     assert!(set.contains("mine.yaml:3"), "{set}");
     run(&["config", "colour"]).failed(4, "no setting has `colour` in its key");
     run(&["config", "--config", "/nowhere/ecal.yaml"]).failed(1, "/nowhere/ecal.yaml");
+}
+
+fn the_executable_is_small() {
+    // Without optimisation, it may be any size.
+    if cfg!(not(debug_assertions)) {
+        let len = fs::metadata(env!("CARGO_BIN_EXE_ferrocal")).expect("it is built").len();
+        assert!(len < 15_000_000, "{len} bytes");
+    }
 }
 
 fn completions_and_manuals_are_written() {

@@ -1,5 +1,6 @@
 //! `echo`: the messages of a topic.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage};
@@ -17,7 +18,7 @@ use crate::output::{DIM, HEAD, Output, clean};
 use crate::path::Path;
 use crate::payload::{Any, Content, unknown_field};
 use crate::render::Render;
-use crate::session::{End, Session};
+use crate::session::{End, Session, is_replay};
 use crate::silence::{self, Silence};
 use crate::time;
 
@@ -30,7 +31,8 @@ use crate::time;
 /// parentheses, as in: pose.x > 1.5 && (name == "left" || !wheels[0].ok). A field alone stands for: there, and neither false
 /// nor 0 nor empty. An enum's value is its name.
 ///
-/// Keys of --json, an object for each message: topic, clock, send_time_us and receive_time_us (since 1970), host, pid (null if
+/// Keys of --json, an object for each message: topic, clock, send_time_us and receive_time_us (since 1970; of a capture, when it
+/// was replayed), host, pid (null if
 /// not known), id (of the publisher), type, encoding, bytes (its length), message (protobuf as its JSON with the names of the
 /// .proto file; text; JSON; null if it is neither), fields (with --field: their values by their paths), hex (what has no
 /// message, or with --hex), error (why it cannot be decoded). What does not apply is left out.
@@ -137,7 +139,7 @@ impl Echo {
                                 end => break end,
                             }
                         }
-                        Err(RecvTimeoutError::Ended(_)) if session.is_replay(&node) => break None,
+                        Err(RecvTimeoutError::Ended(_)) if is_replay(node.config()) => break None,
                         Err(error) => return Err(error.into()),
                     }
                 }
@@ -152,7 +154,7 @@ impl Echo {
                 self.filter.as_ref().is_none_or(|filter| filter.accepts(&|path| message.payload.get(path)));
             if is_wanted {
                 shown += 1;
-                self.show(&message, &mut columns, session.common.json, &mut session.out())?;
+                self.show(&message, &mut columns, session, is_replay(node.config()))?;
             }
             if session.end().is_some() {
                 break session.end();
@@ -221,21 +223,22 @@ impl Echo {
         &self,
         message: &Message<Any>,
         columns: &mut Option<Vec<Path>>,
-        is_json: bool,
-        out: &mut Output,
+        session: &Session,
+        is_replay: bool,
     ) -> std::io::Result<()> {
+        let out = &mut session.out();
         let content = &message.payload;
         if self.raw {
             return out.bytes(&content.bytes);
         }
-        if is_json {
+        if session.common.json {
             return out.json(&self.record(message));
         }
         if self.csv {
             return self.csv(message, columns, out);
         }
         if self.info {
-            out.line(info(message))?;
+            out.line(info(message, is_replay))?;
         }
         if self.fields.is_empty() {
             out.line(self.render().content(content))?;
@@ -311,6 +314,11 @@ impl Echo {
         out: &mut Output,
     ) -> std::io::Result<()> {
         let content = &message.payload;
+        let is_screen = std::io::stdout().is_terminal();
+        let safe = |text: &str| match is_screen {
+            true => quoted(&clean(text)),
+            false => quoted(text),
+        };
         let is_first = columns.is_none();
         let columns = columns.get_or_insert_with(|| match &self.fields[..] {
             [] => leaves(content),
@@ -318,22 +326,22 @@ impl Echo {
         });
         let cells = |info: [String; 6], values: Vec<String>| {
             let info = info.into_iter().filter(|_| self.info);
-            info.chain(values).collect::<Vec<_>>().join(",")
+            info.chain(values).collect::<Vec<_>>().join(",") + "\n"
         };
         // Without fields, the message is the one value.
         let is_whole = columns.is_empty();
         if is_first {
             let heads = ["clock", "send_time_us", "receive_time_us", "host", "pid", "id"];
-            let mut names: Vec<_> = columns.iter().map(|path| quoted(&path.to_string())).collect();
+            let mut names: Vec<_> = columns.iter().map(|path| safe(&path.to_string())).collect();
             if is_whole {
                 names.push("message".to_owned());
             }
-            out.line(cells(heads.map(str::to_owned), names))?;
+            out.bytes(cells(heads.map(str::to_owned), names).as_bytes())?;
         }
         let text = |value: serde_json::Value| match value {
             serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => quoted(&text),
-            value => quoted(&value.to_string()),
+            serde_json::Value::String(text) => safe(&text),
+            value => safe(&value.to_string()),
         };
         let mut values: Vec<_> =
             columns.iter().map(|path| content.get(path).map_or_else(String::new, text)).collect();
@@ -345,26 +353,32 @@ impl Echo {
             message.clock.to_string(),
             time::us(message.send_time).to_string(),
             time::us(message.receive_time).to_string(),
-            quoted(&publisher.host_name),
+            safe(&publisher.host_name),
             publisher.process_id.map_or_else(String::new, |id| id.to_string()),
             publisher.id.to_string(),
         ];
-        out.line(cells(info, values))
+        out.bytes(cells(info, values).as_bytes())
     }
 }
 
-/// A line on where a message comes from, and when.
-fn info(message: &Message<Any>) -> String {
+/// A line on where a message comes from, and when. It was received when the capture was made, if that is replayed.
+fn info(message: &Message<Any>, is_replay: bool) -> String {
     let (sent, received) = (time::us(message.send_time), time::us(message.receive_time));
+    let delay = match is_replay {
+        true => String::new(),
+        false => {
+            let ms = received.saturating_sub(sent) as f64 / 1e3;
+            format!("{DIM}received after{DIM:#} {ms:.3} ms ")
+        }
+    };
     let publisher = &message.publisher;
     let pid = publisher.process_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     format!(
-        "{HEAD}{}{HEAD:#} {DIM}clock{DIM:#} {} {DIM}sent{DIM:#} {} {DIM}received after{DIM:#} {:.3} ms {DIM}from{DIM:#} {} \
+        "{HEAD}{}{HEAD:#} {DIM}clock{DIM:#} {} {DIM}sent{DIM:#} {} {delay}{DIM}from{DIM:#} {} \
          {DIM}pid{DIM:#} {pid} {DIM}id{DIM:#} {} {DIM}bytes{DIM:#} {}",
         clean(&message.topic),
         message.clock,
         time::text(sent),
-        received.saturating_sub(sent) as f64 / 1e3,
         clean(&publisher.host_name),
         publisher.id,
         message.payload.bytes.len(),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{BAD, DIM, GOOD, WARN, clean};
-use crate::session::{End, Session};
+use crate::session::{End, Session, is_replay};
 use crate::time;
 
 /// Show the log lines that programs send, or send one.
@@ -91,7 +91,7 @@ impl Logs {
                     None => continue,
                     end => break end,
                 },
-                Err(RecvTimeoutError::Ended(_)) if session.is_replay(&node) => break None,
+                Err(RecvTimeoutError::Ended(_)) if is_replay(node.config()) => break None,
                 Err(error) => return Err(error.into()),
             };
             if self.is_wanted(&line) {

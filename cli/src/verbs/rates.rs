@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::output::{DIM, HEAD, Output};
 use crate::payload::Length;
 use crate::samples::{Figures, Sample, Samples, Summary};
-use crate::session::{End, Session};
+use crate::session::{End, Session, is_replay};
 use crate::silence::{self, Silence};
 
 /// Measure how often messages of a topic come.
@@ -160,8 +160,11 @@ impl Options {
     fn run(&self, session: &Session, what: What, verb: &str) -> anyhow::Result<Exit> {
         let config = session.config()?;
         silence::check_capture(&self.topic, &config)?;
+        if what == What::Delay && is_replay(&config) {
+            return Err(Exit::Usage.because("a capture does not say when messages arrived at a program"));
+        }
         let node = session.open(verb, config)?;
-        let is_replay = session.is_replay(&node);
+        let is_replay = is_replay(node.config());
         let arrived = Arrived::default();
         let sink = arrived.clone();
         let callback = move |message: Message<Length>| {
@@ -192,6 +195,7 @@ impl Options {
             // A replay's end is noticed soon.
             let (end, is_over) = measurement.wait(session, is_replay);
             let new = measurement.take();
+            measurement.warn_if_slow();
             idle = if new > 0 { Duration::ZERO } else { idle + EVERY };
             if measurement.samples.count == 0 {
                 silence.wait(
@@ -214,13 +218,14 @@ impl Options {
             measurement.check_failed()?;
         };
         if measurement.samples.count == 0 {
-            return match end {
-                Some(End::Stopped) => Ok(Exit::Interrupted),
-                _ => {
-                    let publishers = measurement.subscription.publisher_count();
-                    Err(silence::nothing(&self.topic, publishers, measurement.node.config()))
-                }
-            };
+            if measurement.tool_drops() > 0 {
+                return Err(Exit::Lost.because("no message came whole, because this tool was too slow"));
+            }
+            if end == Some(End::Stopped) {
+                return Ok(Exit::Interrupted);
+            }
+            let publishers = measurement.subscription.publisher_count();
+            return Err(silence::nothing(&self.topic, publishers, measurement.node.config()));
         }
         let lost = measurement.subscription.stats().lost;
         if lost > 0 {
@@ -262,6 +267,17 @@ impl Measurement<'_> {
         self.node.status().receive_drops.buffer_full.saturating_sub(self.drops_before)
     }
 
+    /// Says that figures are wrong because of this tool, whenever it got worse.
+    fn warn_if_slow(&mut self) {
+        let tool_drops = self.tool_drops();
+        if tool_drops > self.warned {
+            log::warn!(
+                "this tool was too slow: the system dropped {tool_drops} datagrams so far, so that figures are wrong"
+            );
+            self.warned = tool_drops;
+        }
+    }
+
     fn check_failed(&self) -> anyhow::Result<()> {
         if self.node.status().has_failed {
             anyhow::bail!(ferrocal::RecvError::NodeFailed);
@@ -271,12 +287,6 @@ impl Measurement<'_> {
 
     fn print(&mut self, session: &Session) -> std::io::Result<()> {
         let tool_drops = self.tool_drops();
-        if tool_drops > self.warned {
-            log::warn!(
-                "this tool was too slow: the system dropped {tool_drops} datagrams so far, so that the figures are wrong"
-            );
-            self.warned = tool_drops;
-        }
         let figures = self.samples.figures();
         let out = &mut session.out();
         if session.common.json {
