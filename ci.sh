@@ -156,6 +156,7 @@ test() {
     prepare_python
     prepare_ip
     prepare_libpcap
+    prepare_tmux
     prepare_buffers
     cargo test --workspace --release --no-run
     # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
@@ -353,6 +354,13 @@ fuzz_target() {
 prepare_libpcap() {
     if ! ldconfig -p | grep -q 'libpcap\.so'; then
         packages libpcap0.8
+    fi
+}
+
+# The terminal in which the tests of `ferrocal monitor` press keys.
+prepare_tmux() {
+    if ! command -v tmux >/dev/null; then
+        packages tmux
     fi
 }
 

@@ -1,5 +1,8 @@
 //! What the library logs, on standard error.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use anstyle::{AnsiColor, Style};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -24,6 +27,38 @@ pub(crate) fn start(common: &Common) {
     let _ = log::set_logger(&LOGGER);
 }
 
+/// Lines in place of standard error, while a program draws on the whole terminal.
+static HELD: Mutex<Option<VecDeque<(Level, String)>>> = Mutex::new(None);
+
+/// The most lines that are held. The oldest ones are dropped.
+const MAX_HELD: usize = 1000;
+
+/// Holds lines back from standard error, until it is dropped.
+pub(crate) struct Held;
+
+/// Holds lines back from standard error from now on.
+pub(crate) fn hold() -> Held {
+    *held() = Some(VecDeque::new());
+    Held
+}
+
+fn held() -> MutexGuard<'static, Option<VecDeque<(Level, String)>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    /// The lines since the last call.
+    pub(crate) fn take(&self) -> VecDeque<(Level, String)> {
+        held().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *held() = None;
+    }
+}
+
 struct Stderr;
 
 impl Log for Stderr {
@@ -33,6 +68,13 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
+            return;
+        }
+        if let Some(held) = &mut *held() {
+            if held.len() >= MAX_HELD {
+                held.pop_front();
+            }
+            held.push_back((record.level(), record.args().to_string()));
             return;
         }
         let (style, name) = match record.level() {

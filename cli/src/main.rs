@@ -6,6 +6,7 @@ mod doctor;
 mod exit;
 mod filter;
 mod logger;
+mod monitor;
 mod network;
 mod output;
 mod path;

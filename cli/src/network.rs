@@ -61,6 +61,14 @@ impl<'a> Network<'a> {
         snapshot
     }
 
+    /// Registrations that were not stored for lack of room.
+    pub(crate) fn refused(&self) -> u64 {
+        match &self.source {
+            Source::Live(_, monitor) => monitor.refused(),
+            Source::Capture(_) => 0,
+        }
+    }
+
     /// When all that registers every refresh has been heard of: after `--duration`, or so many refreshes.
     pub(crate) fn after(&self, refreshes: f64) -> Duration {
         if self.is_capture() {

@@ -1,4 +1,4 @@
-"""Publishes ramp messages with the real eCAL: `pub.py --mode local hello:20 image:200000`.
+"""Publishes ramp messages, or text, with the real eCAL: `pub.py --mode local hello:20 image:200000`.
 
 Reads commands from standard input, a line each, and ends with it:
   send COUNT RATE   COUNT messages on every topic at RATE Hz; RATE 0: as fast as it goes; COUNT 0: until the next line
@@ -27,6 +27,7 @@ def main():
     parser.add_argument("topics", nargs="+", metavar="TOPIC:SIZE")
     common.add_system(parser, "ecal_pub")
     common.add_data_type(parser)
+    parser.add_argument("--text", help="what each message says, with its number behind, in place of a ramp")
     args = parser.parse_args()
 
     ecal = common.initialize(args)
@@ -61,7 +62,8 @@ def main():
         command = False
         while command is False and (count == 0 or sent - first < count):
             for _, size, publisher in publishers:
-                unsent += not publisher.send(ramp.message(sent, size))
+                message = f"{args.text} {sent}".encode() if args.text else ramp.message(sent, size)
+                unsent += not publisher.send(message)
             sent += 1
             # The pause between two messages ends early when a command comes.
             pause = start + (sent - first) / rate - time.monotonic() if rate else 0

@@ -20,6 +20,7 @@ pub mod protowire;
 pub mod ramp;
 pub mod snapshots;
 pub mod suite;
+pub mod tmux;
 pub mod totals;
 pub mod wait;
 pub mod wine;

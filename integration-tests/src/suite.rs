@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::ecal::Release;
-use crate::{example, netns, wine};
+use crate::{example, netns, tmux, wine};
 
 /// Set to 1, this turns a test that cannot run into a failure.
 const REQUIRE_ALL: &str = "FERROCAL_REQUIRE_ALL";
@@ -21,6 +21,8 @@ pub enum Need {
     RawFrames,
     /// The examples `pub` and `sub`, built in the profile of the tests.
     Examples,
+    /// A terminal in memory, tmux.
+    Tmux,
     /// Wine and the examples for Windows. A test with this need is ignored unless it [is wanted](wine::is_wanted), even
     /// where everything has to run.
     Wine,
@@ -36,6 +38,7 @@ impl Need {
                 missing => Err(missing.to_string()),
             },
             Self::Wine => wine::available(),
+            Self::Tmux => tmux::available(),
             Self::Examples => ["pub", "sub"].into_iter().try_for_each(|name| {
                 let path = example::path(name);
                 if path.exists() { Ok(()) } else { Err(format!("{} is not built", path.display())) }

@@ -9,6 +9,7 @@ mod find;
 mod info;
 mod list;
 mod logs;
+mod monitor;
 mod nodes;
 mod play;
 mod publish;
@@ -43,6 +44,7 @@ pub(crate) enum Verb {
     Convert(convert::Convert),
     RecInfo(rec_info::RecInfo),
     Logs(logs::Logs),
+    Monitor(monitor::Monitor),
     Config(config::Config),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -69,6 +71,7 @@ impl Verb {
             Self::Convert(convert) => convert.run(session),
             Self::RecInfo(info) => info.run(session),
             Self::Logs(logs) => logs.run(session),
+            Self::Monitor(monitor) => monitor.run(session),
             Self::Config(config) => config.run(session),
             Self::Completions(completions) => completions.run(session),
             Self::Man(man) => man.run(),

@@ -1,0 +1,95 @@
+//! The terminal: taken, and given back as it was, whatever happens.
+
+use std::io::{self, Stdout, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::crossterm::{execute, style};
+use ratatui::prelude::CrosstermBackend;
+use ratatui::{Frame, Terminal};
+
+/// The terminal, in which only this program writes. Given back when dropped, and after a panic.
+pub(crate) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    // Dropped behind the terminal, which shows the cursor again.
+    _taken: Taken,
+}
+
+impl Screen {
+    /// Takes the terminal of standard output. `has_colour` overrides the environment.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be set up.
+    pub(crate) fn take(has_colour: bool) -> io::Result<Self> {
+        let taken = Taken::new()?;
+        style::force_color_output(has_colour);
+        let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        terminal.clear()?;
+        Ok(Self { terminal, _taken: taken })
+    }
+
+    /// Draws what has changed.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.terminal.draw(draw).map(drop)
+    }
+}
+
+type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
+
+/// That the terminal is taken.
+struct Taken {
+    is_taken: Arc<AtomicBool>,
+    hook: Arc<Hook>,
+}
+
+impl Taken {
+    fn new() -> io::Result<Self> {
+        let is_taken = Arc::new(AtomicBool::new(true));
+        let hook: Arc<Hook> = panic::take_hook().into();
+        let owner = thread::current().id();
+        panic::set_hook({
+            let (is_taken, hook) = (is_taken.clone(), hook.clone());
+            Box::new(move |info| {
+                // This program goes on if a thread of the library panics: its message must not be written over the screen.
+                if thread::current().id() == owner {
+                    give_back(&is_taken);
+                    hook(info);
+                } else {
+                    log::error!("a thread panicked: {info}");
+                }
+            })
+        });
+        let taken = Self { is_taken, hook };
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        Ok(taken)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        give_back(&self.is_taken);
+        // A panic has its hook already.
+        if !thread::panicking() {
+            drop(panic::take_hook());
+            let hook = self.hook.clone();
+            panic::set_hook(Box::new(move |info| hook(info)));
+        }
+    }
+}
+
+/// Gives the terminal back, once. That it is gone is no reason to fail.
+fn give_back(is_taken: &AtomicBool) {
+    if is_taken.swap(false, Ordering::SeqCst) {
+        let mut out = io::stdout();
+        let _ = execute!(out, LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+        let _ = out.flush();
+    }
+}
