@@ -225,6 +225,9 @@ fn a_large_screen_shows_more() {
     });
     terminal.resize(40, 10);
     terminal.until_text(&["greeting", "q quit"]);
+    terminal.clear();
+    terminal.press(&["C-l"]);
+    terminal.until_text(&["1 Topics", "greeting", "q quit"]);
     terminal.press(&["q"]);
     assert_eq!(terminal.until_end().0, 0);
     real.finish();
@@ -328,9 +331,12 @@ fn no_colours_and_ascii() {
 }
 
 fn a_capture_is_replayed() {
-    let world = World::new(Mode::Local);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../integration-tests/captures/ecal-6.1.1-local.pcap");
-    let terminal = Terminal::start(80, 24, &monitor(&world, &format!("--transport file:{file}")));
+    let terminal = Terminal::start(
+        80,
+        24,
+        &format!("{} monitor --transport file:{file}", env!("CARGO_BIN_EXE_ferrocal")),
+    );
     terminal.until("the peers of the capture", |screen| {
         row(screen, &["hello", "pub", "lo1"]).is_some() && row(screen, &["hello", "sub", "lo1"]).is_some()
     });
