@@ -87,6 +87,11 @@ fn row<'a>(screen: &'a str, texts: &[&str]) -> Option<&'a str> {
     screen.lines().find(|line| texts.iter().all(|text| line.contains(text)))
 }
 
+/// The number that is a word of a row, counted from 0.
+fn number(row: &str, word: usize) -> Option<f64> {
+    row.split_whitespace().nth(word)?.parse().ok()
+}
+
 fn tabs_show_what_is_there(mode: Mode) {
     let world = World::new(mode);
     let real = Real::start(&world);
@@ -96,7 +101,7 @@ fn tabs_show_what_is_there(mode: Mode) {
     let terminal = Terminal::start(80, 24, &monitor(&world, ""));
 
     let screen = terminal.until("the topics, with the rate of the text", |screen| {
-        row(screen, &["greeting", "pub", "20.", " 8 B", "greeter", there]).is_some()
+        row(screen, &["greeting", "pub", " B ", "greeter", there]).and_then(|row| number(row, 2)) > Some(0.0)
             && row(screen, &["greeting", "sub", "display", "host-a"]).is_some()
             && row(screen, &["robot", "pub", there]).is_some()
             && row(screen, &["nothing", "sub"]).is_some()
@@ -127,7 +132,8 @@ fn tabs_show_what_is_there(mode: Mode) {
     terminal.until("the line of the log", |screen| row(screen, &["warning", "the battery is low"]).is_some());
     terminal.press(&["6"]);
     terminal.until("the traffic", |screen| {
-        row(screen, &["(all hosts)"]).is_some() && row(screen, &[there, "greeter", "16"]).is_some()
+        row(screen, &["(all hosts)"]).is_some()
+            && row(screen, &[there, "greeter"]).and_then(|row| number(row, 2)) > Some(0.0)
     });
     terminal.press(&["7"]);
     terminal.until_text(&["backend", "socket", "log lines"]);
@@ -199,7 +205,7 @@ fn a_large_screen_shows_more() {
     let real = Real::start(&world);
     let terminal = Terminal::start(200, 50, &monitor(&world, "--tab topics --filter greeting"));
     let screen = terminal.until("the columns of a wide screen", |screen| {
-        row(screen, &["greeting", "pub", "160 B/s", "udp", "utf-8", "string"]).is_some()
+        row(screen, &["greeting", "pub", " B/s", "udp", "utf-8", "string"]).is_some()
     });
     assert_eq!(screen.lines().count(), 50);
     for head in ["latency", "pid", "bytes/s", "clock", "peers", "layers", "encoding", "type", "id"] {
@@ -225,6 +231,9 @@ fn a_large_screen_shows_more() {
     });
     terminal.resize(40, 10);
     terminal.until_text(&["greeting", "q quit"]);
+    terminal.clear();
+    terminal.press(&["C-l"]);
+    terminal.until_text(&["1 Topics", "greeting", "q quit"]);
     terminal.press(&["q"]);
     assert_eq!(terminal.until_end().0, 0);
     real.finish();
@@ -328,9 +337,12 @@ fn no_colours_and_ascii() {
 }
 
 fn a_capture_is_replayed() {
-    let world = World::new(Mode::Local);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../integration-tests/captures/ecal-6.1.1-local.pcap");
-    let terminal = Terminal::start(80, 24, &monitor(&world, &format!("--transport file:{file}")));
+    let terminal = Terminal::start(
+        80,
+        24,
+        &format!("{} monitor --transport file:{file}", env!("CARGO_BIN_EXE_ferrocal")),
+    );
     terminal.until("the peers of the capture", |screen| {
         row(screen, &["hello", "pub", "lo1"]).is_some() && row(screen, &["hello", "sub", "lo1"]).is_some()
     });

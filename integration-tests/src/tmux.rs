@@ -88,6 +88,15 @@ impl Terminal {
         self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
+    /// Empties the screen without the program's knowledge, as a message of another program would overwrite it.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    #[track_caller]
+    pub fn clear(&self) {
+        self.tmux(&["send-keys", "-R"]);
+    }
+
     /// Closes it, as if its window was closed.
     ///
     /// # Panics

@@ -61,6 +61,8 @@ enum Before {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Nothing,
+    /// To draw the whole screen anew.
+    Redraw,
     Quit,
 }
 
@@ -237,6 +239,7 @@ impl Model {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             match key.code {
                 KeyCode::Char('c') => return Action::Quit,
+                KeyCode::Char('l') => return Action::Redraw,
                 KeyCode::Char('f') => self.step(self.page as isize),
                 KeyCode::Char('b') => self.step(-(self.page as isize)),
                 KeyCode::Char('u') => {

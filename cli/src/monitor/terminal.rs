@@ -11,6 +11,7 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::crossterm::{execute, style};
+use ratatui::layout::{Position, Rect};
 use ratatui::prelude::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 
@@ -29,9 +30,17 @@ impl Screen {
     pub(crate) fn take(has_colour: bool) -> io::Result<Self> {
         let taken = Taken::new()?;
         style::force_color_output(has_colour);
-        let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-        terminal.clear()?;
-        Ok(Self { terminal, _taken: taken })
+        let mut screen =
+            Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, _taken: taken };
+        screen.clear()?;
+        Ok(screen)
+    }
+
+    /// Draws all of it the next time, in case something else was written to the terminal.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        // ratatui's own `clear` asks the terminal where its cursor is. The answer would come as a key.
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     /// Draws what has changed.

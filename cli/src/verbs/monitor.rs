@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
-use ferrocal::{Config, LogReceiver, Mode, Node, Selection, Subscriber, SubscriberConfig};
+use ferrocal::{Config, LogReceiver, Mode, Node, Subscriber, SubscriberConfig};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::terminal;
 
@@ -21,7 +21,7 @@ use crate::monitor::tabs::{Tab, facts};
 use crate::monitor::terminal::Screen;
 use crate::monitor::view;
 use crate::network::Network;
-use crate::session::{End, Session};
+use crate::session::{End, Session, is_replay};
 
 /// Watch topics, processes, hosts, services, the log and the traffic, live in the terminal.
 ///
@@ -58,15 +58,10 @@ impl Monitor {
             ));
         }
         check_terminal()?;
-        let mut config = session.config()?;
-        if is_capture(&config) {
-            // It was taken on another host, most likely, and local mode shows this host only.
-            config.mode = Mode::Network;
-        }
-        let node = session.open("monitor", config)?;
+        let node = session.open("monitor", session.config()?)?;
         let network = Network::of(session, node.clone());
         let mut model = Model::new(self.look(), place(node.config()));
-        model.data.is_replay = session.is_replay(&node);
+        model.data.is_replay = is_replay(node.config());
         model.show(self.tab.unwrap_or(Tab::Topics));
         if let Some(topic) = &self.topic {
             model.show_topic(topic.clone());
@@ -119,13 +114,9 @@ fn check_terminal() -> anyhow::Result<()> {
     }
 }
 
-fn is_capture(config: &Config) -> bool {
-    matches!(config.transport, Selection::File(_) | Selection::FileFast(_))
-}
-
 fn place(config: &Config) -> &'static str {
     match config.mode {
-        _ if is_capture(config) => "capture",
+        _ if is_replay(config) => "capture",
         Mode::Local => "this host only",
         _ => "network",
     }
@@ -197,10 +188,11 @@ impl Live<'_> {
                 // All that waits, so that drawing does not run behind the keys.
                 Ok(event) => {
                     for event in [event].into_iter().chain(events.try_iter()) {
-                        if let Event::Key(key) = event
-                            && self.model.key(key) == Action::Quit
-                        {
-                            return Ok(());
+                        let Event::Key(key) = event else { continue };
+                        match self.model.key(key) {
+                            Action::Nothing => {}
+                            Action::Redraw => screen.clear()?,
+                            Action::Quit => return Ok(()),
                         }
                     }
                     is_changed = true;

@@ -347,7 +347,7 @@ mod tests {
                 },
                 is_folder: &Path::is_dir,
             }
-            .load()
+            .load(None)
         };
         for (data, expected) in [
             ("none", "ECAL_DATA: there is no folder "),

@@ -165,6 +165,8 @@ fn q_and_control_c_quit_from_everywhere() {
     for keys in ["", "?", "1\n", "f", "/x"] {
         let mut model = model(COLOUR, 2);
         press(&mut model, keys);
+        let control_l = KeyEvent::new(KeyCode::Char('l'), KeyModifiers::CONTROL);
+        assert_eq!(model.key(control_l), Action::Redraw, "{keys:?}");
         assert_eq!(model.key(control_c), Action::Quit, "{keys:?}");
     }
 }

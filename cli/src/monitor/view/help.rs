@@ -20,6 +20,7 @@ const KEYS: &[(&str, &str)] = &[
     ("r", "sort the other way round"),
     ("p, space", "pause, and go on"),
     ("? or F1", "this help"),
+    ("Ctrl-L", "draw the screen anew"),
     ("q, Ctrl-C", "quit"),
 ];
 
