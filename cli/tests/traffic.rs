@@ -20,6 +20,8 @@ fn cli(host: Host, arguments: &str) -> Command {
     common::command(host, &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
+/// Ends what prints all the time, in seconds, so that a test that fails has an end.
+const PATIENCE: &str = "90";
 /// Messages of so many bytes, so many of them.
 const LEN: usize = 200_000;
 const COUNT: u64 = 20;
@@ -52,7 +54,8 @@ impl Traffic {
     /// Starts it, and waits until it counts.
     #[track_caller]
     fn start(mode: Mode, arguments: &str) -> Self {
-        let arguments = format!("traffic --mode {} --json --interval 0.2 {arguments}", mode.name());
+        let arguments =
+            format!("traffic --mode {} --json --interval 0.2 --duration {PATIENCE} {arguments}", mode.name());
         let mut process = Process::spawn("traffic", cli(Host::first(), &arguments));
         process.expect("a first line", |line| line["kind"] == "interface");
         Self(process)
@@ -210,7 +213,7 @@ fn without_raw_frames() {
     let arguments = ["--bounding-set=-net_raw", "--inh-caps=-net_raw", "--"];
     let mut command = Command::new("setpriv");
     command.args(arguments).arg(env!("CARGO_BIN_EXE_ferrocal"));
-    command.args(["traffic", "--mode", "network", "--json", "--interval", "0.2"]);
+    command.args(["traffic", "--mode", "network", "--json", "--interval", "0.2", "--duration", PATIENCE]);
     command.env("HOME", "/nonexistent").current_dir("/");
     let mut process = Process::spawn("traffic", command);
     process.expect("a first line", |line| line["kind"] == "interface");
@@ -255,7 +258,8 @@ fn for_people() {
 }
 
 fn a_capture_file_is_refused() {
-    let output = cli(Host::first(), "traffic --transport file:/dev/null").output().expect("it runs");
+    let output =
+        cli(Host::first(), "traffic --transport file:/dev/null --duration 1").output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no capture files"));
 }

@@ -191,6 +191,8 @@ pub(crate) enum StrayKind {
 pub(crate) struct SelfTest {
     /// The backend, and the interface if it was chosen.
     pub(crate) subject: String,
+    /// Whether multicast goes that way by the settings and routes.
+    pub(crate) is_in_use: bool,
     pub(crate) outcome: Outcome,
 }
 

@@ -30,11 +30,11 @@ pub(super) fn run(
         let mut config = config.clone();
         config.transport = selection;
         if config.mode == Mode::Local {
-            tests.push(test(session, format!("{backend}, local mode"), &config));
+            tests.push(test(session, format!("{backend}, local mode"), true, &config));
             continue;
         }
         if settings.interfaces.is_empty() && route.source.is_ok() {
-            tests.push(test(session, format!("{backend}, by the system's routes"), &config));
+            tests.push(test(session, format!("{backend}, by the system's routes"), true, &config));
         }
         let is_chosen = |one: &&Interface| {
             settings.interfaces.is_empty()
@@ -43,21 +43,26 @@ pub(super) fn run(
         for one in interfaces.iter().filter(|one| one.is_usable() && !one.is_loopback).filter(is_chosen) {
             let Some(&(address, _)) = one.addresses.first() else { continue };
             config.udp.interfaces = vec![address.into()];
-            tests.push(test(session, format!("{backend}, {}", one.name), &config));
+            let is_routed = match &route.entry {
+                Ok(Some((Some(name), ..))) => *name == one.name,
+                _ => route.source.map_or(true, |source| source == address),
+            };
+            let is_in_use = is_routed || !settings.interfaces.is_empty();
+            tests.push(test(session, format!("{backend}, {}", one.name), is_in_use, &config));
         }
     }
     tests
 }
 
-fn test(session: &Session, subject: String, config: &Config) -> SelfTest {
+fn test(session: &Session, subject: String, is_in_use: bool, config: &Config) -> SelfTest {
     if session.end() == Some(End::Stopped) {
-        return SelfTest { subject, outcome: Outcome::NotRun("It was interrupted.".to_owned()) };
+        return SelfTest { subject, is_in_use, outcome: Outcome::NotRun("It was interrupted.".to_owned()) };
     }
     let outcome = match exchange(session, config) {
         Ok(()) => Outcome::Passed,
         Err(what) => Outcome::Failed(what),
     };
-    SelfTest { subject, outcome }
+    SelfTest { subject, is_in_use, outcome }
 }
 
 fn exchange(session: &Session, config: &Config) -> Result<(), String> {

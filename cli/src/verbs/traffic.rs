@@ -1,15 +1,14 @@
 //! `traffic`: what travels on the interfaces, and whose it is.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ferrocal::{InterfaceSelector, Monitor, Selection, TopicInfo};
-use serde::Serialize;
+use ferrocal::{InterfaceSelector, Monitor, Selection};
 
 use crate::args::seconds;
 use crate::doctor::facts::Interface;
@@ -19,15 +18,17 @@ use crate::output::{DIM, HEAD, clean};
 use crate::session::{End, Session};
 use crate::table::{Align, Table};
 use crate::traffic::counters;
-use crate::traffic::flows::{Flows, Topic, TopicKey};
+use crate::traffic::flows::Flows;
 use crate::traffic::frames::{Captures, Frame, Target};
+use crate::traffic::lines::{
+    EcalLine, HostLine, InterfaceLine, MissingLine, Publishers, of_frames, of_registrations, processes,
+    remember,
+};
 use crate::traffic::packet::Packet;
-use crate::traffic::series::{Rates, Series, amount};
+use crate::traffic::series::{Series, amount};
 
 /// How many intervals a graph shows.
 const GRAPH_WIDTH: usize = 30;
-/// Publishers that are remembered at most. The network says how many there are.
-const MAX_PUBLISHERS: usize = 10_000;
 /// How often it is looked what publishers registered.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Of a message that is on its way at the end, fragments may still come.
@@ -68,78 +69,6 @@ Objects of --json by their `kind`; all rates are in bytes a second:
   missing    at the end, without raw frames: what is missing, and why
 Exit codes: 0, and 3 if fragments were lost.";
 
-/// The rates of an interface, as they are printed in each interval.
-#[derive(Serialize)]
-struct InterfaceLine<'a> {
-    kind: &'static str,
-    interface: &'a str,
-    loopback: bool,
-    source: &'static str,
-    seconds: f64,
-    #[serde(rename = "in")]
-    incoming: Rates,
-    out: Rates,
-}
-
-#[derive(Serialize)]
-struct EcalLine {
-    kind: &'static str,
-    seconds: f64,
-    ecal: f64,
-    all: f64,
-    fragments_lost: u64,
-    datagrams_lost: u64,
-    frames_missed: u64,
-}
-
-#[derive(Serialize)]
-struct HostLine {
-    kind: &'static str,
-    address: String,
-    host: String,
-    bytes: u64,
-    ecal: u64,
-    registration: u64,
-    log: u64,
-    other: u64,
-}
-
-#[derive(Serialize)]
-struct TopicLine {
-    kind: &'static str,
-    topic: String,
-    host: String,
-    process: String,
-    pid: i32,
-    unit: String,
-    id: String,
-    messages: u64,
-    bytes: u64,
-    rate: f64,
-    fragments_lost: u64,
-    source: &'static str,
-}
-
-#[derive(Serialize)]
-struct ProcessLine {
-    kind: &'static str,
-    host: String,
-    process: String,
-    pid: i32,
-    unit: String,
-    bytes: u64,
-    messages: u64,
-    fragments_lost: u64,
-    source: &'static str,
-}
-
-#[derive(Serialize)]
-struct MissingLine<'a> {
-    kind: &'static str,
-    what: &'a [&'a str],
-    why: &'a str,
-}
-
 /// What only raw frames show.
 const MISSING: [&str; 5] = [
     "hosts",
@@ -167,20 +96,12 @@ struct Device {
     outgoing: Series,
 }
 
-/// What a publisher registered first and last.
-struct Published {
-    first_clock: i64,
-    info: std::sync::Arc<TopicInfo>,
-}
-
 /// How watching ended.
 enum Ended {
     Normally,
     /// Ctrl-C was pressed before there was a result.
     BeforeAnything,
 }
-
-type Publishers = HashMap<(String, String), Published>;
 
 impl Traffic {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
@@ -543,87 +464,4 @@ fn capture(
         lock(counted).missed = captures.lost();
     }
     captures.drain(&mut each);
-}
-
-/// Stores what publishers registered.
-fn remember(monitor: &Monitor, publishers: &mut Publishers) {
-    for seen in monitor.snapshot().publishers {
-        let info = seen.info;
-        let key = (info.host_name.to_str_lossy().into_owned(), info.topic_id.to_string());
-        if publishers.len() >= MAX_PUBLISHERS && !publishers.contains_key(&key) {
-            continue;
-        }
-        let known = publishers
-            .entry(key)
-            .or_insert_with(|| Published { first_clock: info.data_clock, info: info.clone() });
-        known.info = info;
-    }
-}
-
-fn of_frames(key: &TopicKey, topic: &Topic, publishers: &Publishers, elapsed: Duration) -> TopicLine {
-    let known = publishers.get(&(key.host.clone(), key.id.clone()));
-    let text = |text: fn(&TopicInfo) -> &ferrocal::Text| {
-        known.map(|known| text(&known.info).to_str_lossy().into_owned()).unwrap_or_default()
-    };
-    TopicLine {
-        kind: "topic",
-        topic: key.topic.clone(),
-        host: key.host.clone(),
-        process: text(|info| &info.process_name),
-        pid: known.map_or(0, |known| known.info.process_id),
-        unit: text(|info| &info.unit_name),
-        id: key.id.clone(),
-        messages: topic.messages,
-        bytes: topic.bytes,
-        rate: topic.bytes as f64 / elapsed.as_secs_f64(),
-        fragments_lost: topic.fragments_lost,
-        source: "raw_frames",
-    }
-}
-
-fn of_registrations(publishers: &Publishers, elapsed: Duration) -> Vec<TopicLine> {
-    let line = |((host, id), Published { first_clock, info }): (&(String, String), &Published)| {
-        let messages = u64::try_from(info.data_clock - first_clock).unwrap_or(0);
-        let bytes = messages.saturating_mul(u64::try_from(info.topic_size).unwrap_or(0));
-        TopicLine {
-            kind: "topic",
-            topic: info.topic_name.to_str_lossy().into_owned(),
-            host: host.clone(),
-            process: info.process_name.to_str_lossy().into_owned(),
-            pid: info.process_id,
-            unit: info.unit_name.to_str_lossy().into_owned(),
-            id: id.clone(),
-            messages,
-            bytes,
-            rate: bytes as f64 / elapsed.as_secs_f64(),
-            fragments_lost: 0,
-            source: "registration",
-        }
-    };
-    let mut lines: Vec<_> = publishers.iter().map(line).collect();
-    lines.sort_by(|a, b| (&a.topic, &a.host, &a.id).cmp(&(&b.topic, &b.host, &b.id)));
-    lines
-}
-
-/// Sums up topics by their processes.
-fn processes(topics: &[TopicLine]) -> Vec<ProcessLine> {
-    let mut lines: BTreeMap<(&str, i32), ProcessLine> = BTreeMap::new();
-    // Who did not register is not known.
-    for topic in topics.iter().filter(|topic| topic.pid != 0) {
-        let line = lines.entry((&topic.host, topic.pid)).or_insert_with(|| ProcessLine {
-            kind: "process",
-            host: topic.host.clone(),
-            process: topic.process.clone(),
-            pid: topic.pid,
-            unit: topic.unit.clone(),
-            bytes: 0,
-            messages: 0,
-            fragments_lost: 0,
-            source: topic.source,
-        });
-        line.bytes += topic.bytes;
-        line.messages += topic.messages;
-        line.fragments_lost += topic.fragments_lost;
-    }
-    lines.into_values().collect()
 }

@@ -134,9 +134,13 @@ pub(super) fn self_test(facts: &Facts) -> Vec<Finding> {
     if facts.tests.is_empty() {
         return vec![Finding::not_checked(CHECK, "Nothing was sent.")];
     }
-    let of = |SelfTest { subject, outcome }: &SelfTest| match outcome {
+    let of = |SelfTest { subject, is_in_use, outcome }: &SelfTest| match outcome {
         Outcome::Passed => Finding::ok(CHECK, subject, "What was sent came back."),
         Outcome::NotRun(why) => Finding { subject: subject.clone(), ..Finding::not_checked(CHECK, why) },
+        Outcome::Failed(what) if !is_in_use => {
+            let meaning = format!("Multicast does not go this way, and would not come back: {what}.");
+            Finding::note(CHECK, subject, meaning).sure(Sure::Likely)
+        }
         Outcome::Failed(what) => {
             let meaning = format!("This computer does not receive what it sends itself: {what}.");
             Finding::failed(CHECK, subject, meaning).sure(Sure::Likely)

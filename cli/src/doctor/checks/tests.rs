@@ -94,7 +94,7 @@ fn healthy() -> Facts {
             unusable: Vec::new(),
         },
         frames: Ok(Frames { strays: Vec::new(), heard: BTreeSet::from([("eth0".into(), OTHER)]) }),
-        tests: vec![SelfTest { subject: "sockets".into(), outcome: Outcome::Passed }],
+        tests: vec![SelfTest { subject: "sockets".into(), is_in_use: true, outcome: Outcome::Passed }],
     }
 }
 
@@ -449,6 +449,14 @@ fn local_mode_needs_no_network() {
     let findings = troubles(&facts);
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert_eq!(findings[0].mend, "ip link set lo up");
+}
+
+#[test]
+fn a_self_test_of_an_interface_that_is_not_used_is_a_note() {
+    let mut facts = healthy();
+    let outcome = Outcome::Failed("nothing arrives".into());
+    facts.tests.push(SelfTest { subject: "sockets, vpn0".into(), is_in_use: false, outcome });
+    assert!(troubles(&facts).is_empty(), "{:#?}", troubles(&facts));
 }
 
 #[test]
