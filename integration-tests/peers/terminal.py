@@ -1,7 +1,7 @@
 """Runs a program on a terminal of its own: `terminal.py COLUMNS PROGRAM [ARGUMENTS]`.
 
-A line of standard input is text to type, with Python's escapes. Tells what the program shows on standard error, and its exit
-code. Its standard output is this one's.
+A line of standard input is text to type, with Python's escapes; the line `close` closes the terminal. Tells what the program
+shows on standard error, and its exit code. Its standard output is this one's.
 """
 
 import ast
@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import struct
 import sys
 import termios
@@ -29,12 +30,20 @@ def main():
         os.execv(command[0], command)
     os.close(own)
 
+    closed, close = os.pipe()
+
     def type_lines():
         for line in sys.stdin:
-            os.write(terminal, ast.literal_eval(line).encode())
+            if line.strip() == "close":
+                os.close(close)
+            else:
+                os.write(terminal, ast.literal_eval(line).encode())
 
     threading.Thread(target=type_lines, daemon=True).start()
     while True:
+        if closed in select.select([terminal, closed], [], [])[0]:
+            os.close(terminal)
+            break
         try:
             shown = os.read(terminal, 65536)
         except OSError:

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 pub(crate) use crossterm::event::KeyCode;
@@ -15,7 +15,7 @@ use crossterm::terminal;
 pub(crate) struct Keys {
     pressed: Option<Receiver<KeyCode>>,
     is_ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    is_raw: bool,
 }
 
 impl Keys {
@@ -23,6 +23,7 @@ impl Keys {
     pub(crate) fn start() -> Self {
         let mut keys = Self::none();
         if is_foreground() && terminal::enable_raw_mode().is_ok() {
+            keys.is_raw = true;
             keep_signals_and_lines();
             let (sender, pressed) = channel();
             let is_ended = keys.is_ended.clone();
@@ -40,7 +41,8 @@ impl Keys {
                     }
                 }
             };
-            keys.thread = thread::Builder::new().name("keys".into()).spawn(read).ok();
+            // Nobody waits for it: crossterm's `poll` never returns once the terminal was closed.
+            let _ = thread::Builder::new().name("keys".into()).spawn(read);
             keys.pressed = Some(pressed);
         }
         keys
@@ -48,7 +50,7 @@ impl Keys {
 
     /// Reads none.
     pub(crate) fn none() -> Self {
-        Self { pressed: None, is_ended: Arc::default(), thread: None }
+        Self { pressed: None, is_ended: Arc::default(), is_raw: false }
     }
 
     /// Whether keys are read.
@@ -81,8 +83,7 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         self.is_ended.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.is_raw {
             let _ = terminal::disable_raw_mode();
         }
     }

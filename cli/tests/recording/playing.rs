@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
     test("places_topics_and_names_are_chosen", places_topics_and_names_are_chosen);
     test("simulated_time_is_that_of_the_recording", simulated_time_is_that_of_the_recording);
     test("keys_pause_step_and_seek", keys_pause_step_and_seek);
+    test("a_closed_terminal_ends_it", a_closed_terminal_ends_it);
     test("what_cannot_be_played_is_said", what_cannot_be_played_is_said);
     tests
 }
@@ -242,6 +243,17 @@ fn keys_pause_step_and_seek() {
     let summary = player.expect("the summary", |line| line["kind"] == "play");
     assert_eq!(summary["messages"], 34, "{summary}");
     assert_eq!(player.event("ended")["code"], 0);
+}
+
+fn a_closed_terminal_ends_it() {
+    let folder = folder();
+    let path = within(&folder, "a.mcap");
+    write(&path, &[("a", 0)]);
+    let mut player =
+        ecal::script("terminal.py", &["80", FERROCAL, "play", &path, "--mode", "local", "--paused"]);
+    shows(&mut player, "pause");
+    player.send_line("close");
+    player.event("ended");
 }
 
 /// Waits until a program shows a text.
