@@ -102,7 +102,8 @@ struct Seen {
 
 /// How often the registry is told of messages of a publisher that did not register.
 const STRANGER_EVERY: Duration = Duration::from_secs(1);
-/// Publishers and data types that are remembered. They are collected anew when there are more.
+/// Data types that are remembered, and publishers as long as some of them are gone. They are collected anew when there
+/// are more.
 const MAX_KNOWN: usize = 16;
 
 impl Decoder {
@@ -189,11 +190,25 @@ impl Decoder {
                         publishers[index] = seen;
                         index
                     }
-                    None => push(publishers, seen),
+                    None => {
+                        if publishers.len() >= MAX_KNOWN {
+                            self.forget_those_that_are_gone(publishers);
+                        }
+                        publishers.push(seen);
+                        publishers.len() - 1
+                    }
                 }
             }
         };
         &publishers[index].publisher
+    }
+
+    fn forget_those_that_are_gone(&self, publishers: &mut Vec<Seen>) {
+        let registry = &self.core.registry;
+        publishers.retain(|Seen { origin, .. }| registry.publisher(&origin.host_name, origin.id).is_some());
+        if publishers.len() >= self.core.config.limits.max_publishers_per_subscriber {
+            publishers.clear();
+        }
     }
 
     fn heard_stranger(&self, origin: &Origin, now: Instant) {
@@ -208,16 +223,10 @@ fn intern(types: &mut Vec<Arc<RegisteredType>>, data_type: Arc<DataType>) -> Arc
     }
     // Those of no publisher any more: one that changes its type all the time leaves none behind.
     types.retain(|known| Arc::strong_count(known) > 1);
-    let registered = Arc::new(RegisteredType::new(data_type));
-    push(types, registered.clone());
-    registered
-}
-
-/// Returns where it is.
-fn push<T>(known: &mut Vec<T>, one: T) -> usize {
-    if known.len() >= MAX_KNOWN {
-        known.clear();
+    if types.len() >= MAX_KNOWN {
+        types.clear();
     }
-    known.push(one);
-    known.len() - 1
+    let registered = Arc::new(RegisteredType::new(data_type));
+    types.push(registered.clone());
+    registered
 }

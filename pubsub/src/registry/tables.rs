@@ -266,6 +266,10 @@ impl Tables {
         let (charged, known) = self.peers.get(&key).map_or((0, false), |peer| (peer.bytes, true));
         if !known && !self.has_room(self.peers.len(), cost) || !self.has_room(0, cost.saturating_sub(charged))
         {
+            // One that is known stays as it was.
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.last_seen = now;
+            }
             return Err(Full);
         }
         // A publisher whose descriptor has no room is connected without it.

@@ -174,3 +174,24 @@ fn two_tasks_share_a_subscriber() {
         });
     });
 }
+
+#[test]
+fn each_of_many_publishers_is_looked_up_once() {
+    within_hang(|| {
+        let network = Network::new(1);
+        let (subscribing, publishing) = (node(&network), node(&network));
+        let subscriber = subscribing.subscriber::<[u8]>("topic").unwrap();
+        let publishers: Vec<_> = (0..40).map(|_| publishing.publisher::<[u8]>("topic").unwrap()).collect();
+        assert!(subscriber.wait_for_publishers(publishers.len(), HANG));
+        let mut round = || {
+            let send = |publisher: &ferrocal::Publisher<[u8]>| {
+                assert!(publisher.wait_for_subscriber(HANG));
+                publisher.send(b"x").unwrap();
+                subscriber.recv_timeout(HANG).unwrap().publisher
+            };
+            publishers.iter().map(send).collect::<Vec<_>>()
+        };
+        let (first, second) = (round(), round());
+        assert!(first.iter().zip(&second).all(|(one, other)| Arc::ptr_eq(one, other)));
+    });
+}
