@@ -139,6 +139,8 @@ targets() {
         cargo clippy --workspace --lib --bins --examples --target "$target" -- --deny warnings
         cargo clippy --package ferrocal --lib --no-default-features --target "$target" -- --deny warnings
     done
+    # It links without a C library of its own.
+    cargo build --package ferrocal-cli --target x86_64-unknown-linux-musl
 }
 
 # The oldest Rust that Cargo.toml promises.
@@ -157,10 +159,20 @@ test() {
     prepare_ip
     prepare_libpcap
     prepare_tmux
+    prepare_firewall
     prepare_buffers
+    local doctor status=0
     cargo test --workspace --release --no-run
+    cargo test --workspace --release --no-run --test doctor
+    # doctor listens for minutes in all: beside the others, which say more while they run.
+    doctor=$(mktemp)
+    isolated cargo test --workspace --release --offline --test doctor >"$doctor" 2>&1 &
     # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
-    isolated cargo test --workspace --release --offline --no-fail-fast
+    isolated cargo test --workspace --release --offline --no-fail-fast || status=$?
+    wait $! || status=$?
+    cat "$doctor"
+    rm "$doctor"
+    return $status
 }
 
 # Every fuzz target for some seconds, from its seeds and with the same random numbers each time.
@@ -354,6 +366,13 @@ fuzz_target() {
 prepare_libpcap() {
     if ! ldconfig -p | grep -q 'libpcap\.so'; then
         packages libpcap0.8
+    fi
+}
+
+# What the tests break networks with, so that doctor finds it.
+prepare_firewall() {
+    if ! command -v nft >/dev/null || ! command -v sysctl >/dev/null; then
+        packages nftables procps
     fi
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
     /// End after this many results.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Log more: -v what happens, -vv for developers.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

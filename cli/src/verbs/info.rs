@@ -134,7 +134,8 @@ impl Peer {
             };
             format!("{} {state}", layer.name)
         };
-        line("layers", &self.layer_states.iter().map(layer).collect::<Vec<_>>().join(", "))?;
+        let layers = self.layer_states.iter().map(layer).collect::<Vec<_>>().join(", ");
+        line("layers", if layers.is_empty() { "none in use" } else { &layers })?;
         line(
             "messages",
             &format!(

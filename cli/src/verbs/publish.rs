@@ -29,6 +29,7 @@ use crate::session::{End, Session};
 /// network refused them), subscribers, seconds.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["data", "file", "stdin"]))]
+#[command(override_usage = "ferrocal pub [OPTIONS] <TOPIC> <DATA|--file <FILE>|--stdin>")]
 pub(crate) struct Pub {
     /// The topic's name.
     topic: String,
