@@ -54,8 +54,8 @@ pub(crate) struct Writer {
     len: Arc<AtomicU64>,
     /// What was flushed.
     flushed: Written,
-    /// Where the last record ends that was written as a whole. It may still be in the buffer.
-    whole: Written,
+    /// Where the chunks end that were written since then. The last ones may still be in the buffer.
+    chunks: Vec<Written>,
     /// Messages so far.
     messages: u64,
     /// Bytes of payload since the last flush.
@@ -97,7 +97,7 @@ impl Writer {
             mcap: None,
             len,
             flushed: Written::default(),
-            whole: Written::default(),
+            chunks: Vec::new(),
             messages: 0,
             pending: 0,
         };
@@ -147,7 +147,7 @@ impl Writer {
         // A chunk is written when the message that does not fit into it comes.
         let len = self.len.load(Ordering::Relaxed);
         if len > before {
-            self.whole = Written { len, messages: self.messages };
+            self.chunks.push(Written { len, messages: self.messages });
             self.pending = 0;
         }
         self.pending += payload.len() as u64;
@@ -164,8 +164,8 @@ impl Writer {
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
         self.write(|mcap| mcap.flush())?;
         self.pending = 0;
-        self.whole = Written { len: self.len.load(Ordering::Relaxed), messages: self.messages };
-        self.flushed = self.whole;
+        self.flushed = Written { len: self.len.load(Ordering::Relaxed), messages: self.messages };
+        self.chunks.clear();
         Ok(())
     }
 
@@ -195,11 +195,9 @@ impl Writer {
         }
         // The file holds a beginning of all that was written.
         let cut = self.file.metadata().and_then(|metadata| {
-            if metadata.len() < self.whole.len {
-                self.whole = self.flushed;
-            }
-            self.flushed = self.whole;
-            self.file.set_len(self.whole.len)
+            let is_there = |chunk: &&Written| chunk.len <= metadata.len();
+            self.flushed = self.chunks.iter().rev().find(is_there).copied().unwrap_or(self.flushed);
+            self.file.set_len(self.flushed.len)
         });
         let is_full = matches!(&error, McapError::Io(error) if error.kind() == io::ErrorKind::StorageFull
             || error.kind() == io::ErrorKind::QuotaExceeded);
