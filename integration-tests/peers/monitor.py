@@ -1,4 +1,8 @@
-"""Prints what eCAL's monitoring sees, a snapshot for each line read from standard input."""
+"""Prints what eCAL's monitoring sees, for each line read from standard input.
+
+  snapshot    all that Python gets from it
+  latencies   of subscribers, which only the serialized form has
+"""
 
 import argparse
 import sys
@@ -88,7 +92,10 @@ def main():
     ecal = common.initialize(args)
     common.emit("ready")
     is_old = ecal.get_version_string().startswith("v6.0.")
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "latencies":
+            common.emit("latencies", rows=serialized.latencies(ecal.monitoring.get_serialized_monitoring()))
+            continue
         if is_old:
             # Its `get_monitoring` sometimes breaks the heap.
             common.emit("snapshot", **serialized.rows(ecal.monitoring.get_serialized_monitoring(ecal.monitoring.All)))

@@ -2,6 +2,8 @@
 
 Reads commands from standard input, a line each, and ends with it:
   send COUNT RATE   COUNT messages on every topic at RATE Hz; RATE 0: as fast as it goes; COUNT 0: until the next line
+  send_at TIME      one message on every topic with this send time, in microseconds since the epoch
+  bytes HEX         one message on every topic, with this payload
   drop              the publishers are gone, and nothing but the end can follow
 """
 
@@ -53,6 +55,17 @@ def main():
             del publisher
             publishers.clear()
             common.emit("dropped")
+            command = commands.get()
+            continue
+        if command[:1] in (["send_at"], ["bytes"]):
+            unsent = 0
+            for _, size, publisher in publishers:
+                if command[0] == "bytes":
+                    unsent += not publisher.send(bytes.fromhex(command[1]))
+                else:
+                    unsent += not publisher.send(ramp.message(sent, size), int(command[1]))
+            sent += 1
+            common.emit("sent", count=1, total=sent, unsent=unsent)
             command = commands.get()
             continue
         if command[:1] != ["send"]:

@@ -1,5 +1,7 @@
 """Reads what eCAL's monitoring sees from its serialized form, `eCAL.pb.Monitoring`: the rows of `monitor.py`."""
 
+import struct
+
 # Names of fields by their number. Those of messages in messages have a dictionary of their own.
 _STATE = {1: "state", 2: "state_info", 3: "state_level"}
 _PROCESS = {
@@ -48,6 +50,25 @@ _NUMBERS = {
     "connections_local", "connections_external", "message_drops", "data_clock", "data_frequency_mhz", "calls",
     "type", "active",
 }  # fmt: skip
+
+
+_LATENCY = ("count", "latest", "min", "max", "mean", "variance")
+
+
+def latencies(serialized):
+    """What each subscriber registered of its messages' latency, a row each. Of floats the text, which loses nothing."""
+    found = []
+    for number, value in _fields(serialized):
+        topic = dict(_fields(value)) if number == 4 else {}
+        if topic.get(8) == b"subscriber":
+            latency = dict(_fields(topic.get(31, b"")))
+            row = {name: _double(latency.get(n, bytes(8))) for n, name in enumerate(_LATENCY[1:], 2)}
+            found.append({"topic_id": topic[6].decode(), "count": latency.get(1, 0), **row})
+    return found
+
+
+def _double(value):
+    return repr(struct.unpack("<d", value)[0])
 
 
 def rows(serialized):

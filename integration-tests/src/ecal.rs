@@ -1,5 +1,6 @@
 //! The real eCAL as peer: the scripts in `peers/`, run by the Python that has its wheel.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +8,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ferrocal_proto::LatencyInfo;
 use serde_json::Value;
 
 use crate::netns::Host;
@@ -238,6 +240,27 @@ impl Publisher {
     #[track_caller]
     pub fn send(&mut self, count: u64, rate: f64) {
         self.begin_sending(count, rate);
+        self.await_sent();
+    }
+
+    /// Sends a message on every topic with a send time, in microseconds since the epoch.
+    ///
+    /// # Panics
+    /// When eCAL says of one that it was not sent.
+    #[track_caller]
+    pub fn send_at(&mut self, time_us: i64) {
+        self.process.send_line(&format!("send_at {time_us}"));
+        self.await_sent();
+    }
+
+    /// Sends a message with this payload on every topic.
+    ///
+    /// # Panics
+    /// When eCAL says of one that it was not sent.
+    #[track_caller]
+    pub fn send_bytes(&mut self, payload: &[u8]) {
+        let digits: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.process.send_line(&format!("bytes {digits}"));
         self.await_sent();
     }
 
@@ -504,6 +527,29 @@ impl Monitor {
     pub fn snapshot(&mut self) -> Value {
         self.process.send_line("snapshot");
         self.process.event("snapshot")
+    }
+
+    /// What the subscribers registered of their messages' latency, by their ids.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn latencies(&mut self) -> BTreeMap<String, LatencyInfo> {
+        self.process.send_line("latencies");
+        let event = self.process.event("latencies");
+        let number = |row: &Value, key: &str| {
+            row[key].as_str().and_then(|text| text.parse().ok()).expect("a number as text")
+        };
+        let latency = |row: &Value| LatencyInfo {
+            count: row["count"].as_u64().expect("a number"),
+            latest_us: number(row, "latest"),
+            min_us: number(row, "min"),
+            max_us: number(row, "max"),
+            mean_us: number(row, "mean"),
+            sum_of_squares_us2: number(row, "variance"),
+        };
+        let rows = event["rows"].as_array().into_iter().flatten();
+        rows.map(|row| (row["topic_id"].as_str().expect("a text").to_owned(), latency(row))).collect()
     }
 
     /// Asks again and again until `wanted` accepts what it sees; monitoring has no events of its own.

@@ -39,7 +39,6 @@ fn main() -> ExitCode {
         test("process_publisher_and_subscriber_are_listed", everything_is_listed);
         test("traffic_is_told", traffic_is_told);
         test("frequencies_are_those_of_the_messages", frequencies_are_those_of_the_messages);
-        test("latency_of_the_real_subscriber_and_of_ours_is_told", latency_is_told);
         test("our_monitor_shows_what_the_real_one_does", our_monitor_shows_what_the_real_one_does);
         test("the_state_of_a_process_is_told", the_state_is_told);
         test("events_name_the_real_peers", events_name_the_real_peers);
@@ -260,33 +259,6 @@ fn frequencies_are_those_of_the_messages(mode: Mode) {
     });
     let frequency = subscriber.stats("real").frequency;
     assert!(frequency > 0.0, "{frequency}");
-}
-
-fn latency_is_told(mode: Mode) {
-    let world = World::new(mode);
-    let node = ours::node(&world, world.here(), UNIT);
-    let monitor = node.monitor();
-    let mut publisher = ours::Publisher::new(&node, &[("out", 20)]);
-    let subscriber = ours::Subscriber::new(&node, &["out"]);
-    let mut real = ecal::Subscriber::start(world.there(), mode, &["out"], 10);
-    real.expect_matched("out", 1);
-    publisher.expect_matched(2);
-    publisher.send(10, 1000.0);
-    real.await_complete();
-    subscriber.await_received(10);
-    let latency = wait::until_some("both say how long ten messages took", || {
-        let snapshot = monitor.snapshot();
-        let told: Vec<_> = snapshot.subscribers.iter().filter_map(|seen| seen.info.latency).collect();
-        (told.len() == 2 && told.iter().all(|latency| latency.count == 10)).then_some(told)
-    });
-    // One clock for both hosts.
-    for latency in latency {
-        assert!(0.0 <= latency.min_us && latency.min_us <= latency.mean_us, "{latency:?}");
-        assert!(latency.mean_us <= latency.max_us && latency.latest_us <= latency.max_us, "{latency:?}");
-        assert!(latency.sum_of_squares_us2 >= 0.0, "{latency:?}");
-    }
-    let own = subscriber.stats("out").latency.expect("it received");
-    assert_eq!(own.count, 10);
 }
 
 fn our_monitor_shows_what_the_real_one_does(mode: Mode) {

@@ -3,10 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use ferrocal::Node;
-use ferrocal_transport::{Mode, Sender, Transmit};
+use ferrocal::{Config, Node};
+use ferrocal_transport::{
+    Config as TransportConfig, LOOPBACK_BROADCAST, Mode, Sender, SocketTransport, Transmit, Transport,
+};
 
 use super::Pair;
+use crate::ours;
+use crate::world::World;
 
 impl Pair {
     /// A node on the sending side, whose threads belong to its host.
@@ -14,7 +18,7 @@ impl Pair {
     /// # Panics
     /// When it cannot be opened.
     pub fn sending_node(&self) -> Node {
-        let config = ferrocal::Config::default().mode(self.mode);
+        let config = Config::default().mode(self.mode);
         let open = || Node::with_transport("sender", config, self.sender.clone());
         self.sending_host.run(open).expect("a node opens")
     }
@@ -23,18 +27,9 @@ impl Pair {
     ///
     /// # Panics
     /// When they cannot be opened.
-    pub fn node(&self, config: ferrocal::Config) -> (Node, Injector) {
+    pub fn node(&self, config: Config) -> (Node, Injector) {
         let config = config.mode(self.mode);
-        let injector = Injector {
-            sender: self.sender.sender().expect("a sender opens"),
-            target: self.target(),
-            registration_port: match self.mode {
-                Mode::Local => config.registration.local_port,
-                Mode::Network => config.registration.network_port,
-            },
-            payload_port: config.udp.port,
-            log_port: config.logging.receiver_port,
-        };
+        let injector = Injector::new(&*self.sender, self.target(), &config);
         let node = Node::with_transport("receiver", config, self.receiver.clone());
         (node.expect("a node opens"), injector)
     }
@@ -50,6 +45,37 @@ pub struct Injector {
 }
 
 impl Injector {
+    fn new(transport: &dyn Transport, target: Ipv4Addr, config: &Config) -> Self {
+        Self {
+            sender: transport.sender().expect("a sender opens"),
+            target,
+            registration_port: match config.mode {
+                Mode::Local => config.registration.local_port,
+                Mode::Network => config.registration.network_port,
+            },
+            payload_port: config.udp.port,
+            log_port: config.logging.receiver_port,
+        }
+    }
+
+    /// Sends from this program's host to all of a world.
+    ///
+    /// # Panics
+    /// When no sender can be opened.
+    pub fn in_world(world: &World) -> Self {
+        let config = ours::config(world, world.here());
+        let transport = SocketTransport::new(TransportConfig {
+            mode: config.mode,
+            interfaces: config.udp.interfaces.clone(),
+            ..TransportConfig::default()
+        });
+        let target = match config.mode {
+            Mode::Local => LOOPBACK_BROADCAST,
+            Mode::Network => config.udp.network.group,
+        };
+        Self::new(&transport, target, &config)
+    }
+
     /// Sends datagrams to the port of registration.
     ///
     /// # Panics
