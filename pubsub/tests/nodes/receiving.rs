@@ -183,7 +183,7 @@ fn each_of_many_publishers_is_looked_up_once() {
         let subscriber = subscribing.subscriber::<[u8]>("topic").unwrap();
         let publishers: Vec<_> = (0..40).map(|_| publishing.publisher::<[u8]>("topic").unwrap()).collect();
         assert!(subscriber.wait_for_publishers(publishers.len(), HANG));
-        let mut round = || {
+        let round = || {
             let send = |publisher: &ferrocal::Publisher<[u8]>| {
                 assert!(publisher.wait_for_subscriber(HANG));
                 publisher.send(b"x").unwrap();
