@@ -61,19 +61,19 @@ clippy() {
 
 # The crates that have features, with none of them, each alone and all.
 features() {
-    local package feature option
+    local package target feature option
     prepare_python3
     component clippy
-    while read -r package feature; do
-        cargo clippy --package "$package" --lib --no-default-features --features "$feature" -- --deny warnings
+    while read -r package target feature; do
+        cargo clippy --package "$package" "$target" --no-default-features --features "$feature" -- --deny warnings
     done < <(of_published features)
-    for package in $(of_published features | cut -d' ' -f1 | sort -u); do
+    while read -r package target; do
         for option in --no-default-features --all-features; do
-            cargo clippy --package "$package" --lib "$option" -- --deny warnings
-            cargo test --package "$package" --lib "$option" --no-run
-            isolated cargo test --package "$package" --lib "$option" --offline
+            cargo clippy --package "$package" "$target" "$option" -- --deny warnings
+            cargo test --package "$package" "$target" "$option" --no-run
+            isolated cargo test --package "$package" "$target" "$option" --offline
         done
-    done
+    done < <(of_published features | cut -d' ' -f1,2 | sort -u)
     echo "crates in the bare ferrocal: $(cargo tree --package ferrocal --edges normal --no-default-features \
         --prefix none --no-dedupe | sort -u | wc -l)"
 }
@@ -274,8 +274,8 @@ generate_to() {
     rustfmt --edition 2024 --config-path rustfmt.toml "$1"
 }
 
-# Reads from the manifests of what is published: `name`, a line for each crate, or `features`, a line with the crate and
-# the feature for each.
+# Reads from the manifests of what is published: `name`, a line for each crate, or `features`, a line for each with the
+# crate, the option for its library or program, and the feature.
 of_published() {
     cargo metadata --no-deps --format-version 1 | python3 -c '
 import json, sys
@@ -284,7 +284,8 @@ for package in json.load(sys.stdin)["packages"]:
         if sys.argv[1] == "name":
             print(package["name"])
         for feature in sorted(package["features"].keys() - {"default"} if sys.argv[1] == "features" else []):
-            print(package["name"], feature)' "$1"
+            has_library = any("lib" in target["kind"] for target in package["targets"])
+            print(package["name"], "--lib" if has_library else "--bins", feature)' "$1"
 }
 
 # Says what is about to change outside of this folder.
