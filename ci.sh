@@ -67,13 +67,14 @@ features() {
     while read -r package target feature; do
         cargo clippy --package "$package" "$target" --no-default-features --features "$feature" -- --deny warnings
     done < <(of_published features)
+    # A program differs by its dependencies alone.
     while read -r package target; do
         for option in --no-default-features --all-features; do
             cargo clippy --package "$package" "$target" "$option" -- --deny warnings
             cargo test --package "$package" "$target" "$option" --no-run
             isolated cargo test --package "$package" "$target" "$option" --offline
         done
-    done < <(of_published features | cut -d' ' -f1,2 | sort -u)
+    done < <(of_published features | grep -e ' --lib ' | cut -d' ' -f1,2 | sort -u)
     echo "crates in the bare ferrocal: $(cargo tree --package ferrocal --edges normal --no-default-features \
         --prefix none --no-dedupe | sort -u | wc -l)"
 }
@@ -131,12 +132,17 @@ wasm() {
 
 # What no job runs on must compile all the same. Tests and benchmarks stay out: some need a C compiler for the target.
 targets() {
-    local target
+    local target options
     component clippy
     for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu \
         x86_64-unknown-linux-musl; do
         rust_target "$target"
-        cargo clippy --workspace --lib --bins --examples --target "$target" -- --deny warnings
+        options=()
+        if [[ $target == *linux* ]]; then
+            # It is built below, and knows no processors.
+            options=(--exclude ferrocal-cli)
+        fi
+        cargo clippy --workspace "${options[@]}" --lib --bins --examples --target "$target" -- --deny warnings
         cargo clippy --package ferrocal --lib --no-default-features --target "$target" -- --deny warnings
     done
     # It links without a C library of its own.
@@ -161,17 +167,17 @@ test() {
     prepare_tmux
     prepare_firewall
     prepare_buffers
-    local doctor status=0
+    local commands status=0 slow=(--test doctor --test live --test recording)
     cargo test --workspace --release --no-run
-    cargo test --workspace --release --no-run --test doctor
-    # doctor listens for minutes in all: beside the others, which say more while they run.
-    doctor=$(mktemp)
-    isolated cargo test --workspace --release --offline --test doctor >"$doctor" 2>&1 &
+    cargo test --workspace --release --no-run "${slow[@]}"
+    # Those of the command sleep for minutes in all: beside the others, which say more while they run.
+    commands=$(mktemp)
+    isolated cargo test --workspace --release --offline --no-fail-fast "${slow[@]}" >"$commands" 2>&1 &
     # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
     isolated cargo test --workspace --release --offline --no-fail-fast || status=$?
     wait $! || status=$?
-    cat "$doctor"
-    rm "$doctor"
+    cat "$commands"
+    rm "$commands"
     return $status
 }
 
