@@ -4,9 +4,6 @@
 //! those on the same host are; of the others it assumes that they empty half a buffer in 0.6 ms, at no more than
 //! 3.5 GB/s, the real eCAL and long messages at no more than 0.8 GB/s.
 //!
-//! It waits for a receiver on the same host that leaves its buffer full, but does not stop: it goes on at 100 MB/s, after
-//! 100 ms once if the message is longer than half of the buffer and so could not arrive.
-//!
 //! A receiver that it cannot look at may be queued behind it on the same processor. If the buffer is so small that it
 //! overflows until the scheduler looks again, the publisher yields after each piece of a message.
 
@@ -39,10 +36,6 @@ const ECAL_BUFFER_LEN: usize = 5 * 1024 * 1024;
 const COPIED_PER_SECOND: NonZeroU64 = NonZeroU64::new(800_000_000).unwrap();
 /// A receiver that is stopped slows a publisher down to this, until it counts as gone.
 const LEAST_PER_SECOND: NonZeroU64 = NonZeroU64::new(100_000_000).unwrap();
-/// How long a receiver may leave its buffer full, in the middle of a message that is too long for it, before it counts as
-/// stopped. On a busy machine a receiver waits for a processor: where ten programs for each processor have 4 ms at a
-/// time, 40 ms.
-const STOPPED_AFTER: Duration = Duration::from_millis(100);
 /// When the scheduler looks at the latest whether another thread is to run: 250 times a second on most Linux systems.
 const SCHEDULER_TICK: Duration = Duration::from_millis(4);
 /// How often to look at a receiver that is behind.
@@ -81,8 +74,6 @@ pub(crate) struct Window {
     /// Bytes that may be sent before the next look.
     credit: usize,
     valid_until: Instant,
-    /// Since when a receiver's buffer has been full.
-    full_since: Option<Instant>,
     /// Whether there are receivers that nobody can look at.
     unseen: bool,
     /// When those have emptied their buffers.
@@ -101,7 +92,6 @@ impl Window {
             seen: Vec::new(),
             credit: 0,
             valid_until: now,
-            full_since: None,
             unseen: true,
             emptied: now,
         }
@@ -135,13 +125,7 @@ impl Window {
                 self.look(queues, len);
                 now = Instant::now();
                 self.valid_until = now + VALID_FOR;
-                if self.credit >= len {
-                    self.full_since = None;
-                    break;
-                }
-                let full_since = *self.full_since.get_or_insert(now);
-                let patience = if message_len > self.half() { STOPPED_AFTER } else { Duration::ZERO };
-                if now >= (start + takes(len, LEAST_PER_SECOND)).max(full_since + patience) {
+                if self.credit >= len || now >= start + takes(len, LEAST_PER_SECOND) {
                     break;
                 }
                 thread::sleep(LOOK_AGAIN);
@@ -326,16 +310,10 @@ mod tests {
         window.wait(1000, 1000, Some(&queues));
         assert!(start.elapsed() >= takes(1000, LEAST_PER_SECOND), "nobody reads");
         assert_eq!(window.credit, 0);
-        window.wait(1000, 1_000_000, Some(&queues));
-        assert!(start.elapsed() >= STOPPED_AFTER, "the buffer cannot hold the message");
-        assert!(
-            window.full_since.is_some_and(|since| since.elapsed() >= STOPPED_AFTER),
-            "it is not waited for twice"
-        );
         receiver.set_nonblocking(true)?;
         while receiver.recv(&mut [0; 1000]).is_ok() {}
         window.wait(1000, 1000, Some(&queues));
-        assert!(window.credit > 0 && window.full_since.is_none(), "it is empty again");
+        assert!(window.credit > 0, "it is empty again");
         Ok(())
     }
 }
