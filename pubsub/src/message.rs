@@ -80,6 +80,10 @@ pub(crate) struct Decoder {
 #[derive(Default)]
 pub(crate) struct Known {
     publishers: Vec<Seen>,
+    /// Where the publisher of the message before is: consecutive messages often have the same.
+    latest: usize,
+    /// How many publishers there may be before those that are gone are forgotten.
+    enough: usize,
     /// Their data types, each once.
     types: Vec<Arc<RegisteredType>>,
 }
@@ -154,8 +158,19 @@ impl Decoder {
         let Incoming { origin, received: now, .. } = incoming;
         // Before the look at the registry: what changes after that changes the version.
         let version = self.entity.connections_version();
-        let Known { publishers, types } = known;
-        let index = publishers.iter().position(|seen| Arc::ptr_eq(&seen.origin, origin));
+        let Known { publishers, latest, enough, types } = known;
+        let index = if publishers.get(*latest).is_some_and(|seen| Arc::ptr_eq(&seen.origin, origin)) {
+            Some(*latest)
+        } else {
+            // The same publisher, perhaps as another value.
+            let is_it = |seen: &Seen| seen.origin.id == origin.id && seen.origin == *origin;
+            let index = publishers.iter().position(is_it);
+            if let Some(index) = index {
+                publishers[index].origin = origin.clone();
+                *latest = index;
+            }
+            index
+        };
         if let Some(index) = index {
             let seen = &mut publishers[index];
             if seen.publisher.identity.process_id.is_none()
@@ -191,11 +206,14 @@ impl Decoder {
                         index
                     }
                     None => {
-                        if publishers.len() >= MAX_KNOWN {
+                        if publishers.len() >= (*enough).max(MAX_KNOWN) {
                             self.forget_those_that_are_gone(publishers);
+                            // So that a flood of publishers costs a few look-ups for each.
+                            *enough = 2 * publishers.len();
                         }
                         publishers.push(seen);
-                        publishers.len() - 1
+                        *latest = publishers.len() - 1;
+                        *latest
                     }
                 }
             }

@@ -177,11 +177,12 @@ fn two_tasks_share_a_subscriber() {
 
 #[test]
 fn each_of_many_publishers_is_looked_up_once() {
+    // More than the layer remembers, which names them anew then.
     within_hang(|| {
         let network = Network::new(1);
         let (subscribing, publishing) = (node(&network), node(&network));
         let subscriber = subscribing.subscriber::<[u8]>("topic").unwrap();
-        let publishers: Vec<_> = (0..40).map(|_| publishing.publisher::<[u8]>("topic").unwrap()).collect();
+        let publishers: Vec<_> = (0..300).map(|_| publishing.publisher::<[u8]>("topic").unwrap()).collect();
         assert!(subscriber.wait_for_publishers(publishers.len(), HANG));
         let round = || {
             let send = |publisher: &ferrocal::Publisher<[u8]>| {
