@@ -116,6 +116,8 @@ fn port_that_is_taken() {
     let finding = Doctor::run(&world, "").expect_only("port");
     assert_eq!(finding["mend"], format!("kill {}", holder.id()), "{finding}");
     sh(finding["mend"].as_str().expect("a command"));
+    // `kill` does not wait for the end.
+    holder.last_text(Duration::from_secs(60));
     let nodes = Nodes::open(&world);
     nodes.expect_matched();
     Doctor::run(&world, "").expect_healthy();
