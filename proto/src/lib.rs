@@ -29,6 +29,7 @@ mod reassemble;
 mod registration;
 mod sample;
 mod sim_time;
+mod tcp;
 mod text;
 mod wire;
 
@@ -51,4 +52,7 @@ pub use registration::{
 };
 pub use sample::{PayloadSample, SampleHead, split_name};
 pub use sim_time::{SIM_TIME_TOPIC, SimTime};
+pub use tcp::{
+    MAX_TCP_HEAD_LEN, TCP_HANDSHAKE, TCP_HEADER_LEN, TcpFrame, TcpFrameReader, TcpFrameWriter, TcpSample,
+};
 pub use text::Text;
