@@ -101,7 +101,13 @@ pub fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Proc
 
 #[track_caller]
 fn start_of(release: Release, host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
-    let mut command = host.command(release.python());
+    // eCAL finds TCP publishers by the names of their hosts.
+    let needs_names = arguments.iter().any(|argument| argument == "--layer=tcp");
+    let mut command = if needs_names {
+        host.command_with_names(mode == Mode::Network, release.python())
+    } else {
+        host.command(release.python())
+    };
     command
         .arg("-B") // leaves no compiled files in the source tree
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script))

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
-use ferrocal_transport::{Selected, Transport};
+use ferrocal_transport::{Backend, Selected, Transport};
 
 use crate::delivery::Crew;
+use crate::layer::tcp::{Tcp, TcpCounters};
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
@@ -16,14 +17,15 @@ use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
+    Clock, Config, CreateError, LayerAvailability, Mode, NodeError, PublisherConfig, ReceiveThreadConfig,
+    TopicNameError, lock,
 };
 
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) transport: Arc<Selected>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) counters: LayerCounters,
     pub(crate) wall_clock: Arc<WallClock>,
     pub(crate) logger: Logger,
     layers: Vec<LayerSlot>,
@@ -36,6 +38,12 @@ pub(crate) struct Core {
     process: u32,
     #[cfg(feature = "tokio")]
     sending: crate::sending::SendThread,
+}
+
+/// What the layers count, and whether there are those that a node may lack.
+pub(crate) struct LayerCounters {
+    pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) tcp: Result<Arc<TcpCounters>, LayerAvailability>,
 }
 
 /// A layer, and the threads that receive by it.
@@ -53,15 +61,29 @@ impl Core {
         }
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
-        let counters = udp.counters();
-        Self::with_layers(name, config, transport, counters, vec![Arc::new(udp)])
+        let mut counters = LayerCounters { udp: udp.counters(), tcp: Err(LayerAvailability::NotWithBackend) };
+        let mut layers: Vec<Arc<dyn Layer>> = vec![Arc::new(udp)];
+        // A transport that is no network of this system has addresses of its own.
+        if matches!(transport.backend(), Backend::Socket | Backend::Npcap) {
+            match Tcp::open(&config) {
+                Ok(tcp) => {
+                    counters.tcp = Ok(tcp.counters());
+                    layers.push(Arc::new(tcp));
+                }
+                Err(error) => {
+                    log::warn!("the TCP layer cannot be used: {error}");
+                    counters.tcp = Err(LayerAvailability::Failed);
+                }
+            }
+        }
+        Self::with_layers(name, config, transport, counters, layers)
     }
 
     pub(crate) fn with_layers(
         name: &str,
         config: Config,
         transport: Arc<Selected>,
-        udp: Arc<UdpCounters>,
+        counters: LayerCounters,
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
         let wall_clock = Arc::new(WallClock::new(&config.clock));
@@ -90,13 +112,23 @@ impl Core {
         let slot =
             |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
+        for (who, enabled) in
+            [("publisher", config.publisher.layers), ("subscriber", config.subscriber.layers)]
+        {
+            if !registry.kinds.iter().any(|&kind| enabled.is_enabled(kind)) {
+                log::warn!(
+                    "node `{name}` has none of the layers that `{who}.layer` enables, so that its {who}s reach nobody \
+                     unless they have settings of their own; enable `{who}.layer.udp`"
+                );
+            }
+        }
         let core = Arc::new(Self {
             layers,
             sim_time: Mutex::default(),
             config,
             transport,
             registry,
-            udp,
+            counters,
             wall_clock,
             logger,
             registration: Some(registration),

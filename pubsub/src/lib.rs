@@ -461,6 +461,7 @@ pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
 };
 pub use feed::{Feed, FeedCallback};
+pub use layer::{LayerChoice, LayerReason};
 pub use logging::{LogReceiver, LogReceiverStats, Logger, LoggerStats};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
@@ -482,7 +483,7 @@ pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
 pub use registry::{Change, ChangeKind, Event, EventKind, MatchedPeer, Registered, Seen, Snapshot};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
-pub use status::Status;
+pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use ferrocal_proto::LayerKind;
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
-use crate::core::Core;
+use crate::core::{Core, LayerCounters};
 use crate::layer::LayerUse;
 use crate::registry::Role;
 use crate::status;
 use crate::{
-    Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError, Payload,
-    ProcessState, Publisher, PublisherConfig, Status, Subscriber, SubscriberConfig, Subscription,
+    Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver, Logger, LogsError, Message,
+    Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig, Status, Subscriber,
+    SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -207,11 +209,24 @@ impl Node {
 
     /// What the node is doing.
     pub fn status(&self) -> Status {
-        let Core { transport, registry, udp, .. } = &*self.core;
+        let Core { transport, registry, counters, config, .. } = &*self.core;
+        let LayerCounters { udp, tcp } = counters;
         let (registration, payload) = (registry.report(), udp.report());
         let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
+        tcp.iter().for_each(|tcp| drops.add(&tcp.drops()));
+        let layer = |kind, availability| LayerStatus {
+            kind,
+            availability,
+            publishes: config.publisher.layers.is_enabled(kind),
+            subscribes: config.subscriber.layers.is_enabled(kind),
+        };
+        let layers = [
+            layer(LayerKind::SharedMemory, LayerAvailability::NotHere),
+            layer(LayerKind::UdpMulticast, LayerAvailability::Available),
+            layer(LayerKind::Tcp, tcp.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available)),
+        ];
         let mut receive_drops = payload.transport;
         receive_drops.add(&registration.transport);
         Status {
@@ -227,6 +242,8 @@ impl Node {
             drops,
             receive_drops,
             unsubscribed: udp.unsubscribed(),
+            layers,
+            tcp: tcp.as_ref().ok().map(|tcp| tcp.status()),
             has_failed: self.core.has_failed(),
         }
     }
@@ -250,7 +267,7 @@ mod tests {
     use crate::layer::Layer;
     use crate::layer::in_process::InProcess;
     use crate::layer::udp::Udp;
-    use crate::{LayersConfig, RegistrationConfig};
+    use crate::{LayerReason, LayersConfig, RegistrationConfig};
 
     /// Bounds a hang. No test takes as long unless it fails.
     const HANG: Duration = Duration::from_secs(60);
@@ -263,7 +280,7 @@ mod tests {
     fn node_with(name: &str, network: &Network, first: Option<InProcess>, config: Config) -> Node {
         let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
-        let counters = udp.counters();
+        let counters = LayerCounters { udp: udp.counters(), tcp: Err(LayerAvailability::NotWithBackend) };
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
         let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
         Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }
@@ -326,7 +343,16 @@ mod tests {
             (0, vec![]),
             "it has no layer in common"
         );
-        assert_eq!(publisher.subscribers().len(), 1);
+        let choices: Vec<_> =
+            publisher.subscribers()[0].layers.iter().map(|choice| (choice.kind, choice.reason)).collect();
+        assert_eq!(
+            choices,
+            [
+                (LayerKind::SharedMemory, LayerReason::OffInSubscriber),
+                (LayerKind::UdpMulticast, LayerReason::Carries),
+                (LayerKind::Tcp, LayerReason::Unavailable),
+            ]
+        );
     }
 
     #[test]
@@ -341,7 +367,10 @@ mod tests {
         assert!(publisher.wait_for_subscriber(HANG));
         publisher.send("by the first layer").unwrap();
         assert_eq!(near.recv_timeout(HANG).unwrap().payload, "by the first layer");
-        assert_eq!(both.core.udp.report().protocol.total() + both.core.udp.unsubscribed(), 0);
+        assert_eq!(
+            both.core.counters.udp.report().protocol.total() + both.core.counters.udp.unsubscribed(),
+            0
+        );
         assert_eq!((near.stats().received, near.stats().duplicate), (1, 0), "UDP carried nothing");
 
         let far = udp_only.subscriber::<str>("topic").unwrap();

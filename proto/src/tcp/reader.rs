@@ -49,6 +49,8 @@ struct Body {
 
 /// A body is given so many bytes before any of it came.
 const FIRST_LEN: usize = 64 * 1024;
+/// The longest handshake; there is no other than of one byte.
+const MAX_HANDSHAKE_LEN: usize = 1024;
 
 impl TcpFrameReader {
     /// `max_body_len` bounds the body of a frame.
@@ -173,7 +175,7 @@ impl TcpFrameReader {
                 return Ok(());
             }
             PAYLOAD | HANDSHAKE => {
-                let max = if kind == PAYLOAD { self.max_body_len } else { self.max_body_len.min(FIRST_LEN) };
+                let max = if kind == PAYLOAD { self.max_body_len } else { MAX_HANDSHAKE_LEN };
                 let len = usize::try_from(len).ok().filter(|len| *len <= max).ok_or(DropReason::TooLong)?;
                 Phase::Body(Body { kind, data: Vec::new(), filled: 0, len })
             }
@@ -262,7 +264,7 @@ mod tests {
         let read = |bytes: &[u8]| read_all(&mut TcpFrameReader::new(10), bytes, &mut Vec::new());
         assert_eq!(read(&frame(12, PAYLOAD, &[0; 10])), Ok(()));
         assert_eq!(read(&frame(12, PAYLOAD, &[0; 11])), Err(DropReason::TooLong));
-        assert_eq!(read(&frame(12, HANDSHAKE, &[0; 11])), Err(DropReason::TooLong));
+        assert_eq!(read(&frame(12, HANDSHAKE, &[0; 1025])), Err(DropReason::TooLong));
         assert_eq!(read(&[0xff; 200]), Ok(()), "a long header is read to its end");
         assert_eq!(read(&[0, 0]), Err(DropReason::BadSample));
         assert_eq!(read(&[1, 0]), Err(DropReason::BadSample));
