@@ -389,6 +389,7 @@
 
 #[cfg(feature = "replay")]
 mod capture;
+mod client;
 mod config;
 mod core;
 mod delivery;
@@ -404,6 +405,8 @@ mod publisher;
 mod registry;
 #[cfg(feature = "tokio")]
 mod sending;
+mod server;
+mod service;
 mod source;
 mod stats;
 mod status;
@@ -451,10 +454,11 @@ pub use prost;
 pub use capture::{
     CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
 };
+pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
     LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,
-    Setting, SettingOrigin, SubscriberConfig, UdpConfig,
+    ServiceLimits, Setting, SettingOrigin, SubscriberConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
@@ -480,6 +484,11 @@ pub use payload::{Json, JsonError};
 pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
 pub use registry::{Change, ChangeKind, Event, EventKind, MatchedPeer, Registered, Seen, Snapshot};
+pub use server::Server;
+pub use service::{
+    CallError, ClientEvent, MethodError, ServerEvent, ServerIdentity, ServerStats, ServiceError,
+    ServiceEventKind,
+};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::Status;
 pub use subscriber::Subscriber;
