@@ -66,7 +66,7 @@ fn serve(node: &Node, released: Receiver<()>) -> Server {
 fn calls_go_both_ways(mode: Mode, release: Release) {
     let world = World::new(mode);
     let node = ours::node(&world, world.here(), "ours");
-    let (release, released) = channel();
+    let (let_go, released) = channel();
     let server = serve(&node, released);
     let client = node.client(&REAL.replace(' ', "_")).unwrap();
     let events = client.events();
@@ -77,7 +77,7 @@ fn calls_go_both_ways(mode: Mode, release: Release) {
         real.expect_connected(1);
         if round == 0 {
             ours_calls(&client, &mut real);
-            real_calls(&mut real, &server, &release);
+            real_calls(&mut real, &server, &let_go);
             the_monitor_shows(&mut monitor, &server);
         } else {
             assert_eq!(echo(&client).call(b"again", HANG).unwrap().payload, "again");
@@ -90,7 +90,7 @@ fn calls_go_both_ways(mode: Mode, release: Release) {
         wait::until("both calls run", || server.stats().calls == 107);
         real.process.kill();
         assert!(matches!(running.wait(), Err(CallError::ConnectionLost)));
-        release.send(()).unwrap();
+        let_go.send(()).unwrap();
         wait::until_eq("servers", &0, || client.servers().len());
         assert!(matches!(echo(&client).call(b"", HANG), Err(CallError::NoServer)));
         real = start(release, &world);
@@ -133,7 +133,7 @@ fn executed(response: &str) -> Value {
     json!({"state": "EXECUTED", "error": "", "ret_state": 0, "response": response})
 }
 
-fn real_calls(real: &mut Calls, server: &Server, release: &Sender<()>) {
+fn real_calls(real: &mut Calls, server: &Server, let_go: &Sender<()>) {
     assert_eq!(real.call("echo", -1, "hello"), [executed("hello")]);
     let failed = |error: &str, ret_state| json!({"state": "FAILED", "error": error, "ret_state": ret_state, "response": ""});
     assert_eq!(real.call("sorry", -1, "x"), [failed("sorry: x", -5)]);
@@ -143,7 +143,7 @@ fn real_calls(real: &mut Calls, server: &Server, release: &Sender<()>) {
     assert_eq!(real.call_many(100), (0..100).collect::<Vec<_>>());
     assert_eq!(real.call("hang", 50, "late"), [] as [Value; 0], "eCAL gives it up");
     // The next one waits behind it.
-    release.send(()).unwrap();
+    let_go.send(()).unwrap();
     assert_eq!(real.call("echo", -1, "next"), [executed("next")]);
     let stats = server.stats();
     assert_eq!((stats.calls, stats.failed, stats.broken, stats.stalled), (106, 3, 0, 0));
