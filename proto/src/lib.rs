@@ -28,6 +28,7 @@ mod multicast;
 mod reassemble;
 mod registration;
 mod sample;
+mod service;
 mod sim_time;
 mod tcp;
 mod text;
@@ -51,6 +52,10 @@ pub use registration::{
     MethodInfo, ProcessInfo, ProcessState, Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
 pub use sample::{PayloadSample, SampleHead, split_name};
+pub use service::{
+    CallState, SERVICE_HEADER_LEN, SERVICE_VERSION, ServiceFrame, ServiceFrameKind, ServiceFrames,
+    ServiceRequest, ServiceResponse,
+};
 pub use sim_time::{SIM_TIME_TOPIC, SimTime};
 pub use tcp::{
     MAX_TCP_HEAD_LEN, TCP_HANDSHAKE, TCP_HEADER_LEN, TcpFrame, TcpFrameReader, TcpFrameWriter, TcpSample,
