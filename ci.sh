@@ -201,6 +201,7 @@ fuzz() {
     fuzz_target frame 20000 seeds/frame
     fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
     fuzz_target dynamic 100000 seeds/dynamic
+    fuzz_target tcp 100000 seeds/tcp
     fuzz_target service 300000 seeds/service
 }
 
