@@ -1,4 +1,4 @@
-"""What the peer scripts share: starting the real eCAL over UDP only, events as JSON lines, the ramp payload."""
+"""What the peer scripts share: starting the real eCAL over one layer, events as JSON lines, the ramp payload."""
 
 import ctypes
 import json
@@ -28,14 +28,14 @@ publisher:
   layer:
     shm: {{enable: {shm}}}
     udp: {{enable: {udp}}}
-    tcp: {{enable: false}}
+    tcp: {{enable: {tcp}}}
   priority_local: ["{layer}"]
   priority_network: ["{layer}"]
 subscriber:
   layer:
     shm: {{enable: {shm}}}
     udp: {{enable: {udp}}}
-    tcp: {{enable: false}}
+    tcp: {{enable: {tcp}}}
 logging:
   provider:
     console: {{enable: false}}
@@ -59,7 +59,7 @@ def add_system(parser, unit_name):
     parser.add_argument("--receive-buffer", type=int, default=16777216, help="in bytes")
     parser.add_argument("--mask", default="255.255.255.240", help="of the topics' groups")
     parser.add_argument("--config-version", choices=["v1", "v2"], default="v2", help="of the topics' groups")
-    parser.add_argument("--layer", choices=["udp", "shm"], default="udp", help="the only one")
+    parser.add_argument("--layer", choices=["udp", "shm", "tcp"], default="udp", help="the only one")
     parser.add_argument("--registration", choices=["udp", "shm"], default="udp", help="in local mode")
     parser.add_argument("--latin-1", action="store_true", help="the unit's name goes out in Latin-1")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
@@ -70,7 +70,7 @@ def initialize(args):
     """Starts eCAL with a configuration of our own and returns its module."""
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "ecal.yaml"), "w", encoding="ascii") as file:
-            layers = {layer: str(layer == args.layer).lower() for layer in ("shm", "udp")}
+            layers = {layer: str(layer == args.layer).lower() for layer in ("shm", "udp", "tcp")}
             file.write(_ECAL_YAML.format(**layers, **vars(args)))
         os.environ["ECAL_DATA"] = folder  # read when eCAL is imported or initialized
         import ecal.nanobind_core as ecal

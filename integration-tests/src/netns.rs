@@ -116,6 +116,21 @@ impl Host {
         command
     }
 
+    /// As [`command`](Self::command), and the program can look up the names of both hosts: on their link, if there is
+    /// one, and on loopback otherwise.
+    pub fn command_with_names(self, is_linked: bool, program: impl AsRef<OsStr>) -> Command {
+        const ENTER: &str = "file=$(mktemp) && printf \"$0\" > \"$file\" && mount --bind \"$file\" /etc/hosts && \
+                             rm \"$file\" && exec \"$@\"";
+        let names = if is_linked {
+            format!("127.0.0.1 localhost\\n{FIRST_ADDRESS} {FIRST_NAME}\\n{SECOND_ADDRESS} {SECOND_NAME}\\n")
+        } else {
+            format!("127.0.0.1 localhost {FIRST_NAME}\\n")
+        };
+        let mut command = self.command("unshare");
+        command.args(["--mount", "sh", "-c", ENTER, &names]).arg(program);
+        command
+    }
+
     /// Runs `body` on this host, on a thread of its own that is there.
     ///
     /// The threads that `body` starts and the sockets that it opens are on the host too, and stay there.

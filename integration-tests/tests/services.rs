@@ -1,7 +1,7 @@
 //! Services with the real eCAL: its client calls ours, and ours calls its server.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{TcpStream};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ferrocal::{CallError, Client, ClientMethod, MethodError, Node, Server, ServiceEventKind};
 use ferrocal_integration_tests::ecal::{Calls, Monitor, Release};
-use ferrocal_integration_tests::netns::{FIRST_ADDRESS, FIRST_NAME, SECOND_ADDRESS, SECOND_NAME};
+use ferrocal_integration_tests::netns::FIRST_ADDRESS;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
@@ -39,12 +39,8 @@ const OURS: &str = "our service";
 const LEN: usize = 10_000_000;
 
 fn start(release: Release, world: &World) -> Calls {
-    let hosts = match world.mode() {
-        Mode::Local => vec![(Ipv4Addr::LOCALHOST, FIRST_NAME)],
-        Mode::Network => vec![(FIRST_ADDRESS, FIRST_NAME), (SECOND_ADDRESS, SECOND_NAME)],
-    };
     let [served, called] = [REAL, OURS].map(|name| name.replace(' ', "_"));
-    Calls::start(release, world.there(), world.mode(), &hosts, &served, &called)
+    Calls::start(release, world.there(), world.mode(), &served, &called)
 }
 
 fn serve(node: &Node, released: Receiver<()>) -> Server {
@@ -120,7 +116,7 @@ fn ours_calls(client: &Client, real: &mut Calls) {
     for (n, call) in calls.into_iter().enumerate() {
         assert_eq!(call.wait().unwrap().payload, n.to_string());
     }
-    let long: Vec<u8> = (0..LEN).map(|at| (at * 31 >> 3) as u8).collect();
+    let long: Vec<u8> = (0..LEN).map(|at| ((at * 31) >> 3) as u8).collect();
     assert!(echo.call(&long, HANG).unwrap().payload == long);
     // The call that takes too long does not keep the next one waiting.
     let hang = client.method::<str, str>("hang").unwrap();

@@ -447,8 +447,9 @@ mod wire;
 
 pub use bytes::Bytes;
 pub use ferrocal_proto::{
-    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits, LogLevel,
-    LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
+    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, LayerParameters,
+    Limits, LogLevel, LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text,
+    TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
     Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, GroupState, GroupStatus, InterfaceSelector,
@@ -485,13 +486,14 @@ pub use capture::{
 pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,
-    ServiceLimits, Setting, SettingOrigin, SubscriberConfig, UdpConfig,
+    LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig,
+    RegistrationConfig, ServiceLimits, Setting, SettingOrigin, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
 };
 pub use feed::{Feed, FeedCallback};
+pub use layer::{LayerChoice, LayerReason};
 pub use logging::{LogReceiver, LogReceiverStats, Logger, LoggerStats};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
@@ -518,7 +520,7 @@ pub use service::{
     ServiceEventKind,
 };
 pub use stats::{Latency, PublisherStats, SubscriberStats};
-pub use status::Status;
+pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 
