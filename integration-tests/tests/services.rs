@@ -120,7 +120,7 @@ fn ours_calls(client: &Client, real: &mut Calls) {
     for (n, call) in calls.into_iter().enumerate() {
         assert_eq!(call.wait().unwrap().payload, n.to_string());
     }
-    let long: Vec<u8> = (0..LEN).map(|at| (at * 31 >> 3) as u8).collect();
+    let long: Vec<u8> = (0..LEN).map(|at| ((at * 31) >> 3) as u8).collect();
     assert!(echo.call(&long, HANG).unwrap().payload == long);
     // The call that takes too long does not keep the next one waiting.
     let hang = client.method::<str, str>("hang").unwrap();
