@@ -1,12 +1,10 @@
 //! Services: who is there, and calls.
 
-use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use ferrocal::{Bytes, DataType};
 use ferrocal_integration_tests::ecal::{Calls, Release};
-use ferrocal_integration_tests::netns::FIRST_NAME;
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
 use serde_json::json;
