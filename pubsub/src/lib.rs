@@ -452,9 +452,9 @@ pub use capture::{
     CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
 };
 pub use config::{
-    Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,
-    Setting, SettingOrigin, SubscriberConfig, UdpConfig,
+    AllowConfig, Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition,
+    Fragmentation, LimitsConfig, LogConfig, LogLevels, LogSink, Network, ParseNetworkError, PublisherConfig,
+    ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, SubscriberConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
