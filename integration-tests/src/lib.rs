@@ -6,6 +6,7 @@
 //! Only Linux has namespaces: for any other system this crate is empty.
 #![cfg(target_os = "linux")]
 
+pub mod bridge;
 pub mod conformance;
 pub mod ecal;
 pub mod example;
@@ -24,4 +25,5 @@ pub mod tmux;
 pub mod totals;
 pub mod wait;
 pub mod wine;
+pub mod wiretap;
 pub mod world;
