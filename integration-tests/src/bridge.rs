@@ -128,8 +128,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens an interface, for frames that come in by it and to send by it.
-fn open(interface: &str) -> Capture<Active> {
+/// Opens an interface of this thread's host, for frames that come in by it and to send by it.
+///
+/// # Panics
+/// When that cannot be done.
+pub fn open(interface: &str) -> Capture<Active> {
     let open = || {
         let capture = Capture::from_device(interface)?;
         let capture = capture.promisc(true).immediate_mode(true).timeout(WAIT_MS).buffer_size(BUFFER_LEN);

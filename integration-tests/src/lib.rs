@@ -8,6 +8,7 @@
 
 pub mod bridge;
 pub mod conformance;
+pub mod counting;
 pub mod ecal;
 pub mod example;
 pub mod forge;
@@ -23,6 +24,7 @@ pub mod snapshots;
 pub mod suite;
 pub mod tmux;
 pub mod totals;
+pub mod victim;
 pub mod wait;
 pub mod wine;
 pub mod wiretap;

@@ -27,7 +27,8 @@ pub const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 11, 12, 2);
 
 /// The first host's end of the veth.
 pub const FIRST_LINK: &str = "veth-a";
-const SECOND_LINK: &str = "veth-b";
+/// The second host's end of the veth.
+pub const SECOND_LINK: &str = "veth-b";
 
 /// Holds the name of the network namespace that the test binary was started in.
 const OUTSIDE: &str = "FERROCAL_OUTSIDE_NETNS";

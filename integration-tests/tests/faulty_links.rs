@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 const LENS: [usize; 4] = [20, 1400, 64_000, 1_000_000];
 /// Messages on each topic with each set of faults, and how many in a second.
-const COUNT: u64 = 30;
+const COUNT: u64 = 20;
 const RATE: f64 = 50.0;
 const SEED: u64 = 15;
 /// A bad radio link, by which no long message arrives, and a link that loses one long message or other.
@@ -80,7 +80,12 @@ fn open(host: Host, name: &str, config: Config) -> Node {
 }
 
 /// Subscribers of ours, and what they got.
-struct Receiver(Vec<(Subscription<[u8]>, Arc<Mutex<Got>>)>);
+struct Receiver(Vec<Topic>);
+
+struct Topic {
+    subscription: Subscription<[u8]>,
+    got: Arc<Mutex<Got>>,
+}
 
 #[derive(Debug, Default)]
 struct Got {
@@ -99,18 +104,18 @@ impl Receiver {
                 got.wrong += u64::from(!ramp::is(&message.payload, message.clock.unsigned_abs() - 1, len));
                 got.clocks.push(message.clock);
             });
-            (subscription.expect("a good topic"), kept)
+            Topic { subscription: subscription.expect("a good topic"), got: kept }
         };
         Self(topics.iter().zip(LENS).map(subscribe).collect())
     }
 
     fn received(&self) -> Vec<u64> {
-        self.0.iter().map(|(subscription, _)| subscription.stats().received).collect()
+        self.0.iter().map(|topic| topic.subscription.stats().received).collect()
     }
 
     /// Whether the newest message of each topic is that of this clock.
     fn has(&self, clock: u64) -> bool {
-        self.0.iter().all(|(_, got)| {
+        self.0.iter().all(|Topic { got, .. }| {
             let got = got.lock().expect("no callback panics");
             got.clocks.last().is_some_and(|newest| newest.unsigned_abs() == clock)
         })
@@ -119,7 +124,7 @@ impl Receiver {
     /// Everything sent was delivered or counted as lost.
     #[track_caller]
     fn check(&self, sent: u64) {
-        for (subscription, got) in &self.0 {
+        for Topic { subscription, got } in &self.0 {
             let (stats, got) = (subscription.stats(), got.lock().expect("no callback panics"));
             let topic = subscription.topic();
             println!("{topic}: {} of {sent} received, {} lost", stats.received, stats.lost);

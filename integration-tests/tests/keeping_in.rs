@@ -151,6 +151,7 @@ fn only_allowed_hosts(pair: &Pair) {
 fn live(config: Config) -> Node {
     let mut config = config;
     config.logging.udp.enable = true;
+    config.logging.console.enable = false;
     let node = Node::with_config("live", config).expect("a node opens");
     let publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
     let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
