@@ -79,10 +79,7 @@ impl Bridge {
     /// When that cannot be done.
     pub fn new(second: &SecondHost, seed: u64) -> Self {
         let between = Between::new(second).unwrap_or_else(|error| panic!("{error}"));
-        for host in [Host::first(), second.host()] {
-            // Linux keeps incomplete datagrams for 30 s, and takes no more fragments while they fill its memory for them.
-            host.set("net/ipv4/ipfrag_time", "1");
-        }
+        [Host::first(), second.host()].into_iter().for_each(Host::hurry_reassembly);
         let state = Arc::<State>::default();
         let directions =
             [(Between::TO_FIRST, Between::TO_SECOND, 0), (Between::TO_SECOND, Between::TO_FIRST, 1)];

@@ -318,8 +318,7 @@ fn log_lines(pair: &Pair) {
 /// IPv4 fragments of packets that never end, overlap with other content, or end where no packet can.
 fn packets_that_never_end(pair: &Pair) {
     const PACKETS: u16 = 3000;
-    // Linux keeps what is incomplete for 30 s, and takes no more fragments while that fills its memory for them.
-    Host::first().set("net/ipv4/ipfrag_time", "1");
+    Host::first().hurry_reassembly();
     let mut victim = Victim::open(pair, config());
     let mut link = pair.sending_host().run(|| bridge::open(SECOND_LINK));
     let meter = Meter::start("packets that never end", MIB);
@@ -382,7 +381,7 @@ const SECONDS: &str = "FERROCAL_FLOOD_SECONDS";
 
 /// Datagrams of 65 507 bytes at full speed on every port: noise, and noise behind a good header.
 fn noise(pair: &Pair) {
-    let seconds = std::env::var(SECONDS).map_or(2, |text| text.parse().expect("a number of seconds"));
+    let seconds = std::env::var(SECONDS).map_or(1, |text| text.parse().expect("a number of seconds"));
     let mut victim = Victim::open(pair, config());
     let logs = victim.node.logs().expect("log lines can be received");
     let flooder = pair.injector(&config());
