@@ -14,7 +14,7 @@ DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri bench)
+EXTRA_JOBS=(generate deny miri bench floods attacks)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -187,6 +187,24 @@ test() {
     done
     rm -r "$outputs"
     return $status
+}
+
+# Noise at full speed for longer than in CI; FERROCAL_FLOOD_SECONDS says how long on each backend.
+floods() {
+    prepare_ip
+    prepare_libpcap
+    prepare_buffers
+    FERROCAL_FLOOD_SECONDS=${FERROCAL_FLOOD_SECONDS:-30} \
+        cargo test --package ferrocal-integration-tests --release --test floods -- noise --nocapture
+}
+
+# A few datagrams each, and what they do to ours and to the real eCAL.
+attacks() {
+    prepare_python
+    prepare_ip
+    prepare_libpcap
+    prepare_buffers
+    cargo test --package ferrocal-integration-tests --release --test attacks -- --nocapture
 }
 
 # Every fuzz target for some seconds, from its seeds and with the same random numbers each time.

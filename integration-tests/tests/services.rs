@@ -1,7 +1,7 @@
 //! Services with the real eCAL: its client calls ours, and ours calls its server.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream};
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -42,6 +42,10 @@ pub enum DropReason {
     UnexpectedSample,
     /// A registration was refused because the registry is full: too many peers, or too much memory for them.
     RegistryFull,
+    /// A datagram is from an address that the settings do not allow.
+    SourceNotAllowed,
+    /// A message is from a host whose name the settings do not allow.
+    HostNotAllowed,
 }
 
 impl Reason for DropReason {
@@ -62,6 +66,8 @@ impl Reason for DropReason {
         Self::BadSample,
         Self::UnexpectedSample,
         Self::RegistryFull,
+        Self::SourceNotAllowed,
+        Self::HostNotAllowed,
     ];
 
     fn index(self) -> usize {
@@ -88,6 +94,8 @@ impl fmt::Display for DropReason {
             Self::BadSample => "the message is not a valid sample",
             Self::UnexpectedSample => "the sample is of a kind that does not belong here",
             Self::RegistryFull => "too many peers, or too much memory for them",
+            Self::SourceNotAllowed => "the datagram is from an address that is not allowed",
+            Self::HostNotAllowed => "the message is from a host that is not allowed",
         })
     }
 }

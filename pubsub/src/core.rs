@@ -107,7 +107,7 @@ impl Core {
         let registration = crew(ReceiveThreadConfig::default())?;
         let source = {
             let interrupt = receiver.interrupter();
-            let source = RegistrationReceiver::new(registry.clone(), receiver, config.limits.reassembly);
+            let source = RegistrationReceiver::new(registry.clone(), receiver, &config);
             move || Some((Box::new(source) as Box<dyn Source>, interrupt))
         };
         registration.open(Box::new(source));

@@ -485,9 +485,10 @@ pub use capture::{
 };
 pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
-    Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig,
-    RegistrationConfig, ServiceLimits, Setting, SettingOrigin, SubscriberConfig, TcpConfig, UdpConfig,
+    AllowConfig, Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition,
+    Fragmentation, LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, Network, ParseNetworkError,
+    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting, SettingOrigin,
+    SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,

@@ -10,6 +10,7 @@ use super::Registry;
 use super::outcome::Changed;
 use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
+use crate::{AllowConfig, Config};
 
 /// So many bytes may wait at a receiver that has no buffer in the kernel, or a small one.
 const MIN_WAITING: usize = 1 << 20;
@@ -19,6 +20,7 @@ pub(crate) struct RegistrationReceiver {
     registry: Arc<Registry>,
     receiver: Box<dyn Receiver>,
     intake: Intake,
+    allow: AllowConfig,
     failures: Failures,
     next_refresh: Instant,
     /// Whether nothing can be received any more.
@@ -26,14 +28,15 @@ pub(crate) struct RegistrationReceiver {
 }
 
 impl RegistrationReceiver {
-    pub(crate) fn new(registry: Arc<Registry>, receiver: Box<dyn Receiver>, limits: Limits) -> Self {
-        let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits };
-        let intake = Intake::new(limits);
+    pub(crate) fn new(registry: Arc<Registry>, receiver: Box<dyn Receiver>, config: &Config) -> Self {
+        let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..config.limits.reassembly };
+        let intake = Intake::only_of(config.allow.clone(), limits);
         intake.report(&registry.report, &*receiver);
         Self {
             registry,
             receiver,
             intake,
+            allow: config.allow.clone(),
             failures: Failures::default(),
             next_refresh: Instant::now(),
             has_ended: false,
@@ -42,7 +45,7 @@ impl RegistrationReceiver {
 
     /// Reads one batch: how many bytes it had, and how to go on.
     fn read(&mut self, timeout: Duration) -> (usize, Flow) {
-        let Self { registry, receiver, intake, failures, .. } = self;
+        let Self { registry, receiver, intake, allow, failures, .. } = self;
         let mut changed = Changed::new();
         let mut bytes = 0;
         let result = receiver.recv(Wait::sleep(timeout), &mut |datagram| {
@@ -50,6 +53,7 @@ impl RegistrationReceiver {
             let (now, source) = (datagram.received, datagram.source);
             let refused = intake.each_message(datagram, |message| {
                 let registration = Registration::decode(message.as_slice())?;
+                allow.check_host(registration.announcement.host_name())?;
                 changed.extend(registry.registered(now, source, registration)?);
                 Ok(())
             });
