@@ -447,6 +447,13 @@ pub use prost_reflect;
 #[cfg(feature = "protobuf")]
 pub use prost;
 
+/// A way for fuzz targets into the private modules; there with `--cfg fuzzing` alone.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::config::load_config;
+}
+
 #[cfg(feature = "replay")]
 pub use capture::{
     CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,

@@ -55,6 +55,8 @@ use crate::{Mode, Selection};
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use limits::LimitsConfig;
+#[cfg(fuzzing)]
+pub use load::load_config;
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
