@@ -413,7 +413,7 @@ impl World {
     }
 
     fn noise(&self, input: &mut Input<'_>) {
-        let port = if input.byte() % 2 == 0 { REGISTRATION_PORT } else { PAYLOAD_PORT };
+        let port = if input.byte().is_multiple_of(2) { REGISTRATION_PORT } else { PAYLOAD_PORT };
         let [kind, len] = [input.byte(), input.byte()];
         let payload = input.bytes(len.into());
         let (id, num) = (input.byte().into(), input.word().into());

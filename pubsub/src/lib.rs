@@ -387,6 +387,8 @@
 //! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 //! | `tracing` | [`Logger`] is a layer of tracing-subscriber |
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "replay")]
 mod capture;
 mod config;

@@ -1,4 +1,6 @@
 //! Waits for one of several descriptors: poll(2).
+
+#![allow(unsafe_code)]
 #![allow(unsafe_code)]
 
 use std::io;
