@@ -14,7 +14,7 @@ DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri bench)
+EXTRA_JOBS=(generate deny miri loom sanitizers bench)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -122,6 +122,28 @@ miri() {
     fi
     # The tests of properties write down what failed.
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package ferrocal-proto
+}
+
+# What threads wait with, in all interleavings.
+loom() {
+    local folder=${CARGO_TARGET_DIR:-target}/loom
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg interleavings" cargo test --target-dir "$folder" --package ferrocal-transport \
+        --package ferrocal --no-default-features --lib interleavings
+}
+
+# The tests of what has unsafe code or threads, under the address sanitizer and then the thread sanitizer. Theirs are
+# nightly compilers and a standard library that is built anew.
+sanitizers() {
+    local kind host
+    if ! cargo +nightly --version >/dev/null 2>&1 || ! rustup +nightly component list --installed | grep -q rust-src; then
+        announce "installing the nightly toolchain with the standard library's source"
+        rustup toolchain install nightly --profile minimal --component rust-src
+    fi
+    host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+    for kind in address thread; do
+        RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=$kind" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$kind-sanitizer \
+            sanitized "$host" --package ferrocal-pcap-lazy --package ferrocal-transport --package ferrocal
+    done
 }
 
 # The protocol does no IO: this target has neither sockets nor files nor a clock.
@@ -356,6 +378,16 @@ alone() {
     local folder=$1
     shift
     (cd "$folder" && isolated env -i "HOME=$folder" "PATH=$PATH" timeout 120 "$@" </dev/null)
+}
+
+# Tests packages of the host $1 with a standard library built for RUSTFLAGS. Allocations are counted by tests of their own,
+# and a sanitizer's would be among them.
+sanitized() {
+    local host=$1 options
+    shift
+    options=(-Zbuild-std --target "$host" "$@" --lib --test nodes --test fork)
+    cargo +nightly test "${options[@]}" --no-run
+    isolated cargo +nightly test "${options[@]}" --offline
 }
 
 # Installs Debian packages where that is possible; elsewhere the tests say what is missing.

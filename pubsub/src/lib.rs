@@ -494,6 +494,18 @@ pub use status::Status;
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 
+/// What threads wait with: the standard library's, or those of loom, which goes through all interleavings.
+mod waiting {
+    #[cfg(all(test, interleavings))]
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(all(test, interleavings)))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks a mutex whose data stays valid even if a holder panicked.
