@@ -189,17 +189,25 @@ test() {
     prepare_tmux
     prepare_firewall
     prepare_buffers
-    local commands status=0 slow=(--test doctor --test live --test recording)
+    local status=0 i outputs jobs=()
+    # They sleep for minutes in all: beside the others, which say more while they run. The groups take about as long.
+    local slow=("--test doctor" "--test live --test recording --test restart --test changing_networks")
     cargo test --workspace --release --no-run
-    cargo test --workspace --release --no-run "${slow[@]}"
-    # Those of the command sleep for minutes in all: beside the others, which say more while they run.
-    commands=$(mktemp)
-    isolated cargo test --workspace --release --offline --no-fail-fast "${slow[@]}" >"$commands" 2>&1 &
+    # shellcheck disable=SC2068
+    cargo test --workspace --release --no-run ${slow[@]}
+    outputs=$(mktemp -d)
+    for i in "${!slow[@]}"; do
+        # shellcheck disable=SC2086
+        isolated cargo test --workspace --release --offline --no-fail-fast ${slow[i]} >"$outputs/$i" 2>&1 &
+        jobs+=($!)
+    done
     # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
     isolated cargo test --workspace --release --offline --no-fail-fast || status=$?
-    wait $! || status=$?
-    cat "$commands"
-    rm "$commands"
+    for i in "${!jobs[@]}"; do
+        wait "${jobs[i]}" || status=$?
+        cat "$outputs/$i"
+    done
+    rm -r "$outputs"
     return $status
 }
 
@@ -217,6 +225,7 @@ FUZZ_TARGETS=(
     "recording 5000 16384 seeds/recording ../cli/tests/data"
     "filter 5000 1024 seeds/filter"
     "node 200 1024 seeds/node"
+    "service 100000 8192 seeds/service"
 )
 
 # Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in

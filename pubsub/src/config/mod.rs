@@ -54,7 +54,7 @@ use crate::{Mode, Selection};
 
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, ServiceLimits};
 #[cfg(fuzzing)]
 pub use load::load_config;
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
