@@ -1,7 +1,6 @@
 //! Waits for one of several descriptors: poll(2).
 
 #![allow(unsafe_code)]
-#![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -1,7 +1,6 @@
 //! Waits for changes of interfaces and routes, which Linux reports on a netlink socket (rtnetlink(7)).
 
 #![allow(unsafe_code)]
-#![allow(unsafe_code)]
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::mem;

@@ -1,7 +1,6 @@
 //! Many datagrams a system call: recvmmsg(2) with `UDP_GRO`, sendmsg(2) with `UDP_SEGMENT` and sendmmsg(2).
 
 #![allow(unsafe_code)]
-#![allow(unsafe_code)]
 
 mod queues;
 mod receive;
