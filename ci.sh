@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every job of the continuous integration, a function each: ./ci.sh [JOB...]; without a job, all of them.
+# Every job of the continuous integration, a function each: ./ci.sh [JOB [NUMBER]...]; without a job, all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -14,7 +14,7 @@ DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri bench floods attacks)
+EXTRA_JOBS=(generate deny miri loom sanitizers bench floods attacks)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -124,6 +124,28 @@ miri() {
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package ferrocal-proto
 }
 
+# What threads wait with, in all interleavings.
+loom() {
+    local folder=${CARGO_TARGET_DIR:-target}/loom
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg interleavings" cargo test --target-dir "$folder" --package ferrocal-transport \
+        --package ferrocal --no-default-features --lib interleavings
+}
+
+# The tests of what has unsafe code or threads, under the address sanitizer and then the thread sanitizer. Theirs are
+# nightly compilers and a standard library that is built anew.
+sanitizers() {
+    local kind host
+    if ! cargo +nightly --version >/dev/null 2>&1 || ! rustup +nightly component list --installed | grep -q rust-src; then
+        announce "installing the nightly toolchain with the standard library's source"
+        rustup toolchain install nightly --profile minimal --component rust-src
+    fi
+    host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+    for kind in address thread; do
+        RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=$kind" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$kind-sanitizer \
+            sanitized "$host" --package ferrocal-pcap-lazy --package ferrocal-transport --package ferrocal
+    done
+}
+
 # The protocol does no IO: this target has neither sockets nor files nor a clock.
 wasm() {
     rust_target wasm32v1-none
@@ -207,19 +229,45 @@ attacks() {
     cargo test --package ferrocal-integration-tests --release --test attacks -- --nocapture
 }
 
-# Every fuzz target for some seconds, from its seeds and with the same random numbers each time.
+# The targets of fuzz/: how many inputs each gets in CI, the longest input, and the folders with seeds, in fuzz/.
+FUZZ_TARGETS=(
+    "header 500000 2048 ../proto/tests/data"
+    "reassemble 15000 8192 seeds/reassemble"
+    "sample 200000 8192 ../proto/tests/data"
+    "registration 200000 4096 ../proto/tests/data"
+    "log 200000 2048 ../proto/tests/data"
+    "frame 10000 8192 seeds/frame"
+    "savefile 100000 8192 seeds/savefile ../integration-tests/captures"
+    "dynamic 50000 8192 seeds/dynamic"
+    "config 5000 8192 seeds/config ../pubsub/src/config/file"
+    "recording 5000 16384 seeds/recording ../cli/tests/data"
+    "filter 5000 1024 seeds/filter"
+    "node 200 1024 seeds/node"
+    "service 100000 8192 seeds/service"
+)
+
+# Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in
+# all, going on from what the last such run found.
 fuzz() {
+    local seconds=${1:-} line target runs max_len seeds
     prepare_cxx
     component clippy
     cd fuzz
     cargo clippy --release -- --deny warnings
     cargo build --release
-    fuzz_target reassemble 30000 seeds/reassemble
-    fuzz_target sample 500000 ../proto/tests/data
-    fuzz_target frame 20000 seeds/frame
-    fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
-    fuzz_target dynamic 100000 seeds/dynamic
-    fuzz_target service 300000 seeds/service
+    for line in "${FUZZ_TARGETS[@]}"; do
+        read -r target runs max_len seeds <<<"$line"
+        if [[ -n $seconds ]]; then
+            mkdir -p "corpus/$target"
+            # shellcheck disable=SC2086
+            fuzz_target "$target" "-max_total_time=$((seconds / ${#FUZZ_TARGETS[@]} + 1))" "-max_len=$max_len" \
+                "corpus/$target" $seeds
+        else
+            # shellcheck disable=SC2086
+            seeds=$(find $seeds -type f | sort | paste -sd,)
+            fuzz_target "$target" "-runs=$runs" -seed=1 "-max_len=$max_len" "-seed_inputs=$seeds"
+        fi
+    done
 }
 
 # The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and
@@ -359,6 +407,16 @@ alone() {
     (cd "$folder" && isolated env -i "HOME=$folder" "PATH=$PATH" timeout 120 "$@" </dev/null)
 }
 
+# Tests packages of the host $1 with a standard library built for RUSTFLAGS. Allocations are counted by tests of their own,
+# and a sanitizer's would be among them.
+sanitized() {
+    local host=$1 options
+    shift
+    options=(-Zbuild-std --target "$host" "$@" --lib --test nodes --test fork)
+    cargo +nightly test "${options[@]}" --no-run
+    isolated cargo +nightly test "${options[@]}" --offline
+}
+
 # Installs Debian packages where that is possible; elsewhere the tests say what is missing.
 packages() {
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
@@ -383,17 +441,15 @@ prepare_cxx() {
     fi
 }
 
-# Runs the fuzz target $1 on $2 inputs, which come of the files in the folders behind.
+# Runs the fuzz target $1 with the options of libFuzzer behind.
 fuzz_target() {
-    local target=$1 runs=$2 seeds output
-    shift 2
-    seeds=$(find "$@" -type f | sort | paste -sd,)
-    if ! output=$(cargo run --release --quiet --bin "$target" -- \
-        "-runs=$runs" -seed=1 -max_len=8192 "-seed_inputs=$seeds" 2>&1); then
+    local target=$1 output
+    shift
+    if ! output=$(cargo run --release --quiet --bin "$target" -- "$@" 2>&1); then
         echo "$output" >&2
         return 1
     fi
-    echo "$target: $(grep DONE <<<"$output")"
+    echo "$target: $(grep --text -e DONE -e '^Done' <<<"$output" | paste -sd' ')"
 }
 
 # The library that the raw frames of the tests go through; building needs none.
@@ -522,21 +578,26 @@ run() {
         echo "=== $job" >&2
         SECONDS=0
         # In a shell of its own, so that what one job sets does not reach the next.
-        ("$job")
+        # shellcheck disable=SC2086
+        ("$job" ${ARGUMENTS[$job]:-})
         echo "=== $job: ok, $SECONDS s" >&2
     done
 }
 
-if (($# == 0)); then
-    set -- all
-fi
-for job in "$@"; do
-    if [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " != *" $job "* ]]; then
-        echo "unknown job $job; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
+# A number is an argument for the job before it.
+declare -A ARGUMENTS
+jobs=()
+for word in "${@:-all}"; do
+    if ((${#jobs[@]})) && [[ $word =~ ^[0-9]+$ ]]; then
+        ARGUMENTS[${jobs[-1]}]=$word
+    elif [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " == *" $word "* ]]; then
+        jobs+=("$word")
+    else
+        echo "unknown job $word; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
         exit 2
     fi
 done
-for job in "$@"; do
+for job in "${jobs[@]}"; do
     if [[ $job == all ]]; then
         run "${JOBS[@]}"
     else

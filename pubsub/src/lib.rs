@@ -415,6 +415,8 @@
 //! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 //! | `tracing` | [`Logger`] is a layer of tracing-subscriber |
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "replay")]
 mod capture;
 mod client;
@@ -479,6 +481,13 @@ pub use prost_reflect;
 #[cfg(feature = "protobuf")]
 pub use prost;
 
+/// A way for fuzz targets into the private modules; there with `--cfg fuzzing` alone.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::config::load_config;
+}
+
 #[cfg(feature = "replay")]
 pub use capture::{
     CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
@@ -524,6 +533,18 @@ pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
+
+/// What threads wait with: the standard library's, or those of loom, which goes through all interleavings.
+mod waiting {
+    #[cfg(all(test, interleavings))]
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(all(test, interleavings)))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

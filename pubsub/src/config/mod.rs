@@ -60,6 +60,8 @@ pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use layers::LayersConfig;
 pub use limits::{LimitsConfig, ServiceLimits};
+#[cfg(fuzzing)]
+pub use load::load_config;
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
