@@ -22,6 +22,7 @@ pub mod snapshots;
 pub mod suite;
 pub mod tmux;
 pub mod totals;
+pub mod usage;
 pub mod wait;
 pub mod wine;
 pub mod world;
