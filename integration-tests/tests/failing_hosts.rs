@@ -287,8 +287,8 @@ fn up(link: &str) {
 /// A long message is on its way in each direction when it happens. It may be lost; what arrives is right, and so is what is
 /// sent afterwards.
 fn networks_that_change_within_a_message() {
-    /// Sent within half a second.
-    const LEN: usize = 2_000_000;
+    /// Sent within a fifth of a second.
+    const LEN: usize = 800_000;
     const RATE: u64 = 4_000_000;
     let world = World::new(Mode::Network);
     let nodes = [world.here(), world.there()].map(|host| {
@@ -500,15 +500,18 @@ fn clocks_that_step() {
     let subscriber = receiving.subscriber::<str>("topic").expect("a good topic");
     assert!(publisher.wait_for_subscriber(HANG) && subscriber.wait_for_publisher(HANG));
     let events = publisher.events();
-    /// More than this, `SystemTime` cannot hold everywhere.
+    /// The latest that a message can hold, in microseconds; and the latest that Linux knows.
     const LATEST: u64 = i64::MAX as u64 / 1_000_000;
-    for seconds in [1_700_003_600, 1_699_996_400, 0, LATEST, 1_700_000_000, LATEST, 0] {
+    const BEYOND: u64 = i64::MAX as u64;
+    for seconds in [1_700_003_600, 1_699_996_400, 0, LATEST, 1_700_000_000, BEYOND, 0] {
         now.store(seconds, Ordering::Relaxed);
         for round in 0..20 {
             publisher.send("a message").expect("a message is sent");
             let message =
                 subscriber.recv_timeout(HANG).unwrap_or_else(|error| panic!("{seconds}: {round}: {error}"));
-            assert_eq!(message.send_time, UNIX_EPOCH + Duration::from_secs(seconds));
+            if seconds <= LATEST {
+                assert_eq!(message.send_time, UNIX_EPOCH + Duration::from_secs(seconds));
+            }
         }
         let (stats, sent) = (subscriber.stats(), publisher.stats());
         assert!(stats.frequency.is_finite() && sent.frequency.is_finite(), "{stats:?} {sent:?}");
@@ -549,7 +552,8 @@ fn ten_thousand_publishers() {
         wait::until_eq("peers", &[2, 2], || [node.status().peers, other.status().peers]);
     };
     let usage = || Usage::of(std::process::id());
-    create(COUNT / 10);
+    // Tables keep the size they once had.
+    create(COUNT);
     let before = usage();
     create(COUNT);
     wait::until_eq("descriptors and threads", &(before.descriptors, before.threads), || {
@@ -557,6 +561,6 @@ fn ten_thousand_publishers() {
         (now.descriptors, now.threads)
     });
     let now = usage();
-    // 200 bytes of each would show.
-    assert!(now.memory_kb < before.memory_kb + 2000, "{before:?} {now:?}");
+    // 50 bytes of each would show.
+    assert!(now.memory_kb < before.memory_kb + 500, "{before:?} {now:?}");
 }
