@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every job of the continuous integration, a function each: ./ci.sh [JOB...]; without a job, all of them.
+# Every job of the continuous integration, a function each: ./ci.sh [JOB [NUMBER]...]; without a job, all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -14,7 +14,7 @@ DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri bench)
+EXTRA_JOBS=(generate deny miri bench load soak)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -270,6 +270,21 @@ bench() {
         --json "$results.json" --svg "$results.svg" "${options[@]}"
 }
 
+# The highest rates for $1 minutes, with subscribers that are slow, fast and crash: 1, 10 and 100 processes of each.
+load() {
+    prepare_ip
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench load -- "${1:-10}"
+}
+
+# Use for $1 minutes, with losses and with programs that come and go; memory, descriptors and the account of each topic.
+soak() {
+    prepare_ip
+    prepare_firewall
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench soak -- "${1:-60}"
+}
+
 # --- what the jobs need -----------------------------------------------------------------------------------------------
 
 # Generates the protobuf code of proto/ to the file $1.
@@ -495,21 +510,26 @@ run() {
         echo "=== $job" >&2
         SECONDS=0
         # In a shell of its own, so that what one job sets does not reach the next.
-        ("$job")
+        # shellcheck disable=SC2086
+        ("$job" ${ARGUMENTS[$job]:-})
         echo "=== $job: ok, $SECONDS s" >&2
     done
 }
 
-if (($# == 0)); then
-    set -- all
-fi
-for job in "$@"; do
-    if [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " != *" $job "* ]]; then
-        echo "unknown job $job; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
+# A number is an argument for the job before it.
+declare -A ARGUMENTS
+jobs=()
+for word in "${@:-all}"; do
+    if ((${#jobs[@]})) && [[ $word =~ ^[0-9]+$ ]]; then
+        ARGUMENTS[${jobs[-1]}]=$word
+    elif [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " == *" $word "* ]]; then
+        jobs+=("$word")
+    else
+        echo "unknown job $word; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
         exit 2
     fi
 done
-for job in "$@"; do
+for job in "${jobs[@]}"; do
     if [[ $job == all ]]; then
         run "${JOBS[@]}"
     else
