@@ -404,8 +404,7 @@ impl NoDescriptors {
         let before = getrlimit(Resource::Nofile);
         // The system gives the lowest that is free.
         let lowest = File::open("/dev/null").expect("one is left").as_raw_fd();
-        let limit =
-            Rlimit { current: Some(u64::try_from(lowest).expect("it is not negative")), ..before.clone() };
+        let limit = Rlimit { current: Some(u64::try_from(lowest).expect("it is not negative")), ..before };
         setrlimit(Resource::Nofile, limit).expect("the limit can be lowered");
         assert!(File::open("/dev/null").is_err(), "none is left");
         Self(before)
@@ -414,7 +413,7 @@ impl NoDescriptors {
 
 impl Drop for NoDescriptors {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0.clone()).expect("the limit can be raised again");
+        setrlimit(Resource::Nofile, self.0).expect("the limit can be raised again");
     }
 }
 

@@ -123,11 +123,10 @@ impl Load {
                 }
             }
         }
-        // Tables and buffers have their size by the middle.
-        let middle = &looks[looks.len() / 2];
-        for (index, (middle, last)) in middle.usages.iter().zip(&last.usages).enumerate() {
-            if last.memory_kb > middle.memory_kb * 11 / 10 + 4000 || last.descriptors > middle.descriptors {
-                fault(format!("program {index} grows: {middle:?}, {last:?}"));
+        for index in 0..last.usages.len() {
+            let usages: Vec<_> = looks.iter().map(|look| look.usages[index]).collect();
+            if let Some(why) = growth(&usages) {
+                fault(format!("program {index} {why}: {usages:?}"));
             }
         }
         println!("memory of the publisher, the slow one and a fast one in kB: {}", memory(&looks));
@@ -172,6 +171,22 @@ impl Load {
             most(&shares),
             self.crashes
         );
+    }
+}
+
+/// Whether a program holds more than its settings allow, or more and more.
+fn growth(usages: &[Usage]) -> Option<&'static str> {
+    /// Two queues, which hold up to twice their bound, incomplete messages, and 30 MB for all else.
+    const MOST_KB: u64 = (2 * 2 * roles::QUEUE_BYTES + roles::INCOMPLETE_BYTES) as u64 / 1000 + 30_000;
+    let (last, before) = usages.split_last()?;
+    let highest = before.iter().map(|usage| usage.memory_kb).max()?;
+    let middle = usages[usages.len() / 2];
+    if last.memory_kb > MOST_KB {
+        Some("holds more than its settings allow")
+    } else if last.memory_kb > highest * 5 / 4 + 8000 || last.descriptors > middle.descriptors {
+        Some("grows")
+    } else {
+        None
     }
 }
 

@@ -13,11 +13,14 @@ use serde_json::{Value, json};
 
 use crate::TOPICS;
 
+/// So that a hundred programs that get no processor for a while fit into the machine's memory.
+pub(crate) const QUEUE_BYTES: usize = 8 << 20;
+pub(crate) const INCOMPLETE_BYTES: usize = 32 << 20;
+
 fn node(name: &str) -> Node {
     let mut config = Config::default();
-    // A hundred programs that get no processor for a while are to fit into the machine's memory.
-    config.subscriber.queue_bytes = 8 << 20;
-    config.limits.reassembly.max_bytes = 32 << 20;
+    config.subscriber.queue_bytes = QUEUE_BYTES;
+    config.limits.reassembly.max_bytes = INCOMPLETE_BYTES;
     Node::with_config(name, config).expect("a node opens")
 }
 

@@ -119,6 +119,9 @@ impl Random {
     }
 }
 
+/// What is read of a sample.
+type Quantity = fn(&Sample) -> f64;
+
 struct Soak {
     listener: Process,
     talker: Process,
@@ -286,7 +289,7 @@ impl Soak {
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         let mut is_flat = true;
         for (name, samples) in &self.samples {
-            let series: [(&str, fn(&Sample) -> f64, f64); 4] = [
+            let series: [(&str, Quantity, f64); 4] = [
                 ("heap in use, kB", |sample| sample.heap_kb, SLACK_KB),
                 ("memory in RAM, kB", |sample| sample.usage.memory_kb as f64, SLACK_KB),
                 ("descriptors", |sample| sample.usage.descriptors as f64, SLACK_COUNT),
