@@ -14,7 +14,7 @@ DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri loom sanitizers bench floods attacks)
+EXTRA_JOBS=(generate deny miri loom sanitizers bench floods attacks load soak)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -343,6 +343,21 @@ bench() {
     read -ra options <<<"${FERROCAL_BENCH:-}"
     cargo run --manifest-path bench/Cargo.toml --release --features peers -- run \
         --json "$results.json" --svg "$results.svg" "${options[@]}"
+}
+
+# The highest rates for $1 minutes, with subscribers that are slow, fast and crash: 1, 10 and 100 processes of each.
+load() {
+    prepare_ip
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench load -- "${1:-10}"
+}
+
+# Use for $1 minutes, with losses and with programs that come and go; memory, descriptors and the account of each topic.
+soak() {
+    prepare_ip
+    prepare_firewall
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench soak -- "${1:-60}"
 }
 
 # --- what the jobs need -----------------------------------------------------------------------------------------------
