@@ -307,9 +307,8 @@ mod tests {
     fn a_full_disk_is_named() {
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let error = Writer::new(Path::new("a.mcap"), file, Compression::None).err().unwrap();
-        assert_eq!(
-            format!("{error:#}"),
-            format!("a.mcap: the disk is full: {}", io::Error::from_raw_os_error(28))
-        );
+        // It cannot be cut, either.
+        let expected = format!("a.mcap: the disk is full: {}", io::Error::from_raw_os_error(28));
+        assert!(format!("{error:#}").ends_with(&expected), "{error:#}");
     }
 }
