@@ -169,17 +169,25 @@ test() {
     prepare_tmux
     prepare_firewall
     prepare_buffers
-    local commands status=0 slow=(--test doctor --test live --test recording)
+    local status=0 i outputs jobs=()
+    # They sleep for minutes in all: beside the others, which say more while they run. The groups take about as long.
+    local slow=("--test doctor" "--test live --test recording --test restart --test changing_networks")
     cargo test --workspace --release --no-run
-    cargo test --workspace --release --no-run "${slow[@]}"
-    # Those of the command sleep for minutes in all: beside the others, which say more while they run.
-    commands=$(mktemp)
-    isolated cargo test --workspace --release --offline --no-fail-fast "${slow[@]}" >"$commands" 2>&1 &
+    # shellcheck disable=SC2068
+    cargo test --workspace --release --no-run ${slow[@]}
+    outputs=$(mktemp -d)
+    for i in "${!slow[@]}"; do
+        # shellcheck disable=SC2086
+        isolated cargo test --workspace --release --offline --no-fail-fast ${slow[i]} >"$outputs/$i" 2>&1 &
+        jobs+=($!)
+    done
     # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
     isolated cargo test --workspace --release --offline --no-fail-fast || status=$?
-    wait $! || status=$?
-    cat "$commands"
-    rm "$commands"
+    for i in "${!jobs[@]}"; do
+        wait "${jobs[i]}" || status=$?
+        cat "$outputs/$i"
+    done
+    rm -r "$outputs"
     return $status
 }
 
@@ -195,6 +203,7 @@ fuzz() {
     fuzz_target frame 20000 seeds/frame
     fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
     fuzz_target dynamic 100000 seeds/dynamic
+    fuzz_target service 300000 seeds/service
 }
 
 # The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and

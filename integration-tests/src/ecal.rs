@@ -101,7 +101,19 @@ pub fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Proc
 
 #[track_caller]
 fn start_of(release: Release, host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
-    let mut command = host.command(release.python());
+    start_by(host.command(release.python()), release, host, mode, script, arguments)
+}
+
+/// `command` runs the Python of that release on `host`.
+#[track_caller]
+fn start_by(
+    mut command: Command,
+    release: Release,
+    host: Host,
+    mode: Mode,
+    script: &str,
+    arguments: &[String],
+) -> Process {
     command
         .arg("-B") // leaves no compiled files in the source tree
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script))
@@ -438,6 +450,80 @@ impl Service {
     #[track_caller]
     pub fn start_of(release: Release, host: Host, mode: Mode, name: &str) -> Self {
         Self { process: start_of(release, host, mode, "service.py", &[name.to_owned()]) }
+    }
+}
+
+/// A real server of one service, and a real client of another.
+#[derive(Debug)]
+pub struct Calls {
+    /// The script.
+    pub process: Process,
+}
+
+impl Calls {
+    /// Starts both on `host`. A client of eCAL connects to what the name of the server's host resolves to, so the process
+    /// sees a file of its own in place of `/etc/hosts`, with these hosts.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[track_caller]
+    pub fn start(
+        release: Release,
+        host: Host,
+        mode: Mode,
+        hosts: &[(Ipv4Addr, &str)],
+        served: &str,
+        called: &str,
+    ) -> Self {
+        const PREPARE: &str = "printf '%s' \"$1\" > /dev/shm/hosts && mount --bind /dev/shm/hosts /etc/hosts && shift && exec \"$@\"";
+        let lines: String = hosts.iter().map(|(address, name)| format!("{address} {name}\n")).collect();
+        let mut command = host.command("unshare");
+        command.args(["--mount", "--", "sh", "-c"]);
+        command.arg(format!("mount -t tmpfs none /dev/shm && {PREPARE}")).args(["sh", &lines]);
+        command.arg(release.python());
+        let arguments = [served.to_owned(), called.to_owned()];
+        Self { process: start_by(command, release, host, mode, "calls.py", &arguments) }
+    }
+
+    /// Waits until the real client is connected to so many servers.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn expect_connected(&mut self, servers: usize) {
+        self.process.send_line(&format!("connected {servers}"));
+        self.process.event("connected");
+    }
+
+    /// Has the real client call all its servers, and returns what it got of each. `timeout_ms` is eCAL's: -1 is none.
+    ///
+    /// # Panics
+    /// When it gets nothing.
+    #[track_caller]
+    pub fn call(&mut self, method: &str, timeout_ms: i64, request: &str) -> Vec<Value> {
+        self.process.send_line(&format!("call {method} {timeout_ms} {request}"));
+        self.process.event("called")["rows"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has the real client call `echo` with a message of this length. Returns whether each server gave it back whole.
+    ///
+    /// # Panics
+    /// When it gets nothing.
+    #[track_caller]
+    pub fn call_long(&mut self, len: usize) -> Vec<Value> {
+        self.process.send_line(&format!("long echo {len}"));
+        self.process.event("called")["rows"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has the real client call `echo` so many times at once with the numbers from 0, and returns those that came back.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn call_many(&mut self, count: u64) -> Vec<u64> {
+        self.process.send_line(&format!("many echo {count}"));
+        let answers = self.process.event("many");
+        answers["answers"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
     }
 }
 

@@ -28,6 +28,7 @@ mod multicast;
 mod reassemble;
 mod registration;
 mod sample;
+mod service;
 mod sim_time;
 mod text;
 mod wire;
@@ -50,5 +51,9 @@ pub use registration::{
     Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
 pub use sample::{PayloadSample, SampleHead, split_name};
+pub use service::{
+    CallState, SERVICE_HEADER_LEN, SERVICE_VERSION, ServiceFrame, ServiceFrameKind, ServiceFrames,
+    ServiceRequest, ServiceResponse,
+};
 pub use sim_time::{SIM_TIME_TOPIC, SimTime};
 pub use text::Text;

@@ -12,11 +12,13 @@ use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
+use crate::service::{Io, Services};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
+    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, ServiceError,
+    TopicNameError, lock,
 };
 
 pub(crate) struct Core {
@@ -30,6 +32,7 @@ pub(crate) struct Core {
     /// What reads simulated time, if the node follows it.
     sim_time: Mutex<Option<SimTimeSubscriber>>,
     registration: Option<Crew>,
+    services: Services,
     /// Whether a thread of the node has failed.
     has_failed: Arc<AtomicBool>,
     /// The process that opened the node. A forked child has none of its threads.
@@ -100,6 +103,7 @@ impl Core {
             wall_clock,
             logger,
             registration: Some(registration),
+            services: Services::default(),
             has_failed,
             process: std::process::id(),
             #[cfg(feature = "tokio")]
@@ -208,6 +212,17 @@ impl Core {
         Ok(reader)
     }
 
+    /// What the thread of services is told things by. Starts it if there is none.
+    pub(crate) fn service_io(&self, service: &str) -> Result<Arc<Io>, ServiceError> {
+        let (registry, has_failed) = (self.registry.clone(), self.has_failed.clone());
+        let on_failure = move || {
+            has_failed.store(true, Ordering::SeqCst);
+            registry.fail();
+        };
+        let io = self.services.io(&self.config, &self.registry.identity.host_name, on_failure);
+        io.map_err(|source| ServiceError::Thread { service: service.to_owned(), source })
+    }
+
     /// Whether a thread of the node has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::SeqCst)
@@ -255,6 +270,7 @@ impl Sink for SimTimeSink {
 impl Drop for Core {
     fn drop(&mut self) {
         let is_forked = self.is_forked();
+        self.services.stop(is_forked);
         let crews = self.layers.drain(..).map(|slot| slot.crew).chain(self.registration.take());
         crews.for_each(|crew| if is_forked { crew.abandon() } else { drop(crew) });
         let sim_time = self.sim_time.get_mut().unwrap_or_else(PoisonError::into_inner).take();

@@ -8,8 +8,9 @@ use crate::core::Core;
 use crate::registry::Role;
 use crate::status;
 use crate::{
-    Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError, Payload,
-    ProcessState, Publisher, PublisherConfig, Status, Subscriber, SubscriberConfig, Subscription,
+    Client, Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError,
+    Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError, Status, Subscriber,
+    SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -30,6 +31,7 @@ use crate::{
 /// # Threads
 /// One thread receives registrations, one follows the machine's interfaces, and one receives payload once there is a
 /// subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
+/// The first server or client of a service brings one, and more while methods and callbacks of calls run.
 /// `Publisher::send_async` uses one thread, and each [`LogReceiver`] has one.
 ///
 /// # Fork
@@ -164,6 +166,30 @@ impl Node {
         callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Subscription<T>, CreateError> {
         Subscription::open(&self.core, topic, &config, callback)
+    }
+
+    /// Creates a server of a service. Its methods are added to it: see [`Server::method`].
+    ///
+    /// In local mode, only programs of this host can connect to it.
+    ///
+    /// # Errors
+    /// When the name is empty or longer than 4096 bytes, no port can be listened on, or (for the first server or client) the
+    /// thread for services cannot be started.
+    pub fn server(&self, service: &str) -> Result<Server, ServiceError> {
+        if self.core.transport.backend() == Backend::File {
+            log::warn!("service {service}: a replay sends nothing, so that no client hears of the server");
+        }
+        Server::open(&self.core, service)
+    }
+
+    /// Creates a client of a service, which connects to all its servers. Methods are made from it: see
+    /// [`Client::method`].
+    ///
+    /// # Errors
+    /// When the name is empty or longer than 4096 bytes, or (for the first server or client) the thread for services cannot
+    /// be started.
+    pub fn client(&self, service: &str) -> Result<Client, ServiceError> {
+        Client::open(&self.core, service)
     }
 
     /// Sets how the process is, for those who watch the network. The default is healthy, level 1, without a text.

@@ -95,6 +95,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.limits.ip_reassembly.max_bytes": AT_LEAST_1 => limits.ip_reassembly.max_bytes;
     "ferrocal.limits.ip_reassembly.max_packets": AT_LEAST_1 => limits.ip_reassembly.max_packets;
     "ferrocal.limits.ip_reassembly.timeout_ms": MILLISECONDS => limits.ip_reassembly.timeout;
+    "ferrocal.limits.service.max_message_len": MESSAGE => limits.service.max_message_len;
+    "ferrocal.limits.service.max_bytes": AT_LEAST_1 => limits.service.max_bytes;
+    "ferrocal.limits.service.max_connections": AT_LEAST_1 => limits.service.max_connections;
+    "ferrocal.limits.service.timeout_ms": MILLISECONDS => limits.service.timeout;
 };
 
 /// Keys of eCAL 6 that set nothing here, of one type.

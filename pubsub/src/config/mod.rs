@@ -54,7 +54,7 @@ use crate::{Mode, Selection};
 
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, ServiceLimits};
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};

@@ -6,6 +6,7 @@ mod identity;
 mod notices;
 mod outcome;
 mod receive;
+mod services;
 mod strangers;
 mod tables;
 mod watch;
@@ -24,6 +25,7 @@ use ferrocal_transport::Sender;
 pub(crate) use entity::{Entity, Role};
 pub(crate) use identity::Identity;
 pub(crate) use receive::RegistrationReceiver;
+pub(crate) use services::ServiceEnd;
 pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
@@ -36,6 +38,7 @@ use crate::{Config, Mode, lock};
 use identity::Runtime;
 use notices::Notices;
 use outcome::{Changed, Full, GonePublisher, Outcome};
+use services::Services;
 use strangers::Strangers;
 use tables::{Link, Tables};
 pub(crate) use watch::Watch;
@@ -71,6 +74,7 @@ pub(crate) struct Registry {
     inlets: Mutex<Vec<Arc<dyn Inlet>>>,
     notices: Notices,
     strangers: Mutex<Strangers>,
+    services: Services,
     /// Whether this node's own registrations come back from another address than that of loopback.
     is_heard_beyond_loopback: AtomicBool,
 }
@@ -105,6 +109,7 @@ impl Registry {
             inlets: Mutex::default(),
             notices: Notices::default(),
             strangers: Mutex::default(),
+            services: Services::default(),
             is_heard_beyond_loopback: AtomicBool::new(false),
         }
     }
@@ -151,6 +156,7 @@ impl Registry {
         let entities = lock(&self.tables).entities();
         entities.iter().for_each(|entity| entity.end());
         self.watch.fail();
+        self.services.end();
         let inlets = lock(&self.inlets).clone();
         inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
     }
@@ -249,6 +255,7 @@ impl Registry {
         self.watch.expire(now, self.timeout);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
+        self.announce_services();
         self.report_losses(&entities);
         self.report_strangers(now);
         self.report_lonely(now, &entities);
@@ -300,6 +307,7 @@ impl Registry {
         if self.watch.is_on() && self.hears(&announcement) {
             self.watch.registered(now, action, &announcement);
         }
+        self.service_registered(source, action, &announcement);
         let (role, info) = match announcement {
             Announcement::Publisher(info) => (Role::Publisher, info),
             Announcement::Subscriber(info) => (Role::Subscriber, info),
