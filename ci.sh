@@ -246,6 +246,7 @@ FUZZ_TARGETS=(
     "filter 5000 1024 seeds/filter"
     "node 200 1024 seeds/node"
     "service 100000 8192 seeds/service"
+    "tcp 100000 8192 seeds/tcp"
 )
 
 # Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in
