@@ -194,6 +194,7 @@ fuzz() {
     fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
     fuzz_target dynamic 100000 seeds/dynamic
     fuzz_target service 300000 seeds/service
+    fuzz_target memory_file 500000 seeds/memory_file
 }
 
 # The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and

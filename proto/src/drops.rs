@@ -42,6 +42,14 @@ pub enum DropReason {
     UnexpectedSample,
     /// A registration was refused because the registry is full: too many peers, or too much memory for them.
     RegistryFull,
+    /// The head of a memory file makes no sense, or claims more than the file has.
+    BadMemoryFile,
+    /// A message in shared memory changed while it was read.
+    Torn,
+    /// A message in shared memory could not be read, because somebody else held the lock of its file for too long.
+    Locked,
+    /// A memory file, or its lock or its event, was damaged or taken away while it was in use.
+    MemoryFileLost,
 }
 
 impl Reason for DropReason {
@@ -62,6 +70,10 @@ impl Reason for DropReason {
         Self::BadSample,
         Self::UnexpectedSample,
         Self::RegistryFull,
+        Self::BadMemoryFile,
+        Self::Torn,
+        Self::Locked,
+        Self::MemoryFileLost,
     ];
 
     fn index(self) -> usize {
@@ -88,6 +100,10 @@ impl fmt::Display for DropReason {
             Self::BadSample => "the message is not a valid sample",
             Self::UnexpectedSample => "the sample is of a kind that does not belong here",
             Self::RegistryFull => "too many peers, or too much memory for them",
+            Self::BadMemoryFile => "the head of the memory file makes no sense",
+            Self::Torn => "the message in shared memory changed while it was read",
+            Self::Locked => "the lock of the memory file was held for too long",
+            Self::MemoryFileLost => "the memory file was damaged or taken away",
         })
     }
 }
