@@ -475,11 +475,12 @@ impl Calls {
         served: &str,
         called: &str,
     ) -> Self {
-        const PREPARE: &str = "printf '%s' \"$1\" > /dev/shm/hosts && mount --bind /dev/shm/hosts /etc/hosts && shift && exec \"$@\"";
+        const PREPARE: &str =
+            "printf '%s' \"$1\" > /mnt/hosts && mount --bind /mnt/hosts /etc/hosts && shift && exec \"$@\"";
         let lines: String = hosts.iter().map(|(address, name)| format!("{address} {name}\n")).collect();
         let mut command = host.command("unshare");
         command.args(["--mount", "--", "sh", "-c"]);
-        command.arg(format!("mount -t tmpfs none /dev/shm && {PREPARE}")).args(["sh", &lines]);
+        command.arg(format!("mount -t tmpfs none /mnt && {PREPARE}")).args(["sh", &lines]);
         command.arg(release.python());
         let arguments = [served.to_owned(), called.to_owned()];
         Self { process: start_by(command, release, host, mode, "calls.py", &arguments) }
