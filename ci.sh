@@ -247,6 +247,7 @@ FUZZ_TARGETS=(
     "node 200 1024 seeds/node"
     "service 100000 8192 seeds/service"
     "tcp 100000 8192 seeds/tcp"
+    "memory_file 200000 8192 seeds/memory_file"
 )
 
 # Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in

@@ -437,6 +437,7 @@ mod registry;
 mod sending;
 mod server;
 mod service;
+mod shutdown;
 mod source;
 mod stats;
 mod status;
@@ -529,6 +530,7 @@ pub use service::{
     CallError, ClientEvent, MethodError, ServerEvent, ServerIdentity, ServerStats, ServiceError,
     ServiceEventKind,
 };
+pub use shutdown::{ShutdownError, ShutdownRequest, request_shutdown};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;

@@ -12,7 +12,7 @@ use crate::status;
 use crate::{
     Client, Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver, Logger, LogsError,
     Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError,
-    Status, Subscriber, SubscriberConfig, Subscription,
+    ShutdownError, ShutdownRequest, Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -192,6 +192,15 @@ impl Node {
     /// be started.
     pub fn client(&self, service: &str) -> Result<Client, ServiceError> {
         Client::open(&self.core, service)
+    }
+
+    /// Whether somebody asks this process to end, as `ecal_stop`, eCAL Sys and `ferrocal stop` do, from now on: a flag, a
+    /// future, and something to wait for. Nothing ends by itself. A program that never calls this takes no requests.
+    ///
+    /// # Errors
+    /// When this system has no such requests, or the event or the thread for them cannot be made.
+    pub fn shutdown_requested(&self) -> Result<ShutdownRequest, ShutdownError> {
+        ShutdownRequest::open()
     }
 
     /// Sets how the process is, for those who watch the network. The default is healthy, level 1, without a text.
