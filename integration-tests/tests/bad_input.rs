@@ -216,7 +216,7 @@ fn bad_registration(pair: &Pair) {
     let mut long_host = info();
     long_host.host_name = long.as_str().into();
     let mut many_layers = info();
-    many_layers.layers = vec![many_layers.layers[0]; 1000];
+    many_layers.layers = vec![many_layers.layers[0].clone(); 1000];
     let cases = vec![
         ("no message", message(b""), R::Truncated),
         ("a name cut short", message(b"\x06\0hell"), R::Truncated),

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -31,6 +32,9 @@ pub const MAX_TEXT_LEN: usize = 64 * 1024;
 
 /// The largest number of transport layers taken from a registration; eCAL has three or four.
 pub const MAX_LAYERS: usize = 16;
+
+/// The largest number of memory files taken from a registration; eCAL has one for each buffer of a publisher.
+pub const MAX_MEMORY_FILES: usize = 64;
 
 /// The largest number of methods taken from the registration of a service.
 pub const MAX_METHODS: usize = 256;
@@ -146,7 +150,7 @@ pub struct LatencyInfo {
 }
 
 /// A way for payload, as one publisher or subscriber has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
     /// Which way.
     pub kind: LayerKind,
@@ -156,6 +160,17 @@ pub struct Layer {
     pub enabled: bool,
     /// Whether payload goes this way at the moment.
     pub active: bool,
+    /// Where a subscriber finds the payload, if this is a publisher's.
+    pub parameters: LayerParameters,
+}
+
+/// Where a subscriber finds the payload of a publisher that sends by a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LayerParameters {
+    /// The port that the publisher listens on, with TCP.
+    pub tcp_port: Option<NonZeroU16>,
+    /// The names of the publisher's memory files, with shared memory.
+    pub memory_files: Vec<Text>,
 }
 
 /// Which way payload goes.
@@ -275,17 +290,20 @@ impl Registration {
     }
 }
 
-/// Checks how many layers and methods a sample has, before anything is allocated for them.
+/// Checks how many layers, memory files and methods a sample has, before anything is allocated for them.
 ///
 /// They are the only repeated fields. An empty one takes two bytes here, and much more once decoded.
 fn check_counts(sample: &[u8]) -> Result<(), DropReason> {
     const TOPIC: u32 = 5;
     const LAYER: u32 = 12;
+    const LAYER_PARAMETERS: u32 = 5;
+    const SHM_PARAMETERS: u32 = 2;
+    const MEMORY_FILE: u32 = 1;
     const SERVICE: u32 = 4;
     const SERVICE_METHOD: u32 = 8;
     const CLIENT: u32 = 7;
     const CLIENT_METHOD: u32 = 9;
-    let (mut layers, mut methods) = (0, 0);
+    let (mut layers, mut memory_files, mut methods) = (0, 0, 0);
     let mut fields = Fields(sample);
     while let Some((number, value)) = fields.next()? {
         // Several of one kind count as one, as protobuf merges them.
@@ -296,14 +314,29 @@ fn check_counts(sample: &[u8]) -> Result<(), DropReason> {
             _ => continue,
         };
         let mut fields = Fields(value.bytes()?);
-        while let Some((number, _)) = fields.next()? {
+        while let Some((number, value)) = fields.next()? {
             *count += usize::from(number == repeated);
+            if repeated == LAYER && number == LAYER {
+                memory_files += count_at(value.bytes()?, &[LAYER_PARAMETERS, SHM_PARAMETERS, MEMORY_FILE])?;
+            }
         }
     }
-    if layers > MAX_LAYERS || methods > MAX_METHODS {
+    if layers > MAX_LAYERS || memory_files > MAX_MEMORY_FILES || methods > MAX_METHODS {
         return Err(DropReason::TooLong);
     }
     Ok(())
+}
+
+/// How many fields lie at a path of field numbers.
+fn count_at(message: &[u8], path: &[u32]) -> Result<usize, DropReason> {
+    let Some((&first, rest)) = path.split_first() else { return Ok(1) };
+    let (mut count, mut fields) = (0, Fields(message));
+    while let Some((number, value)) = fields.next()? {
+        if number == first {
+            count += if rest.is_empty() { 1 } else { count_at(value.bytes()?, rest)? };
+        }
+    }
+    Ok(count)
 }
 
 /// Passes a text on unless it is longer than the limit.

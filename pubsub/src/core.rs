@@ -9,7 +9,7 @@ use ferrocal_transport::{Selected, Transport};
 
 use crate::delivery::Crew;
 use crate::layer::udp::{Udp, UdpCounters};
-use crate::layer::{Ended, Incoming, Inlet, Layer, Opened, Origin, Outlet, Reader, Sink, Writer};
+use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
 use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
 use crate::source::{Ready, Source};
@@ -105,6 +105,9 @@ impl Core {
             #[cfg(feature = "tokio")]
             sending: crate::sending::SendThread::default(),
         });
+        for slot in core.layers.iter().filter(|slot| slot.layer.serves_publishers()) {
+            core.open_slot(slot, &mut lock(&slot.inlet), |_| Ok(()))?;
+        }
         if core.config.clock == Clock::SimTime {
             core.follow_sim_time()?;
         }
@@ -116,10 +119,11 @@ impl Core {
         let data_type =
             DataType { name: "eCAL.pb.SimTime".into(), encoding: "proto".into(), ..DataType::default() };
         let id = self.registry.identity.new_entity_id();
-        let entity = Arc::new(Entity::new(id, Role::Subscriber, SIM_TIME_TOPIC, data_type));
+        let layers = LayerUse::of_subscriber(&self.registry.kinds, &self.config.subscriber);
+        let entity = Arc::new(Entity::new(id, Role::Subscriber, SIM_TIME_TOPIC, data_type, layers));
         let sink: Arc<dyn Sink> = Arc::new(SimTimeSink { wall_clock: self.wall_clock.clone() });
-        let readers = self.layers.iter().map(|slot| self.read_from(slot, &entity.topic, sink.clone(), false));
-        let subscriber = SimTimeSubscriber { _readers: readers.collect::<Result<_, _>>()?, entity };
+        let readers = self.read_layers(&entity, &sink, false).collect::<Result<_, _>>()?;
+        let subscriber = SimTimeSubscriber { _readers: readers, entity };
         self.registry.add(&subscriber.entity);
         *lock(&self.sim_time) = Some(subscriber);
         Ok(())
@@ -131,12 +135,13 @@ impl Core {
         role: Role,
         topic: &str,
         data_type: DataType,
+        layers: LayerUse,
     ) -> Result<Arc<Entity>, TopicNameError> {
         TopicNameError::check(topic)?;
-        Ok(Arc::new(Entity::new(self.registry.identity.new_entity_id(), role, topic, data_type)))
+        Ok(Arc::new(Entity::new(self.registry.identity.new_entity_id(), role, topic, data_type, layers)))
     }
 
-    /// A writer of each layer.
+    /// A writer of each layer. Before the publisher is announced.
     pub(crate) fn writers(&self, entity: &Entity, config: &PublisherConfig) -> Vec<Box<dyn Writer>> {
         let outlet = Outlet {
             topic: &entity.topic,
@@ -144,25 +149,42 @@ impl Core {
             host_name: &self.registry.identity.host_name,
             config,
         };
-        self.layers.iter().map(|slot| slot.layer.writer(&outlet)).collect()
+        let writers: Vec<_> = self.layers.iter().map(|slot| slot.layer.writer(&outlet)).collect();
+        let endpoints = writers.iter().enumerate();
+        entity.set_endpoints(
+            endpoints.filter_map(|(layer, writer)| Some((layer, writer.endpoint()?))).collect(),
+        );
+        writers
     }
 
-    /// Has each layer pass the messages of a topic to `sink`. With `watch`, callbacks may be among those who get them.
+    /// Has each layer that a subscriber reads pass its messages to `sink`. With `watch`, callbacks may be among those
+    /// who get them.
     pub(crate) fn read(
         &self,
-        topic: &Arc<str>,
+        subscriber: &Arc<Entity>,
         sink: &Arc<dyn Sink>,
         watch: bool,
     ) -> Result<Vec<Box<dyn Reader>>, CreateError> {
-        self.layers
-            .iter()
-            .map(|slot| {
-                self.read_from(slot, topic, sink.clone(), watch).map_err(|source| match source {
-                    NodeError::Thread(source) => CreateError::Thread { topic: topic.to_string(), source },
-                    source => CreateError::Receive { topic: topic.to_string(), source },
-                })
-            })
-            .collect()
+        let topic = &subscriber.topic;
+        let with_topic = |source| match source {
+            NodeError::Thread(source) => CreateError::Thread { topic: topic.to_string(), source },
+            source => CreateError::Receive { topic: topic.to_string(), source },
+        };
+        self.read_layers(subscriber, sink, watch).map(|reader| reader.map_err(with_topic)).collect()
+    }
+
+    fn read_layers<'a>(
+        &'a self,
+        subscriber: &'a Arc<Entity>,
+        sink: &'a Arc<dyn Sink>,
+        watch: bool,
+    ) -> impl Iterator<Item = Result<Box<dyn Reader>, NodeError>> + 'a {
+        let enabled =
+            self.layers.iter().enumerate().filter(|(layer, _)| subscriber.layers().enabled.contains(*layer));
+        enabled.map(move |(layer, slot)| {
+            let sink = Arc::new(LayerSink { layer, entity: subscriber.clone(), sink: sink.clone() });
+            self.read_from(slot, &subscriber.topic, sink, watch)
+        })
     }
 
     fn read_from(
@@ -179,17 +201,28 @@ impl Core {
         if let Some(inlet) = &*inlet {
             return inlet.read(topic, sink);
         }
-        let (layer, topic) = (slot.layer.clone(), topic.clone());
+        let topic = topic.clone();
+        // Before it is received: a replay does not wait for its first reader.
+        self.open_slot(slot, &mut inlet, move |inlet| inlet.read(&topic, sink))
+    }
+
+    /// Opens the receiving side of a layer, and does something with it before anything is received.
+    fn open_slot<T: Send + 'static>(
+        &self,
+        slot: &LayerSlot,
+        inlet: &mut Option<Arc<dyn Inlet>>,
+        first: impl FnOnce(&dyn Inlet) -> Result<T, NodeError> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let layer = slot.layer.clone();
         let (answer, answered) = mpsc::sync_channel(1);
         slot.crew.open(Box::new(move || {
             let opened = layer.open().and_then(|opened| {
-                // Before it is received: a replay does not wait for its first reader.
-                let reader = opened.inlet.read(&topic, sink)?;
-                Ok((opened, reader))
+                let done = first(&*opened.inlet)?;
+                Ok((opened, done))
             });
             let (answered, opened) = match opened {
-                Ok((Opened { source, inlet, interrupt, joins_segments }, reader)) => {
-                    (Ok((inlet, joins_segments, reader)), Some((source, interrupt)))
+                Ok((Opened { source, inlet, interrupt, joins_segments }, done)) => {
+                    (Ok((inlet, joins_segments, done)), Some((source, interrupt)))
                 }
                 Err(error) => (Err(error), None),
             };
@@ -198,14 +231,16 @@ impl Core {
             opened
         }));
         let ended = |_| NodeError::Thread(io::Error::other("the thread that receives has ended"));
-        let (opened, joins_segments, reader) = answered.recv().map_err(ended)??;
-        self.registry.identity.set_joins_segments(joins_segments);
-        self.registry.attach(opened.clone());
+        let (opened, joins_segments, done) = answered.recv().map_err(ended)??;
+        if let Some(joins_segments) = joins_segments {
+            self.registry.identity.set_joins_segments(joins_segments);
+        }
+        self.registry.attach(slot.layer.kind(), opened.clone());
         if self.has_failed() {
             opened.end(Ended::Failed);
         }
         *inlet = Some(opened);
-        Ok(reader)
+        Ok(done)
     }
 
     /// Whether a thread of the node has failed.
@@ -222,6 +257,32 @@ impl Core {
     #[cfg(feature = "tokio")]
     pub(crate) fn send_later(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.sending.submit(job)
+    }
+}
+
+/// Passes on the messages that come by one layer, and takes note that they do.
+struct LayerSink {
+    layer: usize,
+    entity: Arc<Entity>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Sink for LayerSink {
+    fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready) {
+        self.entity.set_active(self.layer);
+        self.sink.push(messages, ready);
+    }
+
+    fn lost(&self, origin: &Arc<Origin>, clock: i64) {
+        self.sink.lost(origin, clock);
+    }
+
+    fn forget(&self, host_name: &[u8], publisher: EntityId) {
+        self.sink.forget(host_name, publisher);
+    }
+
+    fn end(&self, why: Ended) {
+        self.sink.end(why);
     }
 }
 

@@ -416,8 +416,9 @@ mod wire;
 
 pub use bytes::Bytes;
 pub use ferrocal_proto::{
-    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits, LogLevel,
-    LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
+    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, LayerParameters,
+    Limits, LogLevel, LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text,
+    TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
     Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, GroupState, GroupStatus, InterfaceSelector,
@@ -453,8 +454,8 @@ pub use capture::{
 };
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,
-    Setting, SettingOrigin, SubscriberConfig, UdpConfig,
+    LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig,
+    RegistrationConfig, Setting, SettingOrigin, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::core::Core;
+use crate::layer::LayerUse;
 use crate::registry::Role;
 use crate::status;
 use crate::{
@@ -102,12 +103,12 @@ impl Node {
         config: PublisherConfig,
     ) -> Result<Publisher<T>, CreateError> {
         let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
-        let entity = self.core.new_entity(Role::Publisher, topic, data_type)?;
+        let layers = LayerUse::of_publisher(&self.core.registry.kinds, &config);
+        let entity = self.core.new_entity(Role::Publisher, topic, data_type, layers)?;
         if self.core.transport.backend() == Backend::File {
             log::warn!("topic {topic}: a replay sends nothing, so that what is published reaches nobody");
         }
-        self.core.registry.add(&entity);
-        Ok(Publisher::new(self.core.clone(), entity, &config))
+        Ok(Publisher::open(self.core.clone(), entity, &config))
     }
 
     /// Creates a subscriber of a topic. Messages are taken from it by blocking calls, asynchronously or as a stream.
@@ -249,13 +250,17 @@ mod tests {
     use crate::layer::Layer;
     use crate::layer::in_process::InProcess;
     use crate::layer::udp::Udp;
+    use crate::{LayersConfig, RegistrationConfig};
 
     /// Bounds a hang. No test takes as long unless it fails.
     const HANG: Duration = Duration::from_secs(60);
 
     /// A node with the layers that `layers` adds to UDP, in front of it.
     fn node(name: &str, network: &Network, first: Option<InProcess>) -> Node {
-        let config = Config::default().mode(Mode::Network);
+        node_with(name, network, first, Config::default().mode(Mode::Network))
+    }
+
+    fn node_with(name: &str, network: &Network, first: Option<InProcess>, config: Config) -> Node {
         let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
         let counters = udp.counters();
@@ -273,6 +278,55 @@ mod tests {
         assert_eq!(core.strong_count(), 0);
         logger.log(LogLevel::Info, "the node is gone");
         assert_eq!(logs.recv_timeout(HANG).unwrap().content, "the node is gone");
+    }
+
+    #[test]
+    fn what_a_layer_has_open_is_registered_and_reaches_the_other_side() {
+        let network = Network::new(1);
+        let layer = InProcess::default();
+        // No refresh comes in between.
+        let never = Duration::from_secs(1_000_000);
+        let config = Config::default()
+            .mode(Mode::Network)
+            .registration(RegistrationConfig::default().refresh(never).timeout(never));
+        let publishing = node_with("publishing", &network, Some(layer.clone()), config.clone());
+        let publisher = publishing.publisher::<str>("topic").unwrap();
+        assert_eq!(layer.destinations(), []);
+        let reading = node_with("reading", &network, Some(layer.clone()), config.clone());
+        let subscriber = reading.subscriber::<str>("topic").unwrap();
+        assert!(publisher.wait_for_subscriber(HANG));
+        let ids: Vec<_> =
+            layer.destinations().iter().map(|one| (one.id, one.process_id, one.local)).collect();
+        assert_eq!(ids, [(subscriber.id(), std::process::id().cast_signed(), true)]);
+        layer.wait_for_file(publisher.id(), "");
+        publisher.send("longer").unwrap();
+        layer.wait_for_file(publisher.id(), "file of 6 bytes");
+        publisher.send("and longer").unwrap();
+        layer.wait_for_file(publisher.id(), "file of 10 bytes");
+    }
+
+    #[test]
+    fn a_subscriber_reads_the_layers_that_it_enables_alone() {
+        let network = Network::new(1);
+        let layer = InProcess::default();
+        let publishing = node("publishing", &network, Some(layer.clone()));
+        let reading = node("reading", &network, Some(layer.clone()));
+        let publisher = publishing.publisher::<str>("topic").unwrap();
+        let udp_alone = SubscriberConfig::default().layers(LayersConfig::NONE.udp(true));
+        let subscriber = reading.subscriber_with::<str>("topic", udp_alone).unwrap();
+        assert!(publisher.wait_for_subscriber(HANG));
+        assert_eq!(layer.destinations(), []);
+        publisher.send("by UDP").unwrap();
+        assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload, "by UDP");
+
+        let silent = PublisherConfig::default().layers(LayersConfig::NONE.tcp(true));
+        let silent = publishing.publisher_with::<str>("topic", silent).unwrap();
+        assert_eq!(
+            (silent.subscriber_count(), silent.subscribers()),
+            (0, vec![]),
+            "it has no layer in common"
+        );
+        assert_eq!(publisher.subscribers().len(), 1);
     }
 
     #[test]

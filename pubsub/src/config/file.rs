@@ -126,12 +126,10 @@ impl File<'_> {
 
     /// Finds settings that are known but cannot be had.
     fn warn_of_settings(&self, mode: Mode, warnings: &mut Vec<Warning>) {
-        let (priority, name) = match mode {
-            Mode::Local => ("publisher.priority_local", "local"),
-            Mode::Network => ("publisher.priority_network", "network"),
+        let name = match mode {
+            Mode::Local => "local",
+            Mode::Network => "network",
         };
-        let layers = ["publisher.layer.udp.enable", "subscriber.layer.udp.enable", priority];
-        warnings.extend(self.ignored(&layers, excludes_udp, "UDP is the only layer here: it stays enabled"));
         if mode == Mode::Local {
             let is_shm = |node: &Node| kind::text(node) == Some("shm");
             let why =
@@ -150,14 +148,6 @@ impl File<'_> {
         let keys: BTreeSet<_> = found.iter().map(|(key, _)| format!("`{key}`")).collect();
         let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
         Some(Warning { position: self.position(line), text: format!("{keys}: ignored, because {why}") })
-    }
-}
-
-/// Whether a switch is off, or a list of layers is without UDP.
-fn excludes_udp(node: &Node) -> bool {
-    match kind::list(node) {
-        Some(layers) => !layers.iter().any(|layer| kind::text(layer) == Some("udp")),
-        None => kind::bool(node) == Some(false),
     }
 }
 

@@ -57,6 +57,14 @@ pub(super) const KEYS: &[Key] = keys! {
     "registration.shm_transport_domain": DOMAIN => registration.shm_transport_domain;
     "registration.local.udp.port": PORT => registration.local_port;
     "registration.network.udp.port": PORT => registration.network_port;
+    "publisher.layer.shm.enable": BOOL => publisher.layers.shm;
+    "publisher.layer.udp.enable": BOOL => publisher.layers.udp;
+    "publisher.layer.tcp.enable": BOOL => publisher.layers.tcp;
+    "publisher.priority_local": LAYERS => publisher.priority_local;
+    "publisher.priority_network": LAYERS => publisher.priority_network;
+    "subscriber.layer.shm.enable": BOOL => subscriber.layers.shm;
+    "subscriber.layer.udp.enable": BOOL => subscriber.layers.udp;
+    "subscriber.layer.tcp.enable": BOOL => subscriber.layers.tcp;
     "subscriber.drop_out_of_order_messages": BOOL => subscriber.drop_out_of_order;
     "logging.provider.console.enable": BOOL => logging.console.enable;
     "logging.provider.console.log_level": LEVELS => logging.console.levels;
@@ -74,6 +82,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.max_bytes_per_second": RATE => max_bytes_per_second;
     "ferrocal.publisher.fragmentation": FRAGMENTATION => publisher.fragmentation;
     "ferrocal.publisher.max_bytes_per_second": RATE => publisher.max_bytes_per_second;
+    "ferrocal.publisher.tcp_queue_bytes": BYTES => publisher.tcp_queue_bytes;
     "ferrocal.subscriber.queue_len": AT_LEAST_1 => subscriber.queue_len;
     "ferrocal.subscriber.queue_bytes": BYTES => subscriber.queue_bytes;
     "ferrocal.subscriber.inline": BOOL => subscriber.inline;
@@ -83,6 +92,9 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.receive_thread.busy_poll_us": MICROSECONDS => receive_thread.busy_poll;
     "ferrocal.receive_thread.cpu": CPU => receive_thread.cpu;
     "ferrocal.receive_thread.priority": PRIORITY => receive_thread.priority;
+    "ferrocal.tcp.connect_timeout_ms": MILLISECONDS => tcp.connect_timeout;
+    "ferrocal.tcp.write_timeout_ms": MILLISECONDS => tcp.write_timeout;
+    "ferrocal.tcp.max_connections": AT_LEAST_1 => tcp.max_connections;
     "ferrocal.limits.max_peers": AT_LEAST_1 => limits.max_peers;
     "ferrocal.limits.max_registry_bytes": AT_LEAST_1 => limits.max_registry_bytes;
     "ferrocal.limits.max_publishers_per_subscriber": AT_LEAST_1 => limits.max_publishers_per_subscriber;
@@ -105,18 +117,9 @@ pub(super) struct Others {
     pub(super) is_allowed: fn(&Node) -> bool,
 }
 
-pub(super) const OTHERS: [Others; 5] = [
+pub(super) const OTHERS: [Others; 4] = [
     Others {
-        names: &[
-            "logging.receiver.enable",
-            "publisher.layer.shm.enable",
-            "publisher.layer.shm.zero_copy_mode",
-            "publisher.layer.tcp.enable",
-            "publisher.layer.udp.enable",
-            "subscriber.layer.shm.enable",
-            "subscriber.layer.tcp.enable",
-            "subscriber.layer.udp.enable",
-        ],
+        names: &["logging.receiver.enable", "publisher.layer.shm.zero_copy_mode"],
         expected: BOOL.expected,
         is_allowed: |node| (BOOL.read)(node).is_some(),
     },
@@ -146,13 +149,6 @@ pub(super) const OTHERS: [Others; 5] = [
         ],
         expected: "a text",
         is_allowed: |node| kind::text(node).is_some(),
-    },
-    Others {
-        names: &["publisher.priority_local", "publisher.priority_network"],
-        expected: "a list of words",
-        is_allowed: |node| {
-            kind::list(node).is_some_and(|words| words.iter().all(|word| kind::text(word).is_some()))
-        },
     },
     Others {
         names: &["registration.local.transport_type"],

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ferrocal_proto::{HEADER_LEN, HashVersion, MAX_DATAGRAM_LEN};
+use ferrocal_proto::{HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN};
 
 use super::yaml::Node;
 use crate::{ConsoleStream, Fragmentation, InterfaceSelector, LogLevels, Mode, Selection, SendPath};
@@ -179,6 +179,26 @@ pub(super) const LEVELS: Kind<LogLevels> = Kind {
     is_allowed: |_| true,
     show: LogLevels::to_string,
 };
+
+/// In eCAL's words.
+pub(super) const LAYERS: Kind<Vec<LayerKind>> = Kind {
+    expected: "a list of shm, udp, tcp",
+    read: |node| {
+        let layer =
+            |item: &Node| text(item).and_then(|word| NAMED_LAYERS.iter().find(|(name, _)| *name == word));
+        list(node)?.iter().map(|item| layer(item).map(|&(_, kind)| kind)).collect()
+    },
+    is_allowed: |layers| layers.iter().all(|layer| NAMED_LAYERS.iter().any(|(_, kind)| kind == layer)),
+    show: |layers| {
+        let name = |layer: &LayerKind| {
+            NAMED_LAYERS.iter().find(|(_, kind)| kind == layer).map_or("?", |&(name, _)| name)
+        };
+        format!("[{}]", layers.iter().map(name).collect::<Vec<_>>().join(", "))
+    },
+};
+
+const NAMED_LAYERS: [(&str, LayerKind); 3] =
+    [("shm", LayerKind::SharedMemory), ("udp", LayerKind::UdpMulticast), ("tcp", LayerKind::Tcp)];
 
 /// eCAL takes an empty path as none.
 pub(super) const FOLDER: Kind<Vec<PathBuf>> = Kind {

@@ -33,6 +33,7 @@ mod error;
 mod file;
 mod keys;
 mod kind;
+mod layers;
 mod limits;
 mod load;
 mod logging;
@@ -42,6 +43,7 @@ mod publisher;
 mod receive_thread;
 mod registration;
 mod subscriber;
+mod tcp;
 mod udp;
 mod yaml;
 
@@ -54,6 +56,7 @@ use crate::{Mode, Selection};
 
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
+pub use layers::LayersConfig;
 pub use limits::LimitsConfig;
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
@@ -61,6 +64,7 @@ pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
 pub use registration::RegistrationConfig;
 pub use subscriber::SubscriberConfig;
+pub use tcp::TcpConfig;
 pub use udp::{Destination, UdpConfig};
 
 /// Settings of a [`Node`](crate::Node): plain data, checked once when the node opens.
@@ -89,9 +93,11 @@ pub struct Config {
     pub transport: Selection,
     /// The UDP layer (`transport_layer.udp`).
     pub udp: UdpConfig,
+    /// The TCP layer. Not in eCAL; `ferrocal.tcp`.
+    pub tcp: TcpConfig,
     /// How nodes find each other (`registration`).
     pub registration: RegistrationConfig,
-    /// The settings of publishers that have none of their own (`ferrocal.publisher`).
+    /// The settings of publishers that have none of their own (`publisher`, `ferrocal.publisher`).
     pub publisher: PublisherConfig,
     /// The most bytes of payload that all publishers of the node send in a second, headers of UDP and IP aside.
     /// Registrations are never limited. Default: `None`, no limit but that of
@@ -115,6 +121,7 @@ setters!(Config {
     mode: Mode,
     transport: Selection,
     udp: UdpConfig,
+    tcp: TcpConfig,
     registration: RegistrationConfig,
     publisher: PublisherConfig,
     subscriber: SubscriberConfig,

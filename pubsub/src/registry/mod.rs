@@ -28,7 +28,7 @@ pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
 use crate::feed::Feed;
-use crate::layer::{Destination, Ended, Inlet, Layer};
+use crate::layer::{Destination, Ended, Inlet, Layer, LayerSet, RegisteredPublisher};
 use crate::stats::Loss;
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
@@ -53,7 +53,7 @@ pub(crate) struct Registry {
     timeout: Duration,
     /// In the order in which a publisher prefers them.
     layers: Vec<Arc<dyn Layer>>,
-    kinds: Vec<LayerKind>,
+    pub(crate) kinds: Vec<LayerKind>,
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
@@ -68,7 +68,7 @@ pub(crate) struct Registry {
     pub(crate) watch: Watch,
     /// What the events that wait for one listener may keep in memory.
     max_event_bytes: usize,
-    inlets: Mutex<Vec<Arc<dyn Inlet>>>,
+    inlets: Mutex<Vec<(LayerKind, Arc<dyn Inlet>)>>,
     notices: Notices,
     strangers: Mutex<Strangers>,
     /// Whether this node's own registrations come back from another address than that of loopback.
@@ -117,6 +117,7 @@ impl Registry {
         if self.has_failed.load(Ordering::SeqCst) {
             entity.end();
         }
+        self.connect(entity);
         for _ in 0..NEW_ENTITY_ANNOUNCEMENTS {
             self.announce(std::slice::from_ref(entity));
         }
@@ -140,9 +141,19 @@ impl Registry {
         self.announce(&[]);
     }
 
-    /// Has an inlet hear of publishers that are gone, and of the end.
-    pub(crate) fn attach(&self, inlet: Arc<dyn Inlet>) {
-        lock(&self.inlets).push(inlet);
+    /// Announces a publisher whose endpoints have changed, before the next refresh is due.
+    pub(crate) fn announce_anew(&self, entity: &Arc<Entity>) {
+        self.announce(std::slice::from_ref(entity));
+    }
+
+    /// Has what the layers have open for a publisher know its subscribers.
+    fn connect(&self, entity: &Entity) {
+        entity.connect(|layer| self.destinations(entity, layer));
+    }
+
+    /// Has a layer's inlet hear of publishers, of those that are gone, and of the end.
+    pub(crate) fn attach(&self, kind: LayerKind, inlet: Arc<dyn Inlet>) {
+        lock(&self.inlets).push((kind, inlet));
     }
 
     /// Reports to everybody who waits that a thread of the node has failed.
@@ -152,11 +163,12 @@ impl Registry {
         entities.iter().for_each(|entity| entity.end());
         self.watch.fail();
         let inlets = lock(&self.inlets).clone();
-        inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
+        inlets.iter().for_each(|(_, inlet)| inlet.end(Ended::Failed));
     }
 
     /// Has everybody hear of what a step changed. No lock is held: wakers are code of the program.
     fn settle(&self, outcome: &Outcome) {
+        outcome.changed.iter().for_each(|entity| self.connect(entity));
         outcome.changed.iter().for_each(|entity| entity.notify());
         outcome.events.iter().for_each(|(listener, event)| event.clone().send_to(listener));
         self.forget(&outcome.gone);
@@ -171,7 +183,7 @@ impl Registry {
         for GonePublisher { topic, host_name, id } in gone {
             // Nobody here reads a topic whose name is not UTF-8.
             let Ok(topic) = str::from_utf8(topic) else { continue };
-            inlets.iter().for_each(|inlet| inlet.forget(topic, host_name, *id));
+            inlets.iter().for_each(|(_, inlet)| inlet.forget(topic, host_name, *id));
         }
     }
 
@@ -185,9 +197,9 @@ impl Registry {
         lock(&self.tables).bytes()
     }
 
-    /// The matched subscribers of a topic that a layer carries payload to.
-    pub(crate) fn destinations(&self, topic: &str, layer: usize) -> Vec<Destination> {
-        lock(&self.tables).destinations(topic, layer)
+    /// The matched subscribers that a layer carries a publisher's payload to.
+    pub(crate) fn destinations(&self, publisher: &Entity, layer: usize) -> Vec<Destination> {
+        lock(&self.tables).destinations(publisher, layer)
     }
 
     /// The process and the data type of a publisher, if it registered.
@@ -328,23 +340,52 @@ impl Registry {
         let outcome = {
             let mut tables = lock(&self.tables);
             let link = self.link(role, &info, tables.runtime(&info));
-            let has_layer = self.layers.iter().any(|layer| layer.reaches(&info));
+            let has_layer = !self.reaching(&info).is_empty();
             tables.seen(now, role, &info, link, has_layer).map_err(|Full| DropReason::RegistryFull)?
         };
         self.settle(&outcome);
+        if role == Role::Publisher && outcome.seen.has_counterpart {
+            self.pass_on(source, &info);
+        }
         self.report_peer(source, role, &info, outcome.seen);
         Ok(outcome.changed)
     }
 
-    /// The way to a peer, if there is one. A publisher chooses the first of its layers that both sides have enabled.
+    /// Has the inlets know of a publisher, those of the layers that it has enabled.
+    fn pass_on(&self, source: SocketAddrV4, info: &TopicInfo) {
+        // Nobody here reads a topic whose name is not UTF-8.
+        let Ok(topic) = str::from_utf8(&info.topic_name) else { return };
+        let inlets = lock(&self.inlets).clone();
+        for layer in info.layers.iter().filter(|layer| layer.enabled) {
+            let publisher = RegisteredPublisher {
+                topic,
+                host_name: &info.host_name,
+                process_id: info.process_id,
+                id: info.topic_id,
+                local: info.host_name == self.identity.host_name,
+                parameters: &layer.parameters,
+                source,
+            };
+            let of_layer = inlets.iter().filter(|(kind, _)| *kind == layer.kind);
+            of_layer.for_each(|(_, inlet)| inlet.registered(&publisher));
+        }
+    }
+
+    /// The layers of this node that reach a peer.
+    fn reaching(&self, info: &TopicInfo) -> LayerSet {
+        let is_local = info.host_name == self.identity.host_name;
+        LayerSet::of(|index| self.layers.get(index).is_some_and(|layer| layer.reaches(info, is_local)))
+    }
+
+    /// The way to a peer, if there is one.
     fn link(&self, role: Role, info: &TopicInfo, runtime: Runtime) -> Option<Link> {
         let local = *info.host_name == *self.identity.host_name;
         match role {
             // It names its layers only once it is matched.
-            Role::Publisher => Some(Link { local, layer: None, runtime }),
+            Role::Publisher => Some(Link { local, layers: LayerSet::default(), runtime }),
             Role::Subscriber => {
-                let layer = self.layers.iter().position(|layer| layer.reaches(info))?;
-                Some(Link { local, layer: Some(layer), runtime })
+                let layers = self.reaching(info);
+                (!layers.is_empty()).then_some(Link { local, layers, runtime })
             }
         }
     }

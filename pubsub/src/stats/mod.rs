@@ -23,6 +23,9 @@ pub struct PublisherStats {
     pub sent_bytes: u64,
     /// Messages that the system refused to send, because the network cannot be reached at present.
     pub not_sent: u64,
+    /// Messages that a subscriber did not get because it takes them too slowly: with TCP, a newer message replaces one
+    /// that still waits ([`tcp_queue_bytes`](crate::PublisherConfig::tcp_queue_bytes)). Each subscriber counts.
+    pub overwritten: u64,
     /// Messages published in a second, as the node registered it most recently and as eCAL's tools show it. It is 0
     /// before the second message, and when none came for three times the usual interval.
     pub frequency: f64,
@@ -70,6 +73,8 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     /// Messages that could not be sent.
     pub(crate) not_sent: AtomicU64,
+    /// Messages that were given up for newer ones.
+    pub(crate) overwritten: AtomicU64,
     /// Messages that never arrived.
     pub(crate) lost: AtomicU64,
     /// The same, by publisher, since they were last reported.
@@ -86,6 +91,7 @@ impl Counters {
             sent: get(&self.sent),
             sent_bytes: get(&self.bytes),
             not_sent: get(&self.not_sent),
+            overwritten: get(&self.overwritten),
             frequency: self.ticks.frequency(),
         }
     }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ferrocal::{Config, DataType, EntityId, LatencyInfo, Layer, LayerKind, Mode, TopicInfo};
+use ferrocal::{Config, DataType, EntityId, LatencyInfo, Layer, LayerKind, LayerParameters, Mode, TopicInfo};
 
 use super::*;
 use crate::doctor::facts::{
@@ -45,7 +45,13 @@ fn process(host: &str, pid: i32, source: Ipv4Addr) -> Process {
 }
 
 fn entity(host: &str, pid: i32, source: Ipv4Addr, id: u64) -> Entity {
-    let udp = Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: true };
+    let udp = Layer {
+        kind: LayerKind::UdpMulticast,
+        version: 2,
+        enabled: true,
+        active: true,
+        parameters: LayerParameters::default(),
+    };
     let info = TopicInfo {
         host_name: host.into(),
         process_id: pid,

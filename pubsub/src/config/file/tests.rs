@@ -2,10 +2,12 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use ferrocal_proto::HashVersion;
+use ferrocal_proto::{HashVersion, LayerKind};
 
 use super::*;
-use crate::{ConsoleStream, Fragmentation, LogLevel, LogLevels, LogSink, Selection, SendPath, UdpConfig};
+use crate::{
+    ConsoleStream, Fragmentation, LayersConfig, LogLevel, LogLevels, LogSink, Selection, SendPath, UdpConfig,
+};
 
 fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
     let path = Path::new("ecal.yaml");
@@ -63,7 +65,8 @@ ferrocal:
   interfaces: [10.0.0.1, 10.0.1.0/24, eth0]
   loopback: false
   max_bytes_per_second: 1
-  publisher: { fragmentation: mtu, max_bytes_per_second: 2 }
+  publisher: { fragmentation: mtu, max_bytes_per_second: 2, tcp_queue_bytes: 18 }
+  tcp: { connect_timeout_ms: 19, write_timeout_ms: 20, max_connections: 21 }
   subscriber: { queue_len: 3, queue_bytes: 0, inline: true }
   receive_thread: { busy_poll_us: 20, cpu: 0, priority: 99 }
   limits:
@@ -103,7 +106,10 @@ ferrocal:
     let (publisher, subscriber) = (&config.publisher, &config.subscriber);
     assert_eq!(config.max_bytes_per_second, NonZeroU64::new(1));
     assert_eq!(publisher.max_bytes_per_second, NonZeroU64::new(2));
-    assert_eq!(publisher.fragmentation, Fragmentation::Mtu);
+    assert_eq!((publisher.fragmentation, publisher.tcp_queue_bytes), (Fragmentation::Mtu, 18));
+    let tcp = &config.tcp;
+    assert_eq!(tcp.connect_timeout, Duration::from_millis(19));
+    assert_eq!((tcp.write_timeout, tcp.max_connections), (Duration::from_millis(20), 21));
     assert!(!subscriber.drop_out_of_order && subscriber.inline);
     assert_eq!((subscriber.queue_len, subscriber.queue_bytes), (3, 0));
 
@@ -292,7 +298,7 @@ fn wrong_types_are_errors_in_every_key() {
         ("time: { rt: [a] }", "ecal.yaml:1: time.rt: `[a]` is not a text"),
         (
             "publisher: { priority_local: udp }",
-            "ecal.yaml:1: publisher.priority_local: `udp` is not a list of words",
+            "ecal.yaml:1: publisher.priority_local: `udp` is not a list of shm, udp, tcp",
         ),
         (
             "registration: { local: { transport_type: tcp } }",
@@ -330,36 +336,35 @@ fn files_of_real_ecal_load_without_a_warning() {
 }
 
 #[test]
-fn settings_that_do_not_apply_are_reported_once() {
+fn layers_and_their_order_are_those_of_the_file() {
+    use LayerKind::{SharedMemory, Tcp, UdpMulticast};
+
     let (config, warnings) = load(
         "
-subscriber: { layer: { shm: { enable: true }, udp: { enable: false } } }
-publisher: { layer: { udp: { enable: no } } }
+subscriber: { layer: { shm: { enable: false }, tcp: { enable: true } } }
+publisher:
+  layer: { udp: { enable: no } }
+  priority_local: [tcp, \"shm\"]
+  priority_network: []
 ",
     )
     .unwrap();
-    assert_eq!(config, Config::default());
-    assert_eq!(
-        warnings,
-        [
-            "ecal.yaml:2: `publisher.layer.udp.enable`, `subscriber.layer.udp.enable`: ignored, because UDP is the only \
-          layer here: it stays enabled"
-        ]
-    );
+    assert_eq!(warnings, [""; 0]);
+    config.check().unwrap();
+    let LayersConfig { shm, udp, tcp } = config.publisher.layers;
+    assert_eq!((shm, udp, tcp), (true, false, true));
+    let LayersConfig { shm, udp, tcp } = config.subscriber.layers;
+    assert_eq!((shm, udp, tcp), (false, true, true));
+    assert_eq!(config.publisher.priority_local, [Tcp, SharedMemory]);
+    assert_eq!(config.publisher.priority_network, []);
 
-    for (text, keys) in [
-        ("publisher: { priority_local: [shm, tcp] }", "`publisher.priority_local`"),
-        ("communication_mode: network\npublisher: { priority_network: [] }", "`publisher.priority_network`"),
-    ] {
-        let (_, warnings) = load(text).unwrap();
-        assert_eq!(warnings.len(), 1, "{text}");
-        assert!(
-            warnings[0].contains(&format!("{keys}: ignored, because UDP is the only layer")),
-            "{warnings:?}"
-        );
-    }
-    assert_eq!(load("publisher: { priority_network: [tcp] }").unwrap().1, [""; 0]);
+    let default = Config::default();
+    assert_eq!(default.publisher.priority_local, [SharedMemory, UdpMulticast, Tcp]);
+    assert_eq!(default.publisher.priority_network, [UdpMulticast, Tcp]);
+}
 
+#[test]
+fn settings_that_do_not_apply_are_reported_once() {
     let shm = "registration: { local: { transport_type: shm } }";
     let (_, warnings) = load(shm).unwrap();
     assert_eq!(

@@ -100,7 +100,9 @@ impl Tables {
     /// The peers that an entity is matched with.
     pub(in crate::registry) fn matched(&self, entity: &Entity) -> Vec<MatchedPeer> {
         let is_matched = |key: &PeerKey, peer: &Peer| {
-            key.role == entity.role.other() && *peer.topic == *entity.topic.as_bytes() && peer.link.is_some()
+            key.role == entity.role.other()
+                && *peer.topic == *entity.topic.as_bytes()
+                && peer.link.is_some_and(|link| entity.is_matched(link))
         };
         let peers = self.peers.iter().filter(|(key, peer)| is_matched(key, peer));
         peers.map(|(key, peer)| MatchedPeer::new(key, peer)).collect()
@@ -112,13 +114,13 @@ impl Tables {
         self.peers.get(&key).map(|peer| MatchedPeer::new(&key, peer))
     }
 
-    /// Adds what a peer's step means to the entities of a topic, as far as somebody listens.
+    /// Adds what a peer's step means to the entities of a topic, as far as somebody listens: `step` returns it for each.
     pub(super) fn report(
         &self,
         topic: &TopicName,
         key: &PeerKey,
         peer: &Peer,
-        kind: EventKind,
+        step: impl Fn(&Entity) -> Option<EventKind>,
         outcome: &mut Outcome,
     ) {
         let Some(topic) = self.topics.get(topic) else { return };
@@ -128,9 +130,7 @@ impl Tables {
         };
         for entity in entities {
             let listeners = entity.listeners();
-            if listeners.is_empty() {
-                continue;
-            }
+            let Some(kind) = step(entity).filter(|_| !listeners.is_empty()) else { continue };
             let (own, other) = (&entity.data_type().name, &peer.data_type.name);
             let differs = !own.is_empty() && !other.is_empty() && own != other;
             let follows = matches!(kind, EventKind::Connected | EventKind::TypeChanged) && differs;
