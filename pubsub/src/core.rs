@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
-use ferrocal_transport::{Selected, Transport};
+use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
+use crate::layer::shm::{Shm, ShmCounters};
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
@@ -24,6 +25,7 @@ pub(crate) struct Core {
     pub(crate) transport: Arc<Selected>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) shm: Option<Arc<ShmCounters>>,
     pub(crate) wall_clock: Arc<WallClock>,
     pub(crate) logger: Logger,
     layers: Vec<LayerSlot>,
@@ -54,7 +56,14 @@ impl Core {
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
         let counters = udp.counters();
-        Self::with_layers(name, config, transport, counters, vec![Arc::new(udp)])
+        let mut layers: Vec<Arc<dyn Layer>> = vec![Arc::new(udp)];
+        // Programs that bring a network of their own want their messages to go there, and a replay replaces the real one.
+        let is_provided = matches!(transport.reason(), SelectionReason::Provided);
+        let is_real = !is_provided && transport.backend() != Backend::File;
+        let shm = is_real.then(|| Shm::new(&config));
+        let shm_counters = shm.as_ref().map(Shm::counters);
+        layers.extend(shm.map(|shm| Arc::new(shm) as Arc<dyn Layer>));
+        Self::with_layers(name, config, transport, counters, shm_counters, layers)
     }
 
     pub(crate) fn with_layers(
@@ -62,6 +71,7 @@ impl Core {
         config: Config,
         transport: Arc<Selected>,
         udp: Arc<UdpCounters>,
+        shm: Option<Arc<ShmCounters>>,
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
         let wall_clock = Arc::new(WallClock::new(&config.clock));
@@ -97,6 +107,7 @@ impl Core {
             transport,
             registry,
             udp,
+            shm,
             wall_clock,
             logger,
             registration: Some(registration),

@@ -207,11 +207,14 @@ impl Node {
 
     /// What the node is doing.
     pub fn status(&self) -> Status {
-        let Core { transport, registry, udp, .. } = &*self.core;
+        let Core { transport, registry, udp, shm, .. } = &*self.core;
         let (registration, payload) = (registry.report(), udp.report());
         let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
+        if let Some(shm) = shm {
+            drops.add(&shm.drops());
+        }
         let mut receive_drops = payload.transport;
         receive_drops.add(&registration.transport);
         Status {
@@ -266,7 +269,7 @@ mod tests {
         let counters = udp.counters();
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
         let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
-        Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }
+        Node { core: Core::with_layers(name, config, transport, counters, None, layers).unwrap() }
     }
 
     #[test]

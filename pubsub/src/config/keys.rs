@@ -58,6 +58,11 @@ pub(super) const KEYS: &[Key] = keys! {
     "registration.local.udp.port": PORT => registration.local_port;
     "registration.network.udp.port": PORT => registration.network_port;
     "publisher.layer.shm.enable": BOOL => publisher.layers.shm;
+    "publisher.layer.shm.zero_copy_mode": BOOL => publisher.shm.zero_copy;
+    "publisher.layer.shm.acknowledge_timeout_ms": MILLISECONDS_OR_0 => publisher.shm.acknowledge_timeout;
+    "publisher.layer.shm.memfile_min_size_bytes": BYTES => publisher.shm.min_len;
+    "publisher.layer.shm.memfile_reserve_percent": PERCENT => publisher.shm.reserve_percent;
+    "publisher.layer.shm.memfile_buffer_count": BUFFERS => publisher.shm.buffer_count;
     "publisher.layer.udp.enable": BOOL => publisher.layers.udp;
     "publisher.layer.tcp.enable": BOOL => publisher.layers.tcp;
     "publisher.priority_local": LAYERS => publisher.priority_local;
@@ -119,16 +124,12 @@ pub(super) struct Others {
 
 pub(super) const OTHERS: [Others; 4] = [
     Others {
-        names: &["logging.receiver.enable", "publisher.layer.shm.zero_copy_mode"],
+        names: &["logging.receiver.enable"],
         expected: BOOL.expected,
         is_allowed: |node| (BOOL.read)(node).is_some(),
     },
     Others {
         names: &[
-            "publisher.layer.shm.acknowledge_timeout_ms",
-            "publisher.layer.shm.memfile_buffer_count",
-            "publisher.layer.shm.memfile_min_size_bytes",
-            "publisher.layer.shm.memfile_reserve_percent",
             "registration.local.shm.queue_size",
             "transport_layer.tcp.max_reconnections",
             "transport_layer.tcp.number_executor_reader",

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ferrocal_proto::{HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN};
+use ferrocal_proto::{HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN, MAX_MEMORY_FILES};
 
 use super::yaml::Node;
 use crate::{ConsoleStream, Fragmentation, InterfaceSelector, LogLevels, Mode, Selection, SendPath};
@@ -126,6 +126,25 @@ pub(super) const MILLISECONDS: Kind<Duration> = Kind {
     is_allowed: |time| time.as_millis() > 0,
     show: |time| (time.as_secs_f64() * 1e3).to_string(),
 };
+
+/// Where 0 means not at all.
+pub(super) const MILLISECONDS_OR_0: Kind<Duration> = Kind {
+    expected: "a time in whole milliseconds",
+    read: |node| whole(node).map(Duration::from_millis),
+    is_allowed: |_| true,
+    show: |time| (time.as_secs_f64() * 1e3).to_string(),
+};
+
+/// As many as one registration may name.
+pub(super) const BUFFERS: Kind<usize> = Kind {
+    expected: "a number of memory files from 1 to 64",
+    read: whole,
+    is_allowed: |count| (1..=MAX_MEMORY_FILES).contains(count),
+    show: usize::to_string,
+};
+
+pub(super) const PERCENT: Kind<usize> =
+    Kind { expected: "a whole number of percent", read: whole, is_allowed: |_| true, show: usize::to_string };
 
 pub(super) const MICROSECONDS: Kind<Duration> = Kind {
     expected: "a time in whole microseconds",

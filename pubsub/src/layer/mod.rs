@@ -10,6 +10,7 @@
 mod choice;
 #[cfg(test)]
 pub(crate) mod in_process;
+pub(crate) mod shm;
 pub(crate) mod udp;
 
 use std::net::SocketAddrV4;
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ferrocal_proto::{EntityId, LayerKind, LayerParameters, Text, TopicInfo};
+use ferrocal_shm::OpenError;
 use ferrocal_transport::{Interrupt, SendError};
 
 pub(crate) use choice::{LayerSet, LayerUse};
@@ -190,6 +192,8 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) enum News {
     Unreachable(SendError),
+    /// Shared memory.
+    NoMemory(OpenError),
     ReachableAgain,
 }
 

@@ -47,6 +47,14 @@ registration:
   shm_transport_domain: \"domain\"
   local: { udp: { port: 15000 } }
   network: { udp: { port: 15001 } }
+publisher:
+  layer:
+    shm:
+      zero_copy_mode: true
+      acknowledge_timeout_ms: 22
+      memfile_min_size_bytes: 23
+      memfile_reserve_percent: 24
+      memfile_buffer_count: 25
 subscriber:
   drop_out_of_order_messages: false
   layer: { shm: { enable: false }, udp: { enable: true } }
@@ -107,6 +115,9 @@ ferrocal:
     assert_eq!(config.max_bytes_per_second, NonZeroU64::new(1));
     assert_eq!(publisher.max_bytes_per_second, NonZeroU64::new(2));
     assert_eq!((publisher.fragmentation, publisher.tcp_queue_bytes), (Fragmentation::Mtu, 18));
+    let shm = &publisher.shm;
+    assert_eq!((shm.zero_copy, shm.acknowledge_timeout), (true, Duration::from_millis(22)));
+    assert_eq!((shm.min_len, shm.reserve_percent, shm.buffer_count), (23, 24, 25));
     let tcp = &config.tcp;
     assert_eq!(tcp.connect_timeout, Duration::from_millis(19));
     assert_eq!((tcp.write_timeout, tcp.max_connections), (Duration::from_millis(20), 21));
