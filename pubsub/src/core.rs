@@ -12,12 +12,13 @@ use crate::layer::shm::{Shm, ShmCounters};
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
-use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
+use crate::registry::{BoardReceiver, Entity, HostBoard, Identity, RegistrationReceiver, Registry, Role};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, TopicNameError, lock,
+    Clock, Config, CreateError, LocalRegistration, Mode, NodeError, PublisherConfig, ReceiveThreadConfig,
+    TopicNameError, lock,
 };
 
 pub(crate) struct Core {
@@ -78,7 +79,9 @@ impl Core {
         let identity = Identity::new(name, &config);
         let sender = open_sender(&*transport, &config)?;
         let logger = Logger::new(&config, &identity, transport.clone(), wall_clock.clone());
-        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, wall_clock.clone()));
+        let board = open_board(&config);
+        let (reader, clock) = (board.clone(), wall_clock.clone());
+        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, board, clock));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
             let (registry, has_failed) = (registry.clone(), has_failed.clone());
@@ -88,15 +91,17 @@ impl Core {
             };
             Crew::start(settings, Box::new(on_failure)).map_err(NodeError::Thread)
         };
-        let receiver = transport.receiver(config.registration_port())?;
-        receiver.membership().join(config.destination().group)?;
         let registration = crew(ReceiveThreadConfig::default())?;
-        let source = {
-            let interrupt = receiver.interrupter();
-            let source = RegistrationReceiver::new(registry.clone(), receiver, config.limits.reassembly);
-            move || Some((Box::new(source) as Box<dyn Source>, interrupt))
+        let (source, interrupt): (Box<dyn Source>, _) = if let Some(board) = reader {
+            let (receiver, interrupt) = BoardReceiver::new(registry.clone(), board);
+            (Box::new(receiver), interrupt)
+        } else {
+            let receiver = transport.receiver(config.registration_port())?;
+            receiver.membership().join(config.destination().group)?;
+            let (interrupt, limits) = (receiver.interrupter(), config.limits.reassembly);
+            (Box::new(RegistrationReceiver::new(registry.clone(), receiver, limits)), interrupt)
         };
-        registration.open(Box::new(source));
+        registration.open(Box::new(move || Some((source, interrupt))));
         let slot =
             |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
@@ -295,6 +300,15 @@ impl Sink for LayerSink {
     fn end(&self, why: Ended) {
         self.sink.end(why);
     }
+}
+
+/// Where registrations are posted in shared memory, if that is configured.
+fn open_board(config: &Config) -> Option<Arc<HostBoard>> {
+    let is_wanted =
+        config.mode == Mode::Local && config.registration.local_transport == LocalRegistration::Shm;
+    let opened = is_wanted.then(|| HostBoard::open(&config.registration))?;
+    let warn = |error| log::warn!("registration.local.transport_type: shm: {error}; using udp");
+    opened.map_err(warn).ok().map(Arc::new)
 }
 
 /// What reads simulated time, and is announced.

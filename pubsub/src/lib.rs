@@ -454,8 +454,9 @@ pub use capture::{
 };
 pub use config::{
     Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig,
-    RegistrationConfig, Setting, SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig, UdpConfig,
+    LayersConfig, LimitsConfig, LocalRegistration, LogConfig, LogLevels, LogSink, PublisherConfig,
+    ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig,
+    UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,

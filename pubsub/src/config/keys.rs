@@ -56,6 +56,9 @@ pub(super) const KEYS: &[Key] = keys! {
     "registration.loopback": BOOL => registration.loopback;
     "registration.shm_transport_domain": DOMAIN => registration.shm_transport_domain;
     "registration.local.udp.port": PORT => registration.local_port;
+    "registration.local.transport_type": LOCAL_REGISTRATION => registration.local_transport;
+    "registration.local.shm.domain": FILE_NAME => registration.local_shm_domain;
+    "registration.local.shm.queue_size": AT_LEAST_1 => registration.local_shm_queue_len;
     "registration.network.udp.port": PORT => registration.network_port;
     "publisher.layer.shm.enable": BOOL => publisher.layers.shm;
     "publisher.layer.shm.zero_copy_mode": BOOL => publisher.shm.zero_copy;
@@ -122,7 +125,7 @@ pub(super) struct Others {
     pub(super) is_allowed: fn(&Node) -> bool,
 }
 
-pub(super) const OTHERS: [Others; 4] = [
+pub(super) const OTHERS: [Others; 3] = [
     Others {
         names: &["logging.receiver.enable"],
         expected: BOOL.expected,
@@ -130,7 +133,6 @@ pub(super) const OTHERS: [Others; 4] = [
     },
     Others {
         names: &[
-            "registration.local.shm.queue_size",
             "transport_layer.tcp.max_reconnections",
             "transport_layer.tcp.number_executor_reader",
             "transport_layer.tcp.number_executor_writer",
@@ -142,7 +144,6 @@ pub(super) const OTHERS: [Others; 4] = [
         names: &[
             "application.sys.filter_excl",
             "application.terminal.emulator",
-            "registration.local.shm.domain",
             "registration.network.transport_mode",
             "registration.network.transport_type",
             "time.replay",
@@ -150,11 +151,6 @@ pub(super) const OTHERS: [Others; 4] = [
         ],
         expected: "a text",
         is_allowed: |node| kind::text(node).is_some(),
-    },
-    Others {
-        names: &["registration.local.transport_type"],
-        expected: "udp or shm",
-        is_allowed: |node| matches!(kind::text(node), Some("udp" | "shm")),
     },
 ];
 

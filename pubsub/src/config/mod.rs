@@ -63,7 +63,7 @@ pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
-pub use registration::RegistrationConfig;
+pub use registration::{LocalRegistration, RegistrationConfig};
 pub use shm::ShmConfig;
 pub use subscriber::SubscriberConfig;
 pub use tcp::TcpConfig;

@@ -285,12 +285,24 @@ impl Pause {
     }
 }
 
-/// The time of the monotonic clock after a while.
-fn monotonic_after(time: Duration) -> libc::timespec {
-    const NANOS: i64 = 1_000_000_000;
+/// The time of the system's monotonic clock in nanoseconds, as eCAL orders its news by.
+pub fn monotonic_ns() -> u64 {
+    let now = monotonic();
+    now.tv_sec.cast_unsigned() * NANOS.cast_unsigned() + now.tv_nsec.cast_unsigned()
+}
+
+const NANOS: i64 = 1_000_000_000;
+
+fn monotonic() -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is valid.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now
+}
+
+/// The time of the monotonic clock after a while.
+fn monotonic_after(time: Duration) -> libc::timespec {
+    let now = monotonic();
     let nanos = now.tv_nsec + i64::from(time.subsec_nanos());
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     libc::timespec { tv_sec: now.tv_sec.saturating_add(seconds) + nanos / NANOS, tv_nsec: nanos % NANOS }

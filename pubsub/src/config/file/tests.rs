@@ -6,7 +6,8 @@ use ferrocal_proto::{HashVersion, LayerKind};
 
 use super::*;
 use crate::{
-    ConsoleStream, Fragmentation, LayersConfig, LogLevel, LogLevels, LogSink, Selection, SendPath, UdpConfig,
+    ConsoleStream, Fragmentation, LayersConfig, LocalRegistration, LogLevel, LogLevels, LogSink, Selection,
+    SendPath, UdpConfig,
 };
 
 fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
@@ -45,7 +46,7 @@ registration:
   registration_timeout: 3000
   loopback: false
   shm_transport_domain: \"domain\"
-  local: { udp: { port: 15000 } }
+  local: { udp: { port: 15000 }, transport_type: shm, shm: { domain: mine, queue_size: 26 } }
   network: { udp: { port: 15001 } }
 publisher:
   layer:
@@ -110,6 +111,9 @@ ferrocal:
     assert!(!registration.loopback);
     assert_eq!(registration.shm_transport_domain.as_deref(), Some("domain"));
     assert_eq!((registration.local_port, registration.network_port), (15_000, 15_001));
+
+    assert_eq!(registration.local_transport, LocalRegistration::Shm);
+    assert_eq!((&*registration.local_shm_domain, registration.local_shm_queue_len), ("mine", 26));
 
     let (publisher, subscriber) = (&config.publisher, &config.subscriber);
     assert_eq!(config.max_bytes_per_second, NonZeroU64::new(1));

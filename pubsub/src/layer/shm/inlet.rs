@@ -36,8 +36,8 @@ struct State {
     has_warned: bool,
 }
 
-#[derive(Default)]
 struct Topic {
+    since: Instant,
     sinks: Sinks,
     publishers: HashMap<(Text, EntityId), Publisher>,
 }
@@ -45,6 +45,18 @@ struct Topic {
 #[derive(Default)]
 struct Publisher {
     files: HashMap<Text, Arc<FileWatch>>,
+}
+
+/// What a registration of a publisher changes.
+struct Changes {
+    topic: Arc<str>,
+    since: Instant,
+    /// The files that it has no more.
+    gone: Vec<Arc<FileWatch>>,
+    /// Those that are not read yet.
+    new: Vec<Text>,
+    /// Whether there are too many of them, which was not reported yet.
+    warns: bool,
 }
 
 /// What the source is to do.
@@ -95,43 +107,29 @@ impl ShmInlet {
         publishers.flat_map(|publisher| publisher.files.values().cloned()).collect()
     }
 
-    /// What is to be done for a publisher that registered: the files that it has no more, and the names of new ones.
-    fn changes(
-        &self,
-        publisher: &RegisteredPublisher<'_>,
-    ) -> Option<(Vec<Arc<FileWatch>>, Arc<str>, Vec<Text>)> {
-        let mut state = lock(&self.state);
-        let (name, _) = state.topics.get_key_value(publisher.topic)?;
-        let name = name.clone();
-        let count: usize = state
-            .topics
-            .values()
-            .flat_map(|topic| topic.publishers.values())
-            .map(|one| one.files.len())
-            .sum();
-        let topic = state.topics.get_mut(publisher.topic)?;
-        let known = topic.publishers.entry((publisher.host_name.clone(), publisher.id)).or_default();
+    /// What is to be done for a publisher that registered. `None` if its topic is not read.
+    fn changes(&self, publisher: &RegisteredPublisher<'_>) -> Option<Changes> {
         let wanted = &publisher.parameters.memory_files;
-        let gone: Vec<Text> = known
-            .files
-            .iter()
-            .filter(|(name, watch)| watch.has_ended() || !wanted.contains(name))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let gone = gone.iter().filter_map(|name| known.files.remove(name)).collect();
+        let mut state = lock(&self.state);
+        let publishers = state.topics.values().flat_map(|topic| topic.publishers.values());
+        let count: usize = publishers.map(|publisher| publisher.files.len()).sum();
+        let (name, topic) = state.topics.get_key_value(publisher.topic)?;
+        let (topic, since) = (name.clone(), topic.since);
+        let key = (publisher.host_name.clone(), publisher.id);
+        let known = state.topics.get_mut(publisher.topic)?.publishers.entry(key).or_default();
+        let is_gone = |name: &Text, watch: &FileWatch| watch.has_ended() || !wanted.contains(name);
+        let gone =
+            known.files.extract_if(|name, watch| is_gone(name, watch)).map(|(_, watch)| watch).collect();
         let mut new: Vec<Text> = Vec::new();
         for name in wanted {
             if is_memory_file_name(name) && !known.files.contains_key(name) && !new.contains(name) {
                 new.push(name.clone());
             }
         }
-        if count + new.len() > MAX_FILES {
-            new.truncate(MAX_FILES.saturating_sub(count));
-            if !std::mem::replace(&mut state.has_warned, true) {
-                log::warn!("more than {MAX_FILES} memory files are to be read; others are not");
-            }
-        }
-        Some((gone, name, new))
+        let room = MAX_FILES.saturating_sub(count);
+        let warns = new.len() > room && !std::mem::replace(&mut state.has_warned, true);
+        new.truncate(room);
+        Some(Changes { topic, since, gone, new, warns })
     }
 
     fn add(&self, publisher: &RegisteredPublisher<'_>, name: Text, watch: Arc<FileWatch>) {
@@ -161,7 +159,11 @@ impl Inlet for SharedInlet {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
         let ended = {
             let mut state = lock(&self.0.state);
-            let entry = state.topics.entry(topic.clone()).or_default();
+            let entry = state.topics.entry(topic.clone()).or_insert_with(|| Topic {
+                since: Instant::now(),
+                sinks: Arc::new([]),
+                publishers: HashMap::new(),
+            });
             entry.sinks = entry.sinks.iter().cloned().chain([sink.clone()]).collect();
             state.ended
         };
@@ -175,13 +177,17 @@ impl Inlet for SharedInlet {
         if !publisher.local {
             return;
         }
-        let Some((gone, topic, new)) = self.0.changes(publisher) else { return };
+        let Some(changes) = self.0.changes(publisher) else { return };
+        let Changes { topic, since, gone, new, warns } = changes;
+        if warns {
+            log::warn!("more than {MAX_FILES} memory files are to be read; others are not");
+        }
         gone.iter().for_each(|watch| watch.leave(&self.0));
         let origin = Arc::new(Origin { host_name: publisher.host_name.clone(), id: publisher.id });
         for name in new {
             // It is a plain name, which was checked.
             let Ok(text) = str::from_utf8(&name) else { continue };
-            match FileWatch::join(text, &self.0, &topic, &origin) {
+            match FileWatch::join(text, &self.0, &topic, &origin, since) {
                 Ok(watch) => self.0.add(publisher, name, watch),
                 // The publisher has left, or made another one, of which it will tell.
                 Err(WatchError::Open(error)) if error.is_absent() => {}

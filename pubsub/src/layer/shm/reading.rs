@@ -21,6 +21,8 @@ pub(super) struct Content {
     lock: NamedLock,
     /// Of the newest message.
     clock: u64,
+    /// When that was taken.
+    taken: Option<Instant>,
 }
 
 /// A message, taken out of the file.
@@ -31,7 +33,7 @@ pub(super) struct Taken {
 
 impl Content {
     pub(super) fn new(name: &str, file: MemoryFile, lock: NamedLock) -> Self {
-        Self { name: name.to_owned(), file, lock, clock: 0 }
+        Self { name: name.to_owned(), file, lock, clock: 0, taken: None }
     }
 
     /// Takes the message out, if it is a new one.
@@ -50,7 +52,19 @@ impl Content {
         }
         let taken = self.take_locked(max_len);
         self.lock.unlock();
+        if let Ok(Some(_)) = taken {
+            self.taken = Some(Instant::now());
+        }
         taken
+    }
+
+    /// Takes the newest message out once more, with when that was done first. `None` if there is a newer one meanwhile.
+    pub(super) fn take_again(&mut self, max_len: usize) -> Option<(Taken, Instant)> {
+        let (clock, first) = (self.clock, self.taken?);
+        self.clock = clock.checked_sub(1)?;
+        let taken = self.take(max_len).ok().flatten().filter(|taken| taken.message.clock == clock);
+        (self.clock, self.taken) = (clock, Some(first));
+        Some((taken?, first))
     }
 
     fn take_locked(&mut self, max_len: usize) -> Result<Option<Taken>, DropReason> {

@@ -27,7 +27,9 @@ const LOOK: Duration = Duration::from_millis(10);
 const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// The files that are read, by the process and their names. A forked child has none of its parent's threads.
-static WATCHED: Mutex<Option<HashMap<(u32, String), Weak<FileWatch>>>> = Mutex::new(None);
+static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
+
+type Watched = HashMap<(u32, String), Weak<FileWatch>>;
 
 /// A memory file with a thread that reads it, until this is dropped.
 pub(super) struct FileWatch {
@@ -35,6 +37,8 @@ pub(super) struct FileWatch {
     process_id: u32,
     signals: Arc<Signals>,
     targets: Mutex<Vec<Target>>,
+    /// Whether some of them have joined since the latest message.
+    has_joined: AtomicBool,
 }
 
 /// What the thread of a file and others share.
@@ -50,6 +54,10 @@ struct Target {
     inlet: Weak<ShmInlet>,
     topic: Arc<str>,
     origin: Arc<Origin>,
+    /// Since when its topic is read.
+    since: Instant,
+    /// Whether it has joined a file that was read already, and no message came since.
+    is_new: bool,
 }
 
 /// Why a file is not read.
@@ -66,8 +74,10 @@ impl FileWatch {
         inlet: &Arc<ShmInlet>,
         topic: &Arc<str>,
         origin: &Arc<Origin>,
+        since: Instant,
     ) -> Result<Arc<Self>, WatchError> {
-        let target = Target { inlet: Arc::downgrade(inlet), topic: topic.clone(), origin: origin.clone() };
+        let inlet = Arc::downgrade(inlet);
+        let mut target = Target { inlet, topic: topic.clone(), origin: origin.clone(), since, is_new: false };
         let key = (std::process::id(), name.to_owned());
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = watched.get_or_insert_default();
@@ -75,7 +85,11 @@ impl FileWatch {
         if let Some(watch) = watched.get(&key).and_then(Weak::upgrade)
             && !watch.has_ended()
         {
+            target.is_new = true;
             lock(&watch.targets).push(target);
+            watch.has_joined.store(true, Ordering::Release);
+            // The thread looks whether there is something for it. If this fails the next message comes.
+            let _ = watch.signals.event.set(EVENT_TIMEOUT);
             return Ok(watch);
         }
         let watch = Self::start(name, target)?;
@@ -106,7 +120,13 @@ impl FileWatch {
             has_ended: AtomicBool::new(false),
         });
         let targets = Mutex::new(vec![target]);
-        let watch = Arc::new(Self { name: name.to_owned(), process_id, signals: signals.clone(), targets });
+        let watch = Arc::new(Self {
+            name: name.to_owned(),
+            process_id,
+            signals: signals.clone(),
+            targets,
+            has_joined: AtomicBool::new(false),
+        });
         let content = Content::new(name, file, lock);
         let weak = Arc::downgrade(&watch);
         thread::Builder::new()
@@ -139,13 +159,19 @@ impl FileWatch {
         self.inlets().iter().for_each(|inlet| inlet.count(reason));
     }
 
-    /// Passes a message on, and calls callbacks.
-    fn deliver(&self, taken: Taken) {
+    /// Passes a message on, and calls callbacks. One that was taken at `taken_before` goes to those who have joined later,
+    /// and wanted it then already: another node of this process was faster to learn of the file.
+    fn deliver(&self, taken: Taken, taken_before: Option<Instant>) {
         let MemoryMessage { clock, time_us, .. } = taken.message;
         let (payload, received) = (Bytes::from(taken.payload), Instant::now());
         let targets: Vec<_> = lock(&self.targets)
-            .iter()
-            .filter_map(|target| Some((target.inlet.upgrade()?, target.topic.clone(), target.origin.clone())))
+            .iter_mut()
+            .filter_map(|target| {
+                let is_new = std::mem::take(&mut target.is_new);
+                let wants = taken_before.is_none_or(|time| is_new && target.since <= time);
+                let inlet = target.inlet.upgrade().filter(|_| wants)?;
+                Some((inlet, target.topic.clone(), target.origin.clone()))
+            })
             .collect();
         for (inlet, topic, origin) in targets {
             let message = Incoming {
@@ -188,8 +214,8 @@ fn remove_rests(name: &str, process_id: u32) {
 
 /// What the thread of a file does. It has the watch only for the time of a message, so that it ends with the watch.
 fn read(signals: &Signals, watch: &Weak<FileWatch>, mut content: Content) {
-    // What is there already: its event may have been set before this process opened it.
-    let mut is_due = true;
+    // What came before this process opened the file for the publisher's sake has set the event.
+    let mut is_due = false;
     while !signals.is_stopping.load(Ordering::Acquire) {
         if !is_due {
             match signals.event.wait(WAIT) {
@@ -207,10 +233,15 @@ fn read(signals: &Signals, watch: &Weak<FileWatch>, mut content: Content) {
         let Some(watch) = watch.upgrade() else { return };
         let max_len = watch.inlets().iter().map(|inlet| inlet.max_message_len).max().unwrap_or(0);
         match content.take(max_len) {
+            Ok(None) if watch.has_joined.swap(false, Ordering::AcqRel) => {
+                if let Some((taken, time)) = content.take_again(max_len) {
+                    watch.deliver(taken, Some(time));
+                }
+            }
             Ok(None) => {}
             Ok(Some(taken)) => {
                 let waits = taken.message.acknowledge_timeout_ms != 0;
-                let delivered = catch_unwind(AssertUnwindSafe(|| watch.deliver(taken)));
+                let delivered = catch_unwind(AssertUnwindSafe(|| watch.deliver(taken, None)));
                 if delivered.is_err() {
                     log::error!(
                         "a thread that reads shared memory has failed; its publisher is not read any more"
