@@ -14,7 +14,7 @@ DENY_VERSION=0.20.2
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri bench)
+EXTRA_JOBS=(generate deny miri bench kills)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -255,6 +255,15 @@ windows() {
     cargo build --workspace --examples --release
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
         cargo test --workspace --release --test windows
+}
+
+# Either side of an exchange by shared memory killed 200 times, at any moment of it.
+kills() {
+    prepare_python
+    prepare_ip
+    cargo build --release --package ferrocal-examples --examples
+    FERROCAL_KILLS=${FERROCAL_KILLS:-100} cargo test --release --package ferrocal-integration-tests \
+        --test shared_memory killed
 }
 
 # FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.
