@@ -233,10 +233,10 @@ fn one_host_by_memory_the_other_by_udp() {
     for real in [&mut far, &mut neighbour] {
         real.totals_with("all", |_| true)[0].assert_all(5, 200_000);
     }
-    let processes = [std::process::id(), neighbour.process.id(), far.process.id()];
-    let has_event =
-        processes.map(|process| names().iter().any(|name| name.ends_with(&format!("_{process}_evt"))));
-    assert_eq!(has_event, [true, true, false], "{:?}", names());
+    for process in [std::process::id(), neighbour.process.id()] {
+        let end = format!("_{process}_evt");
+        assert!(names().iter().any(|name| name.ends_with(&end)), "{process}: {:?}", names());
+    }
 }
 
 /// A node that registers in shared memory alone.

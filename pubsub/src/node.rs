@@ -263,7 +263,9 @@ mod tests {
         node_with(name, network, first, Config::default().mode(Mode::Network))
     }
 
-    fn node_with(name: &str, network: &Network, first: Option<InProcess>, config: Config) -> Node {
+    fn node_with(name: &str, network: &Network, first: Option<InProcess>, mut config: Config) -> Node {
+        // The layer in the tests goes by that name.
+        (config.publisher.layers.shm, config.subscriber.layers.shm) = (true, true);
         let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
         let counters = udp.counters();

@@ -178,7 +178,9 @@ def main():
     common.add_system(system, f"bench_{args.role}")
     options = ["--mode", "network" if args.interface else "local"]
     if args.peer == "ecal-shm":
-        options += ["--layer", "shm", "--acknowledge", "1000"]
+        options += ["--layer", "shm"]
+        if args.role in ("pub", "sub"):
+            options += ["--acknowledge", "1000"]
     roles[args.role](common.initialize(system.parse_args(options)), args)
 
 

@@ -20,7 +20,9 @@ fn config(setup: &Setup) -> Config {
     let is_shm = setup.peer == Peer::FerrocalShm;
     config.publisher.layers = LayersConfig::NONE.udp(!is_shm).shm(is_shm);
     config.subscriber.layers = config.publisher.layers;
-    config.publisher.shm.acknowledge_timeout = Duration::from_secs(1);
+    if matches!(setup.role, Role::Pub | Role::Sub) {
+        config.publisher.shm.acknowledge_timeout = Duration::from_secs(1);
+    }
     config.udp.receive_buffer_len = RECEIVE_BUFFER;
     if setup.peer == Peer::FerrocalSpin {
         config.receive_thread.busy_poll = Duration::from_millis(10);

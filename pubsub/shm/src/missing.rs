@@ -71,6 +71,10 @@ impl NamedLock {
     pub fn unlock(&self) {
         match self.0 {}
     }
+
+    pub fn unlock_and_wake(&self) {
+        match self.0 {}
+    }
 }
 
 /// A lock that outlives its holder. There is none on this platform.

@@ -182,8 +182,12 @@ impl Sync {
         if self.is_intact() { Ok(()) } else { Err(LockError::Lost) }
     }
 
-    /// Wakes one who waits for the condition.
+    /// Wakes one who waits for the condition. If one of several who waited has died, this may never return; it does if
+    /// no other has waited since.
     pub(super) fn signal(&self) {
+        if !self.is_intact() {
+            return;
+        }
         // SAFETY: the map holds an initialized condition.
         unsafe { libc::pthread_cond_signal(self.condition()) };
     }
@@ -215,7 +219,9 @@ impl Sync {
 }
 
 fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
-    loop {
+    // Somebody may make and remove it without end.
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
         match create_new(name) {
             Ok(file) => return Ok((file, true)),
             Err(OpenError::System(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -227,6 +233,7 @@ fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
             result => return result.map(|file| (file, false)),
         }
     }
+    Err(OpenError::TooShort(0))
 }
 
 /// Has a file alone among those who ask for that, as eCAL 6.1 does while it makes one.

@@ -51,7 +51,9 @@ impl Content {
             }
         }
         let taken = self.take_locked(max_len);
-        self.lock.unlock();
+        // The publisher may wait for it. If this never returns the publisher does not either, or it has another file, which
+        // is read by another thread.
+        self.lock.unlock_and_wake();
         if let Ok(Some(_)) = taken {
             self.taken = Some(Instant::now());
         }

@@ -96,6 +96,7 @@ impl ShmWriter {
         }
         let buffer = &mut self.buffers[self.next];
         let is_written = buffer.put(&self.config, message);
+        // Without waking: a subscriber that died while it waited would stop this thread. They try again in 5 ms.
         buffer.lock.unlock();
         if !is_written {
             return Err(OpenError::System(io::Error::other("the memory file was shortened")));
