@@ -13,9 +13,9 @@ import tempfile
 # From the top to the bottom. A crate's own items in `lib.rs` are the room `lib`.
 ORDER = {
     "pubsub": [
-        "node publisher subscriber subscription message monitor capture",
+        "node publisher subscriber subscription server client message monitor capture",
         "core",
-        "logging",
+        "logging service",
         "registry delivery",
         "layer",
         "wire",

@@ -58,6 +58,8 @@ impl<'a> Network<'a> {
         snapshot.processes.retain(|seen| !is_own(seen.info.process_id, &seen.info.unit_name));
         snapshot.publishers.retain(|seen| !is_own(seen.info.process_id, &seen.info.unit_name));
         snapshot.subscribers.retain(|seen| !is_own(seen.info.process_id, &seen.info.unit_name));
+        snapshot.servers.retain(|seen| !is_own(seen.info.process_id, &seen.info.unit_name));
+        snapshot.clients.retain(|seen| !is_own(seen.info.process_id, &seen.info.unit_name));
         snapshot
     }
 

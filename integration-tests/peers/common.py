@@ -1,4 +1,4 @@
-"""What the peer scripts share: starting the real eCAL, over UDP only by default, events as JSON lines, the ramp payload."""
+"""What the peer scripts share: starting the real eCAL over one layer, events as JSON lines, the ramp payload."""
 
 import ctypes
 import json
@@ -32,14 +32,14 @@ publisher:
       acknowledge_timeout_ms: {acknowledge}
       zero_copy_mode: {zero_copy}
     udp: {{enable: {udp}}}
-    tcp: {{enable: false}}
+    tcp: {{enable: {tcp}}}
   priority_local: [{priority_local}]
   priority_network: [{priority_network}]
 subscriber:
   layer:
     shm: {{enable: {shm}}}
     udp: {{enable: {udp}}}
-    tcp: {{enable: false}}
+    tcp: {{enable: {tcp}}}
 logging:
   provider:
     console: {{enable: false}}
@@ -65,9 +65,9 @@ def add_system(parser, unit_name):
     parser.add_argument("--config-version", choices=["v1", "v2"], default="v2", help="of the topics' groups")
     parser.add_argument(
         "--layer",
-        choices=["udp", "shm", "both", "default"],
+        choices=["udp", "shm", "tcp", "both", "default"],
         default="udp",
-        help="which there are; default: eCAL has no configuration at all",
+        help="which there are; both: shared memory and UDP; default: eCAL has no configuration at all",
     )
     parser.add_argument("--buffer-count", type=int, default=1, help="of shared memory")
     parser.add_argument("--acknowledge", type=int, default=0, help="of shared memory, in milliseconds")
@@ -82,7 +82,8 @@ def initialize(args):
     """Starts eCAL with a configuration of our own and returns its module."""
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "ecal.yaml"), "w", encoding="ascii") as file:
-            layers = {layer: str(args.layer in (layer, "both")).lower() for layer in ("shm", "udp")}
+            own = ("shm", "udp") if args.layer == "both" else (args.layer,)
+            layers = {layer: str(layer in own).lower() for layer in ("shm", "udp", "tcp")}
             local = '"shm", "udp"' if args.layer == "both" else f'"{args.layer}"'
             network = '"udp"' if args.layer == "both" else f'"{args.layer}"'
             priorities = {"priority_local": local, "priority_network": network}

@@ -101,7 +101,13 @@ pub fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Proc
 
 #[track_caller]
 fn start_of(release: Release, host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
-    let mut command = host.command(release.python());
+    // eCAL finds servers and TCP publishers by the names of their hosts.
+    let needs_names = script == "calls.py" || arguments.iter().any(|argument| argument == "--layer=tcp");
+    let mut command = if needs_names {
+        host.command_with_names(mode == Mode::Network, release.python())
+    } else {
+        host.command(release.python())
+    };
     command
         .arg("-B") // leaves no compiled files in the source tree
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script))
@@ -438,6 +444,65 @@ impl Service {
     #[track_caller]
     pub fn start_of(release: Release, host: Host, mode: Mode, name: &str) -> Self {
         Self { process: start_of(release, host, mode, "service.py", &[name.to_owned()]) }
+    }
+}
+
+/// A real server of one service, and a real client of another.
+#[derive(Debug)]
+pub struct Calls {
+    /// The script.
+    pub process: Process,
+}
+
+impl Calls {
+    /// Starts both on `host`.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[track_caller]
+    pub fn start(release: Release, host: Host, mode: Mode, served: &str, called: &str) -> Self {
+        Self { process: start_of(release, host, mode, "calls.py", &[served.to_owned(), called.to_owned()]) }
+    }
+
+    /// Waits until the real client is connected to so many servers.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    #[track_caller]
+    pub fn expect_connected(&mut self, servers: usize) {
+        self.process.send_line(&format!("connected {servers}"));
+        self.process.event("connected");
+    }
+
+    /// Has the real client call all its servers, and returns what it got of each. `timeout_ms` is eCAL's: -1 is none.
+    ///
+    /// # Panics
+    /// When it gets nothing.
+    #[track_caller]
+    pub fn call(&mut self, method: &str, timeout_ms: i64, request: &str) -> Vec<Value> {
+        self.process.send_line(&format!("call {method} {timeout_ms} {request}"));
+        self.process.event("called")["rows"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has the real client call `echo` with a message of this length. Returns whether each server gave it back whole.
+    ///
+    /// # Panics
+    /// When it gets nothing.
+    #[track_caller]
+    pub fn call_long(&mut self, len: usize) -> Vec<Value> {
+        self.process.send_line(&format!("long echo {len}"));
+        self.process.event("called")["rows"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has the real client call `echo` so many times at once with the numbers from 0, and returns those that came back.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn call_many(&mut self, count: u64) -> Vec<u64> {
+        self.process.send_line(&format!("many echo {count}"));
+        let answers = self.process.event("many");
+        answers["answers"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
     }
 }
 

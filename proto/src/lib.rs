@@ -29,7 +29,9 @@ mod multicast;
 mod reassemble;
 mod registration;
 mod sample;
+mod service;
 mod sim_time;
+mod tcp;
 mod text;
 mod wire;
 
@@ -54,5 +56,12 @@ pub use registration::{
     MethodInfo, ProcessInfo, ProcessState, Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
 pub use sample::{PayloadSample, SampleHead, split_name};
+pub use service::{
+    CallState, SERVICE_HEADER_LEN, SERVICE_VERSION, ServiceFrame, ServiceFrameKind, ServiceFrames,
+    ServiceRequest, ServiceResponse,
+};
 pub use sim_time::{SIM_TIME_TOPIC, SimTime};
+pub use tcp::{
+    MAX_TCP_HEAD_LEN, TCP_HANDSHAKE, TCP_HEADER_LEN, TcpFrame, TcpFrameReader, TcpFrameWriter, TcpSample,
+};
 pub use text::Text;

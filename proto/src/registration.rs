@@ -76,6 +76,17 @@ pub enum Announcement {
     Client(ServiceInfo),
 }
 
+impl Announcement {
+    /// The name of the host that it is on.
+    pub const fn host_name(&self) -> &Text {
+        match self {
+            Self::Process(info) => &info.host_name,
+            Self::Publisher(info) | Self::Subscriber(info) => &info.host_name,
+            Self::Server(info) | Self::Client(info) => &info.host_name,
+        }
+    }
+}
+
 /// The type of a topic's payload. In its texts, U+FFFD stands for bytes that are not UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataType {

@@ -9,36 +9,45 @@ use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
 use crate::layer::shm::{Shm, ShmCounters};
+use crate::layer::tcp::{Tcp, TcpCounters};
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
 use crate::registry::{BoardReceiver, Entity, HostBoard, Identity, RegistrationReceiver, Registry, Role};
+use crate::service::{Io, Services};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, LocalRegistration, Mode, NodeError, PublisherConfig, ReceiveThreadConfig,
-    TopicNameError, lock,
+    Clock, Config, CreateError, LayerAvailability, LocalRegistration, Mode, NodeError, PublisherConfig,
+    ReceiveThreadConfig, ServiceError, TopicNameError, lock,
 };
 
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) transport: Arc<Selected>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) udp: Arc<UdpCounters>,
-    pub(crate) shm: Option<Arc<ShmCounters>>,
+    pub(crate) counters: LayerCounters,
     pub(crate) wall_clock: Arc<WallClock>,
     pub(crate) logger: Logger,
     layers: Vec<LayerSlot>,
     /// What reads simulated time, if the node follows it.
     sim_time: Mutex<Option<SimTimeSubscriber>>,
     registration: Option<Crew>,
+    services: Services,
     /// Whether a thread of the node has failed.
     has_failed: Arc<AtomicBool>,
     /// The process that opened the node. A forked child has none of its threads.
     process: u32,
     #[cfg(feature = "tokio")]
     sending: crate::sending::SendThread,
+}
+
+/// What the layers count, and whether there are those that a node may lack.
+pub(crate) struct LayerCounters {
+    pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) shm: Result<Arc<ShmCounters>, LayerAvailability>,
+    pub(crate) tcp: Result<Arc<TcpCounters>, LayerAvailability>,
 }
 
 /// A layer, and the threads that receive by it.
@@ -56,23 +65,42 @@ impl Core {
         }
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
-        let counters = udp.counters();
+        let mut counters = LayerCounters {
+            udp: udp.counters(),
+            shm: Err(LayerAvailability::NotWithBackend),
+            tcp: Err(LayerAvailability::NotWithBackend),
+        };
         let mut layers: Vec<Arc<dyn Layer>> = vec![Arc::new(udp)];
         // Programs that bring a network of their own want their messages to go there, and a replay replaces the real one.
         let is_provided = matches!(transport.reason(), SelectionReason::Provided);
-        let is_real = !is_provided && transport.backend() != Backend::File;
-        let shm = is_real.then(|| Shm::new(&config));
-        let shm_counters = shm.as_ref().map(Shm::counters);
-        layers.extend(shm.map(|shm| Arc::new(shm) as Arc<dyn Layer>));
-        Self::with_layers(name, config, transport, counters, shm_counters, layers)
+        if !Shm::is_available() {
+            counters.shm = Err(LayerAvailability::NotHere);
+        } else if !is_provided && transport.backend() != Backend::File {
+            let shm = Shm::new(&config);
+            counters.shm = Ok(shm.counters());
+            layers.push(Arc::new(shm));
+        }
+        // A transport that is no network of this system has addresses of its own.
+        if matches!(transport.backend(), Backend::Socket | Backend::Npcap) {
+            match Tcp::open(&config) {
+                Ok(tcp) => {
+                    counters.tcp = Ok(tcp.counters());
+                    layers.push(Arc::new(tcp));
+                }
+                Err(error) => {
+                    log::warn!("the TCP layer cannot be used: {error}");
+                    counters.tcp = Err(LayerAvailability::Failed);
+                }
+            }
+        }
+        Self::with_layers(name, config, transport, counters, layers)
     }
 
     pub(crate) fn with_layers(
         name: &str,
         config: Config,
         transport: Arc<Selected>,
-        udp: Arc<UdpCounters>,
-        shm: Option<Arc<ShmCounters>>,
+        counters: LayerCounters,
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
         let wall_clock = Arc::new(WallClock::new(&config.clock));
@@ -93,29 +121,39 @@ impl Core {
         };
         let registration = crew(ReceiveThreadConfig::default())?;
         let (source, interrupt): (Box<dyn Source>, _) = if let Some(board) = reader {
-            let (receiver, interrupt) = BoardReceiver::new(registry.clone(), board);
+            let (receiver, interrupt) = BoardReceiver::new(registry.clone(), board, &config);
             (Box::new(receiver), interrupt)
         } else {
             let receiver = transport.receiver(config.registration_port())?;
             receiver.membership().join(config.destination().group)?;
-            let (interrupt, limits) = (receiver.interrupter(), config.limits.reassembly);
-            (Box::new(RegistrationReceiver::new(registry.clone(), receiver, limits)), interrupt)
+            let interrupt = receiver.interrupter();
+            (Box::new(RegistrationReceiver::new(registry.clone(), receiver, &config)), interrupt)
         };
         registration.open(Box::new(move || Some((source, interrupt))));
         let slot =
             |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
+        for (who, enabled) in
+            [("publisher", config.publisher.layers), ("subscriber", config.subscriber.layers)]
+        {
+            if !registry.kinds.iter().any(|&kind| enabled.is_enabled(kind)) {
+                log::warn!(
+                    "node `{name}` has none of the layers that `{who}.layer` enables, so that its {who}s reach nobody \
+                     unless they have settings of their own; enable `{who}.layer.udp`"
+                );
+            }
+        }
         let core = Arc::new(Self {
             layers,
             sim_time: Mutex::default(),
             config,
             transport,
             registry,
-            udp,
-            shm,
+            counters,
             wall_clock,
             logger,
             registration: Some(registration),
+            services: Services::default(),
             has_failed,
             process: std::process::id(),
             #[cfg(feature = "tokio")]
@@ -259,6 +297,17 @@ impl Core {
         Ok(done)
     }
 
+    /// What the thread of services is told things by. Starts it if there is none.
+    pub(crate) fn service_io(&self, service: &str) -> Result<Arc<Io>, ServiceError> {
+        let (registry, has_failed) = (self.registry.clone(), self.has_failed.clone());
+        let on_failure = move || {
+            has_failed.store(true, Ordering::SeqCst);
+            registry.fail();
+        };
+        let io = self.services.io(&self.config, &self.registry.identity.host_name, on_failure);
+        io.map_err(|source| ServiceError::Thread { service: service.to_owned(), source })
+    }
+
     /// Whether a thread of the node has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::SeqCst)
@@ -341,6 +390,7 @@ impl Sink for SimTimeSink {
 impl Drop for Core {
     fn drop(&mut self) {
         let is_forked = self.is_forked();
+        self.services.stop(is_forked);
         let crews = self.layers.drain(..).map(|slot| slot.crew).chain(self.registration.take());
         crews.for_each(|crew| if is_forked { crew.abandon() } else { drop(crew) });
         let sim_time = self.sim_time.get_mut().unwrap_or_else(PoisonError::into_inner).take();

@@ -27,6 +27,7 @@
 //!   [your own type](#a-type-of-your-own), [types chosen at run time](#data-types)
 //! - [Receiving](#receiving): [blocking](#blocking), [async](#async), [callbacks](#callbacks)
 //! - [Sending](#sending), and what it waits for
+//! - [Services](#services): calls with a response
 //! - [Errors and losses](#errors-and-losses)
 //! - [Who is there](#who-is-there): events and monitoring
 //! - [Logging](#logging)
@@ -235,10 +236,36 @@
 //!
 //! A message that nobody listens to is neither encoded nor sent, which is no error.
 //!
+//! # Services
+//!
+//! A [`Server`] has methods, and a [`Client`] calls them: over TCP, as eCAL does. The types of requests and responses are
+//! those of [payload](#payload). Calls block, are awaited, or have a function called with the response.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use ferrocal::Node;
+//!
+//! let node = Node::new("my_robot")?;
+//! let server = node.server("arm")?;
+//! server.method::<str, str>("say", |text| Ok(format!("arm says {text}")))?;
+//!
+//! let client = node.client("arm")?;
+//! let say = client.method::<str, str>("say")?;
+//! client.wait_for_server(Duration::from_secs(5));
+//! let response = say.call("hello", Duration::from_secs(5))?;
+//! assert_eq!(response.payload, "arm says hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call that takes longer than its time-out is given up, and does not keep later calls waiting.
+//!
 //! # Errors and losses
 //!
 //! Each operation has an error type: [`NodeError`], [`CreateError`], [`PublishError`], [`RecvError`], [`RecvTimeoutError`],
-//! [`LogsError`], [`ConfigError`]. Their `source()` holds the cause.
+//! [`LogsError`], [`ServiceError`], [`CallError`], [`ConfigError`]. Their `source()` holds the cause.
 //!
 //! Messages travel by UDP, and may be lost on the way. That is no error either. Counters show it:
 //! - [`Publisher::stats`]: how many messages were published, how many were sent, and how many the system refused to send
@@ -335,7 +362,8 @@
 //! - a message has 256 MiB at most by default; a longer one is [`PublishError::TooLong`];
 //! - a topic's name has 65534 bytes at most;
 //! - 65536 publishers and subscribers of other nodes are stored at most, in 64 MiB;
-//! - a queue holds 16384 messages or 64 MiB at most.
+//! - a queue holds 16384 messages or 64 MiB at most;
+//! - a request or response of a service has 64 MiB at most, and a server 256 connections.
 //!
 //! What exceeds a limit is dropped and counted.
 //!
@@ -387,8 +415,11 @@
 //! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 //! | `tracing` | [`Logger`] is a layer of tracing-subscriber |
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "replay")]
 mod capture;
+mod client;
 mod config;
 mod core;
 mod delivery;
@@ -404,6 +435,8 @@ mod publisher;
 mod registry;
 #[cfg(feature = "tokio")]
 mod sending;
+mod server;
+mod service;
 mod source;
 mod stats;
 mod status;
@@ -448,20 +481,29 @@ pub use prost_reflect;
 #[cfg(feature = "protobuf")]
 pub use prost;
 
+/// A way for fuzz targets into the private modules; there with `--cfg fuzzing` alone.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::config::load_config;
+}
+
 #[cfg(feature = "replay")]
 pub use capture::{
     CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
 };
+pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
-    Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LayersConfig, LimitsConfig, LocalRegistration, LogConfig, LogLevels, LogSink, PublisherConfig,
-    ReceiveThreadConfig, RegistrationConfig, Setting, SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig,
-    UdpConfig,
+    AllowConfig, Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition,
+    Fragmentation, LayersConfig, LimitsConfig, LocalRegistration, LogConfig, LogLevels, LogSink, Network,
+    ParseNetworkError, PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting,
+    SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
 };
 pub use feed::{Feed, FeedCallback};
+pub use layer::{LayerChoice, LayerReason};
 pub use logging::{LogReceiver, LogReceiverStats, Logger, LoggerStats};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
@@ -482,10 +524,27 @@ pub use payload::{Json, JsonError};
 pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
 pub use registry::{Change, ChangeKind, Event, EventKind, MatchedPeer, Registered, Seen, Snapshot};
+pub use server::Server;
+pub use service::{
+    CallError, ClientEvent, MethodError, ServerEvent, ServerIdentity, ServerStats, ServiceError,
+    ServiceEventKind,
+};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
-pub use status::Status;
+pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
+
+/// What threads wait with: the standard library's, or those of loom, which goes through all interleavings.
+mod waiting {
+    #[cfg(all(test, interleavings))]
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(all(test, interleavings)))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use ferrocal_proto::LayerKind;
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
-use crate::core::Core;
+use crate::core::{Core, LayerCounters};
 use crate::layer::LayerUse;
 use crate::registry::Role;
 use crate::status;
 use crate::{
-    Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError, Payload,
-    ProcessState, Publisher, PublisherConfig, Status, Subscriber, SubscriberConfig, Subscription,
+    Client, Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver, Logger, LogsError,
+    Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError,
+    Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -31,6 +33,7 @@ use crate::{
 /// # Threads
 /// One thread receives registrations, one follows the machine's interfaces, and one receives payload once there is a
 /// subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
+/// The first server or client of a service brings one, and more while methods and callbacks of calls run.
 /// `Publisher::send_async` uses one thread, and each [`LogReceiver`] has one.
 ///
 /// # Fork
@@ -167,6 +170,30 @@ impl Node {
         Subscription::open(&self.core, topic, &config, callback)
     }
 
+    /// Creates a server of a service. Its methods are added to it: see [`Server::method`].
+    ///
+    /// In local mode, only programs of this host can connect to it.
+    ///
+    /// # Errors
+    /// When the name is empty or longer than 4096 bytes, no port can be listened on, or (for the first server or client) the
+    /// thread for services cannot be started.
+    pub fn server(&self, service: &str) -> Result<Server, ServiceError> {
+        if self.core.transport.backend() == Backend::File {
+            log::warn!("service {service}: a replay sends nothing, so that no client hears of the server");
+        }
+        Server::open(&self.core, service)
+    }
+
+    /// Creates a client of a service, which connects to all its servers. Methods are made from it: see
+    /// [`Client::method`].
+    ///
+    /// # Errors
+    /// When the name is empty or longer than 4096 bytes, or (for the first server or client) the thread for services cannot
+    /// be started.
+    pub fn client(&self, service: &str) -> Result<Client, ServiceError> {
+        Client::open(&self.core, service)
+    }
+
     /// Sets how the process is, for those who watch the network. The default is healthy, level 1, without a text.
     ///
     /// A text longer than 64 KiB is not read by other nodes.
@@ -207,14 +234,28 @@ impl Node {
 
     /// What the node is doing.
     pub fn status(&self) -> Status {
-        let Core { transport, registry, udp, shm, .. } = &*self.core;
+        let Core { transport, registry, counters, config, .. } = &*self.core;
+        let LayerCounters { udp, shm, tcp } = counters;
         let (registration, payload) = (registry.report(), udp.report());
         let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
-        if let Some(shm) = shm {
-            drops.add(&shm.drops());
-        }
+        shm.iter().for_each(|shm| drops.add(&shm.drops()));
+        tcp.iter().for_each(|tcp| drops.add(&tcp.drops()));
+        let layer = |kind, availability| LayerStatus {
+            kind,
+            availability,
+            publishes: config.publisher.layers.is_enabled(kind),
+            subscribes: config.subscriber.layers.is_enabled(kind),
+        };
+        let layers = [
+            layer(
+                LayerKind::SharedMemory,
+                shm.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available),
+            ),
+            layer(LayerKind::UdpMulticast, LayerAvailability::Available),
+            layer(LayerKind::Tcp, tcp.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available)),
+        ];
         let mut receive_drops = payload.transport;
         receive_drops.add(&registration.transport);
         Status {
@@ -230,6 +271,8 @@ impl Node {
             drops,
             receive_drops,
             unsubscribed: udp.unsubscribed(),
+            layers,
+            tcp: tcp.as_ref().ok().map(|tcp| tcp.status()),
             has_failed: self.core.has_failed(),
         }
     }
@@ -253,7 +296,7 @@ mod tests {
     use crate::layer::Layer;
     use crate::layer::in_process::InProcess;
     use crate::layer::udp::Udp;
-    use crate::{LayersConfig, RegistrationConfig};
+    use crate::{LayerReason, LayersConfig, RegistrationConfig};
 
     /// Bounds a hang. No test takes as long unless it fails.
     const HANG: Duration = Duration::from_secs(60);
@@ -268,10 +311,14 @@ mod tests {
         (config.publisher.layers.shm, config.subscriber.layers.shm) = (true, true);
         let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
-        let counters = udp.counters();
+        let counters = LayerCounters {
+            udp: udp.counters(),
+            shm: Err(LayerAvailability::NotWithBackend),
+            tcp: Err(LayerAvailability::NotWithBackend),
+        };
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
         let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
-        Node { core: Core::with_layers(name, config, transport, counters, None, layers).unwrap() }
+        Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }
     }
 
     #[test]
@@ -331,7 +378,16 @@ mod tests {
             (0, vec![]),
             "it has no layer in common"
         );
-        assert_eq!(publisher.subscribers().len(), 1);
+        let choices: Vec<_> =
+            publisher.subscribers()[0].layers.iter().map(|choice| (choice.kind, choice.reason)).collect();
+        assert_eq!(
+            choices,
+            [
+                (LayerKind::SharedMemory, LayerReason::OffInSubscriber),
+                (LayerKind::UdpMulticast, LayerReason::Carries),
+                (LayerKind::Tcp, LayerReason::Unavailable),
+            ]
+        );
     }
 
     #[test]
@@ -346,7 +402,10 @@ mod tests {
         assert!(publisher.wait_for_subscriber(HANG));
         publisher.send("by the first layer").unwrap();
         assert_eq!(near.recv_timeout(HANG).unwrap().payload, "by the first layer");
-        assert_eq!(both.core.udp.report().protocol.total() + both.core.udp.unsubscribed(), 0);
+        assert_eq!(
+            both.core.counters.udp.report().protocol.total() + both.core.counters.udp.unsubscribed(),
+            0
+        );
         assert_eq!((near.stats().received, near.stats().duplicate), (1, 0), "UDP carried nothing");
 
         let far = udp_only.subscriber::<str>("topic").unwrap();

@@ -1,5 +1,6 @@
 //! The verbs.
 
+mod call;
 mod config;
 mod convert;
 mod desc;
@@ -16,6 +17,7 @@ mod publish;
 mod rates;
 mod rec_info;
 mod record;
+mod services;
 mod shell;
 mod traffic;
 
@@ -37,6 +39,8 @@ pub(crate) enum Verb {
     Bw(rates::Bw),
     Delay(rates::Delay),
     Pub(publish::Pub),
+    Services(services::Services),
+    Call(call::Call),
     Doctor(doctor::Doctor),
     Traffic(traffic::Traffic),
     Record(record::Record),
@@ -64,6 +68,8 @@ impl Verb {
             Self::Bw(bw) => bw.run(session),
             Self::Delay(delay) => delay.run(session),
             Self::Pub(publish) => publish.run(session),
+            Self::Services(services) => services.run(session),
+            Self::Call(call) => call.run(session),
             Self::Doctor(doctor) => doctor.run(session),
             Self::Traffic(traffic) => traffic.run(session),
             Self::Record(record) => record.run(session),

@@ -1,5 +1,6 @@
 //! The verbs with the real eCAL as the other side.
 
+mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         let body = move || body(Side(World::new(Mode::Local)));
         tests.push(Test::new(name, &[Need::Ecal], body));
     };
+    test("services_are_listed_and_called", calls::services_are_listed_and_called);
     test("nodes_shows_processes", peers::nodes_shows_processes);
     test("types_are_found_and_defined", peers::types_are_found_and_defined);
     test("echo_shows_text_and_bytes", messages::echo_shows_text_and_bytes);

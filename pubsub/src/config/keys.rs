@@ -103,6 +103,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.tcp.connect_timeout_ms": MILLISECONDS => tcp.connect_timeout;
     "ferrocal.tcp.write_timeout_ms": MILLISECONDS => tcp.write_timeout;
     "ferrocal.tcp.max_connections": AT_LEAST_1 => tcp.max_connections;
+    "ferrocal.allow.networks": NETWORKS => allow.networks;
+    "ferrocal.allow.host_names": NAMES => allow.host_names;
     "ferrocal.limits.max_peers": AT_LEAST_1 => limits.max_peers;
     "ferrocal.limits.max_registry_bytes": AT_LEAST_1 => limits.max_registry_bytes;
     "ferrocal.limits.max_publishers_per_subscriber": AT_LEAST_1 => limits.max_publishers_per_subscriber;
@@ -115,6 +117,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.limits.ip_reassembly.max_bytes": AT_LEAST_1 => limits.ip_reassembly.max_bytes;
     "ferrocal.limits.ip_reassembly.max_packets": AT_LEAST_1 => limits.ip_reassembly.max_packets;
     "ferrocal.limits.ip_reassembly.timeout_ms": MILLISECONDS => limits.ip_reassembly.timeout;
+    "ferrocal.limits.service.max_message_len": MESSAGE => limits.service.max_message_len;
+    "ferrocal.limits.service.max_bytes": AT_LEAST_1 => limits.service.max_bytes;
+    "ferrocal.limits.service.max_connections": AT_LEAST_1 => limits.service.max_connections;
+    "ferrocal.limits.service.timeout_ms": MILLISECONDS => limits.service.timeout;
 };
 
 /// Keys of eCAL 6 that set nothing here, of one type.

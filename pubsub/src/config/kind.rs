@@ -14,7 +14,8 @@ use ferrocal_proto::{
 
 use super::yaml::Node;
 use crate::{
-    ConsoleStream, Fragmentation, InterfaceSelector, LocalRegistration, LogLevels, Mode, Selection, SendPath,
+    ConsoleStream, Fragmentation, InterfaceSelector, LocalRegistration, LogLevels, Mode, Network, Selection,
+    SendPath,
 };
 
 /// A kind of values.
@@ -199,10 +200,22 @@ pub(super) const INTERFACES: Kind<Vec<InterfaceSelector>> = Kind {
     expected: "a list of addresses (10.0.0.7), networks (10.0.0.0/24) and names (eth0) of interfaces",
     read: |node| list(node)?.iter().map(|item| text(item)?.parse().ok()).collect(),
     is_allowed: |_| true,
-    show: |interfaces| {
-        let interfaces: Vec<_> = interfaces.iter().map(InterfaceSelector::to_string).collect();
-        format!("[{}]", interfaces.join(", "))
-    },
+    show: |interfaces| show_list(interfaces),
+};
+
+/// Who may be heard.
+pub(super) const NETWORKS: Kind<Vec<Network>> = Kind {
+    expected: "a list of IPv4 addresses (10.0.0.7) and networks (10.0.0.0/24); an empty one allows all",
+    read: |node| list(node)?.iter().map(|item| text(item)?.parse().ok()).collect(),
+    is_allowed: |_| true,
+    show: |networks| show_list(networks),
+};
+
+pub(super) const NAMES: Kind<Vec<String>> = Kind {
+    expected: "a list of names of hosts; an empty one allows all",
+    read: |node| list(node)?.iter().map(|item| text(item).map(str::to_owned)).collect(),
+    is_allowed: |_| true,
+    show: |names| show_list(names),
 };
 
 pub(super) const LEVELS: Kind<LogLevels> = Kind {
@@ -294,6 +307,10 @@ fn address(node: &Node) -> Option<Ipv4Addr> {
 
 fn word<T: Debug>(value: &T) -> String {
     format!("{value:?}").to_lowercase()
+}
+
+fn show_list<T: ToString>(items: &[T]) -> String {
+    format!("[{}]", items.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
 }
 
 fn show_option<T: ToString>(value: &Option<T>) -> String {

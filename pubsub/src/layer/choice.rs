@@ -2,7 +2,7 @@
 
 use ferrocal_proto::LayerKind;
 
-use super::MAX_LAYERS;
+use super::{LayerChoice, LayerReason, MAX_LAYERS};
 use crate::{LayersConfig, PublisherConfig, SubscriberConfig};
 
 /// A set of a node's layers, by their indexes.
@@ -41,6 +41,8 @@ impl LayerSet {
 /// How a publisher or subscriber uses the layers of its node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LayerUse {
+    /// The layers of the node.
+    kinds: Vec<LayerKind>,
     /// Those that it may use.
     pub(crate) enabled: LayerSet,
     /// Of a publisher, those of them that it prefers for subscribers of its host, in order.
@@ -58,17 +60,43 @@ impl LayerUse {
             priority.iter().filter_map(index).filter(|&layer| enabled.contains(layer)).collect()
         };
         let (local, network) = (indexes(&config.priority_local), indexes(&config.priority_network));
-        Self { enabled, local, network }
+        Self { kinds: kinds.into(), enabled, local, network }
     }
 
     pub(crate) fn of_subscriber(kinds: &[LayerKind], config: &SubscriberConfig) -> Self {
-        Self { enabled: enabled(kinds, config.layers), ..Self::default() }
+        Self { kinds: kinds.into(), enabled: enabled(kinds, config.layers), ..Self::default() }
     }
 
     /// The layer that a publisher sends by to a subscriber that can be reached by those of `reaching`.
     pub(crate) fn choose(&self, is_local: bool, reaching: LayerSet) -> Option<usize> {
-        let preferred = if is_local { &self.local } else { &self.network };
-        preferred.iter().copied().find(|&layer| reaching.contains(layer))
+        self.preferred(is_local).iter().copied().find(|&layer| reaching.contains(layer))
+    }
+
+    /// What each layer is for a publisher and a subscriber that can be reached by those of `reaching`.
+    pub(crate) fn explain(&self, is_local: bool, reaching: LayerSet) -> [LayerChoice; 3] {
+        let chosen = self.choose(is_local, reaching);
+        LayerChoice::each(|kind| {
+            let Some(layer) = self.kinds.iter().position(|one| *one == kind) else {
+                return LayerReason::Unavailable;
+            };
+            if chosen == Some(layer) {
+                LayerReason::Carries
+            } else if !self.enabled.contains(layer) {
+                LayerReason::OffInPublisher
+            } else if kind == LayerKind::SharedMemory && !is_local {
+                LayerReason::OtherHost
+            } else if !reaching.contains(layer) {
+                LayerReason::OffInSubscriber
+            } else if self.preferred(is_local).contains(&layer) {
+                LayerReason::AnotherIsPreferred
+            } else {
+                LayerReason::NotInPriority
+            }
+        })
+    }
+
+    fn preferred(&self, is_local: bool) -> &[usize] {
+        if is_local { &self.local } else { &self.network }
     }
 }
 
@@ -103,6 +131,25 @@ mod tests {
             config.layers(LayersConfig::NONE.tcp(true).udp(true)).priority_local(vec![Tcp, SharedMemory]);
         assert_eq!(chosen(&config, true, &[Tcp, UdpMulticast, SharedMemory]), Some(Tcp));
         assert_eq!(chosen(&config, true, &[UdpMulticast, SharedMemory]), None, "off, or not named");
+    }
+
+    #[test]
+    fn what_is_not_chosen_has_a_reason() {
+        use LayerReason::{
+            AnotherIsPreferred, Carries, NotInPriority, OffInPublisher, OffInSubscriber, OtherHost,
+        };
+
+        let explain = |kinds: &[LayerKind], config: PublisherConfig, is_local, reaching: &[usize]| {
+            let reaching = LayerSet::of(|layer| reaching.contains(&layer));
+            LayerUse::of_publisher(kinds, &config).explain(is_local, reaching).map(|choice| choice.reason)
+        };
+        let config = PublisherConfig::default;
+        assert_eq!(explain(&KINDS, config(), true, &[0, 1]), [Carries, AnotherIsPreferred, OffInSubscriber]);
+        assert_eq!(explain(&KINDS, config(), false, &[0, 2]), [OtherHost, Carries, AnotherIsPreferred]);
+        let udp_last = config().layers(LayersConfig::NONE.udp(true).tcp(true)).priority_local(vec![Tcp]);
+        assert_eq!(explain(&KINDS, udp_last, true, &[0, 2]), [OffInPublisher, NotInPriority, Carries]);
+        let only_udp = explain(&[UdpMulticast], config(), true, &[0]);
+        assert_eq!(only_udp, [LayerReason::Unavailable, Carries, LayerReason::Unavailable]);
     }
 
     #[test]

@@ -8,9 +8,12 @@
 //! [`Endpoint`]. Its parameters stand in the publisher's registration; the other side's [`Inlet`] gets them.
 
 mod choice;
+mod hash;
 #[cfg(test)]
 pub(crate) mod in_process;
+mod reason;
 pub(crate) mod shm;
+pub(crate) mod tcp;
 pub(crate) mod udp;
 
 use std::net::SocketAddrV4;
@@ -23,6 +26,8 @@ use ferrocal_shm::OpenError;
 use ferrocal_transport::{Interrupt, SendError};
 
 pub(crate) use choice::{LayerSet, LayerUse};
+pub(crate) use hash::sample_hash;
+pub use reason::{LayerChoice, LayerReason};
 
 use crate::NodeError;
 use crate::source::{Ready, Source};

@@ -18,9 +18,10 @@ pub struct RegisteredType {
 }
 
 impl RegisteredType {
-    pub(crate) fn new(data_type: Arc<DataType>) -> Self {
+    /// What [`Payload::decode_as`](crate::Payload::decode_as) decodes by.
+    pub fn new(data_type: impl Into<Arc<DataType>>) -> Self {
         Self {
-            data_type,
+            data_type: data_type.into(),
             #[cfg(feature = "dynamic")]
             dynamic: OnceLock::new(),
         }

@@ -11,7 +11,7 @@ use ferrocal_proto::{
 use super::identity::Identity;
 use super::tables::{Event, Link};
 use crate::feed::FeedSender;
-use crate::layer::{Destination, Endpoint, LayerSet, LayerUse, MAX_LAYERS};
+use crate::layer::{Destination, Endpoint, LayerChoice, LayerSet, LayerUse, MAX_LAYERS};
 use crate::stats::{Counters, Frequency, Latency, get};
 use crate::{RecvError, lock};
 
@@ -208,6 +208,14 @@ impl Entity {
     /// The layer by which this publisher sends to a subscriber that can be reached so.
     pub(super) fn layer_to(&self, link: Link) -> Option<usize> {
         self.layers.choose(link.local, link.layers)
+    }
+
+    /// What each layer is on the way to a peer. The publisher chooses, so a subscriber does not know.
+    pub(super) fn explain(&self, link: Link) -> Vec<LayerChoice> {
+        match self.role {
+            Role::Publisher => self.layers.explain(link.local, link.layers).into(),
+            Role::Subscriber => Vec::new(),
+        }
     }
 
     /// Stores the peers of its topic, after one has changed. Returns whether that changed what others are to hear: then

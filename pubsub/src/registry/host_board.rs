@@ -50,8 +50,8 @@ enum Key {
     Process,
     Publisher(EntityId),
     Subscriber(EntityId),
-    /// Others are posted as they come.
-    Other(usize),
+    Server(EntityId),
+    Client(EntityId),
 }
 
 /// A file with registrations. Dropping it removes it.
@@ -117,13 +117,15 @@ impl HostBoard {
 
     /// Stores a registration of this node, for the next [`post`](Self::post).
     pub(super) fn put(&self, registration: &Registration) {
-        let mut own = lock(&self.own);
         let key = match &registration.announcement {
             Announcement::Process(_) => Key::Process,
             Announcement::Publisher(info) => Key::Publisher(info.topic_id),
             Announcement::Subscriber(info) => Key::Subscriber(info.topic_id),
-            _ => Key::Other(own.registrations.len()),
+            Announcement::Server(info) => Key::Server(info.service_id),
+            Announcement::Client(info) => Key::Client(info.service_id),
+            _ => return,
         };
+        let mut own = lock(&self.own);
         own.registrations.retain(|posted| posted.key != key);
         let ended = (registration.action == Action::Unregister).then(Instant::now);
         own.registrations.push(Posted { key, registration: registration.clone(), ended });

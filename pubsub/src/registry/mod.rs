@@ -7,6 +7,7 @@ mod identity;
 mod notices;
 mod outcome;
 mod receive;
+mod services;
 mod strangers;
 mod tables;
 mod watch;
@@ -26,6 +27,7 @@ pub(crate) use entity::{Entity, Role};
 pub(crate) use host_board::HostBoard;
 pub(crate) use identity::Identity;
 pub(crate) use receive::{BoardReceiver, RegistrationReceiver};
+pub(crate) use services::ServiceEnd;
 pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
@@ -34,10 +36,11 @@ use crate::layer::{Destination, Ended, Inlet, Layer, LayerSet, RegisteredPublish
 use crate::stats::Loss;
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
-use crate::{Config, Mode, lock};
+use crate::{Config, LayersConfig, Mode, lock};
 use identity::Runtime;
 use notices::Notices;
 use outcome::{Changed, Full, GonePublisher, Outcome};
+use services::Services;
 use strangers::Strangers;
 use tables::{Link, Tables};
 pub(crate) use watch::Watch;
@@ -56,6 +59,9 @@ pub(crate) struct Registry {
     /// In the order in which a publisher prefers them.
     layers: Vec<Arc<dyn Layer>>,
     pub(crate) kinds: Vec<LayerKind>,
+    /// Those that publishers and subscribers use if they have no settings of their own.
+    publisher_layers: LayersConfig,
+    subscriber_layers: LayersConfig,
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
@@ -75,6 +81,7 @@ pub(crate) struct Registry {
     inlets: Mutex<Vec<(LayerKind, Arc<dyn Inlet>)>>,
     notices: Notices,
     strangers: Mutex<Strangers>,
+    services: Services,
     /// Whether this node's own registrations come back from another address than that of loopback.
     is_heard_beyond_loopback: AtomicBool,
 }
@@ -96,6 +103,8 @@ impl Registry {
             refresh: config.registration.refresh,
             timeout: config.registration.timeout,
             kinds: layers.iter().map(|layer| layer.kind()).collect(),
+            publisher_layers: config.publisher.layers,
+            subscriber_layers: config.subscriber.layers,
             layers,
             tables: Mutex::new(Tables::new(limits.max_peers, limits.max_registry_bytes)),
             sender,
@@ -111,6 +120,7 @@ impl Registry {
             inlets: Mutex::default(),
             notices: Notices::default(),
             strangers: Mutex::default(),
+            services: Services::default(),
             is_heard_beyond_loopback: AtomicBool::new(false),
         }
     }
@@ -170,6 +180,7 @@ impl Registry {
         let entities = lock(&self.tables).entities();
         entities.iter().for_each(|entity| entity.end());
         self.watch.fail();
+        self.services.end();
         let inlets = lock(&self.inlets).clone();
         inlets.iter().for_each(|(_, inlet)| inlet.end(Ended::Failed));
     }
@@ -269,6 +280,7 @@ impl Registry {
         self.watch.expire(now, self.timeout);
         // Those whose connections ended by this are among them.
         self.announce(&entities);
+        self.announce_services();
         self.report_losses(&entities);
         self.report_strangers(now);
         self.report_lonely(now, &entities);
@@ -339,6 +351,7 @@ impl Registry {
         if self.watch.is_on() && self.hears(&announcement) {
             self.watch.registered(now, action, &announcement);
         }
+        self.service_registered(source, action, &announcement);
         let (role, info) = match announcement {
             Announcement::Publisher(info) => (Role::Publisher, info),
             Announcement::Subscriber(info) => (Role::Subscriber, info),

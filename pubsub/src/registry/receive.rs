@@ -13,6 +13,7 @@ use super::outcome::Changed;
 use crate::lock;
 use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
+use crate::{AllowConfig, Config};
 
 /// So many bytes may wait at a receiver that has no buffer in the kernel, or a small one.
 const MIN_WAITING: usize = 1 << 20;
@@ -22,6 +23,7 @@ pub(crate) struct RegistrationReceiver {
     registry: Arc<Registry>,
     receiver: Box<dyn Receiver>,
     intake: Intake,
+    allow: AllowConfig,
     failures: Failures,
     next_refresh: Instant,
     /// Whether nothing can be received any more.
@@ -29,14 +31,15 @@ pub(crate) struct RegistrationReceiver {
 }
 
 impl RegistrationReceiver {
-    pub(crate) fn new(registry: Arc<Registry>, receiver: Box<dyn Receiver>, limits: Limits) -> Self {
-        let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits };
-        let intake = Intake::new(limits);
+    pub(crate) fn new(registry: Arc<Registry>, receiver: Box<dyn Receiver>, config: &Config) -> Self {
+        let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..config.limits.reassembly };
+        let intake = Intake::only_of(config.allow.clone(), limits);
         intake.report(&registry.report, &*receiver);
         Self {
             registry,
             receiver,
             intake,
+            allow: config.allow.clone(),
             failures: Failures::default(),
             next_refresh: Instant::now(),
             has_ended: false,
@@ -45,7 +48,7 @@ impl RegistrationReceiver {
 
     /// Reads one batch: how many bytes it had, and how to go on.
     fn read(&mut self, timeout: Duration) -> (usize, Flow) {
-        let Self { registry, receiver, intake, failures, .. } = self;
+        let Self { registry, receiver, intake, allow, failures, .. } = self;
         let mut changed = Changed::new();
         let mut bytes = 0;
         let result = receiver.recv(Wait::sleep(timeout), &mut |datagram| {
@@ -53,6 +56,7 @@ impl RegistrationReceiver {
             let (now, source) = (datagram.received, datagram.source);
             let refused = intake.each_message(datagram, |message| {
                 let registration = Registration::decode(message.as_slice())?;
+                allow.check_host(registration.announcement.host_name())?;
                 changed.extend(registry.registered(now, source, registration)?);
                 Ok(())
             });
@@ -115,24 +119,34 @@ pub(crate) struct BoardReceiver {
     registry: Arc<Registry>,
     board: Arc<HostBoard>,
     look: Look,
+    allow: AllowConfig,
     stop: Arc<Stop>,
     next_refresh: Instant,
 }
 
 impl BoardReceiver {
     /// With what ends its waiting.
-    pub(crate) fn new(registry: Arc<Registry>, board: Arc<HostBoard>) -> (Self, Arc<dyn Interrupt>) {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        board: Arc<HostBoard>,
+        config: &Config,
+    ) -> (Self, Arc<dyn Interrupt>) {
         let stop = Arc::new(Stop::default());
         let look = Look::since(LOOK_BACK);
-        (Self { registry, board, look, stop: stop.clone(), next_refresh: Instant::now() }, stop)
+        let allow = config.allow.clone();
+        (Self { registry, board, look, allow, stop: stop.clone(), next_refresh: Instant::now() }, stop)
     }
 
     fn read(&mut self) {
-        let Self { registry, board, look, .. } = self;
+        let Self { registry, board, look, allow, .. } = self;
         let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let (mut changed, now) = (Changed::new(), Instant::now());
         let result = board.look(look, |registration| {
-            match registration.and_then(|registration| registry.registered(now, source, registration)) {
+            let registered = registration.and_then(|registration| {
+                allow.check_host(registration.announcement.host_name())?;
+                registry.registered(now, source, registration)
+            });
+            match registered {
                 Ok(entities) => changed.extend(entities),
                 Err(reason) => lock(&registry.report).protocol.count(reason),
             }

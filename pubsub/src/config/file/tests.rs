@@ -78,6 +78,7 @@ ferrocal:
   tcp: { connect_timeout_ms: 19, write_timeout_ms: 20, max_connections: 21 }
   subscriber: { queue_len: 3, queue_bytes: 0, inline: true }
   receive_thread: { busy_poll_us: 20, cpu: 0, priority: 99 }
+  allow: { networks: [10.0.0.0/8, 10.1.2.3], host_names: [robot-1, robot-2] }
   limits:
     max_peers: 4
     max_registry_bytes: 5
@@ -141,6 +142,9 @@ ferrocal:
     let thread = config.receive_thread;
     assert_eq!(thread.busy_poll, Duration::from_micros(20));
     assert_eq!((thread.cpu, thread.priority), (Some(0), Some(99)));
+
+    assert_eq!(config.allow.networks, ["10.0.0.0/8", "10.1.2.3"].map(|text| text.parse().unwrap()));
+    assert_eq!(config.allow.host_names, ["robot-1", "robot-2"]);
 
     let limits = &config.limits;
     assert_eq!((limits.max_peers, limits.max_registry_bytes), (4, 5));

@@ -51,6 +51,11 @@ impl Shm {
         Self { max_message_len: config.limits.reassembly.max_message_len, counters: Arc::default() }
     }
 
+    /// Whether this system has it.
+    pub(crate) const fn is_available() -> bool {
+        ferrocal_shm::is_available()
+    }
+
     pub(crate) fn counters(&self) -> Arc<ShmCounters> {
         self.counters.clone()
     }

@@ -1,0 +1,87 @@
+//! Servers and clients of services: announced like publishers and subscribers, and told of the servers of others.
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use ferrocal_proto::{Action, Announcement, Registration, ServiceInfo};
+
+use super::{Identity, NEW_ENTITY_ANNOUNCEMENTS, Registry};
+use crate::lock;
+
+/// A server or client of this node, as the registry sees it.
+pub(crate) trait ServiceEnd: Send + Sync {
+    /// Passes its registration to `send`, unless it is closed. `send` runs under a lock, so that nothing is announced
+    /// after [`close`](Self::close).
+    fn announce(&self, identity: &Identity, send: &mut dyn FnMut(Registration));
+
+    /// Passes its end to `send`. Nothing is announced after that.
+    fn close(&self, identity: &Identity, send: &mut dyn FnMut(Registration));
+
+    /// A server of any service registered, or unregistered, from this address.
+    fn server_registered(&self, source: SocketAddrV4, action: Action, server: &ServiceInfo);
+
+    /// A thread of the node has failed.
+    fn end(&self);
+}
+
+/// The servers and clients of a node.
+#[derive(Default)]
+pub(super) struct Services(Mutex<Vec<Arc<dyn ServiceEnd>>>);
+
+impl Services {
+    /// The list may change meanwhile: ends call programs.
+    fn each(&self, mut f: impl FnMut(&dyn ServiceEnd)) {
+        let ends = lock(&self.0).clone();
+        ends.iter().for_each(|end| f(&**end));
+    }
+
+    pub(super) fn end(&self) {
+        self.each(|end| end.end());
+    }
+}
+
+impl Registry {
+    /// Adds a server or client of this node and announces it.
+    pub(crate) fn add_service(&self, end: &Arc<dyn ServiceEnd>) {
+        lock(&self.services.0).push(end.clone());
+        // After it was added: a failure from now on reaches it by itself.
+        if self.has_failed.load(Ordering::SeqCst) {
+            end.end();
+        }
+        for _ in 0..NEW_ENTITY_ANNOUNCEMENTS {
+            self.announce_service(&**end);
+        }
+    }
+
+    /// Removes a server or client of this node and announces that.
+    pub(crate) fn remove_service(&self, end: &Arc<dyn ServiceEnd>) {
+        lock(&self.services.0).retain(|one| !Arc::ptr_eq(one, end));
+        end.close(&self.identity, &mut |registration| self.send(&registration));
+        self.post();
+    }
+
+    /// Announces what has changed of a server or client.
+    pub(crate) fn announce_service(&self, end: &dyn ServiceEnd) {
+        end.announce(&self.identity, &mut |registration| self.send(&registration));
+        self.post();
+    }
+
+    pub(super) fn announce_services(&self) {
+        self.services.each(|end| self.announce_service(end));
+    }
+
+    /// Has the clients of this node hear of a server in reach.
+    pub(super) fn service_registered(
+        &self,
+        source: SocketAddrV4,
+        action: Action,
+        announcement: &Announcement,
+    ) {
+        if let Announcement::Server(server) = announcement
+            && self.hears(announcement)
+        {
+            self.services.each(|end| end.server_registered(source, action, server));
+        }
+    }
+}

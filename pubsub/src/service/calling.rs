@@ -1,0 +1,440 @@
+//! The connection of a client to one server.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{
+    CallState, DropReason, EntityId, ServiceFrame, ServiceFrameKind, ServiceResponse, Text,
+};
+use mio::net::TcpStream;
+
+use super::client_end::{ClientEnd, ServerIdentity};
+use super::io::{Command, Next, Shared};
+use super::link::{Broken, Link, Turn};
+use super::listening::OWN;
+use super::reply::{Reply, ReplyResult, ReplySender};
+use super::{CallError, ServiceEventKind};
+
+/// The time between two tries to connect, at first and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// A call that waits for its response.
+pub(crate) struct Call {
+    frame: Vec<u8>,
+    deadline: Option<Instant>,
+    reply: ReplySender,
+}
+
+impl Call {
+    /// `frame` is the request's; without a deadline, the call waits for ever.
+    pub(crate) fn new(frame: Vec<u8>, deadline: Option<Instant>, reply: ReplySender) -> Self {
+        Self { frame, deadline, reply }
+    }
+
+    pub(super) fn fail(self, why: CallError) {
+        self.reply.send(Err(why));
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// What a server is known by: ids repeat between hosts and processes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Known {
+    host_name: Text,
+    process_id: i32,
+    id: EntityId,
+}
+
+impl Known {
+    pub(super) fn new(server: &ServerIdentity) -> Self {
+        Self { host_name: server.host_name.clone(), process_id: server.process_id, id: server.id }
+    }
+}
+
+/// The connection of a client to one server, also before there is one and between two.
+pub(super) struct ClientSession {
+    pub(super) token: usize,
+    pub(super) client: Arc<ClientEnd>,
+    pub(super) server: Arc<ServerIdentity>,
+    /// Where its registrations come from.
+    source: Ipv4Addr,
+    port: u16,
+    /// When it registered last. `None` when it has unregistered.
+    registered: Option<Instant>,
+    /// Where it was reached before, which is tried first.
+    reached: Option<SocketAddr>,
+    /// Where it may be reached.
+    candidates: VecDeque<SocketAddr>,
+    /// Whether its names are still to be looked up.
+    has_names: bool,
+    state: State,
+    link: Option<Link>,
+    /// The memory that it is charged.
+    charged: usize,
+    waiting: VecDeque<Call>,
+    /// None of those that wait is late before this.
+    earliest: Option<Instant>,
+    calling: Option<Call>,
+    /// Whether the program is told that it is connected. It stays so while a call that took too long ends its
+    /// connection, and another one is opened.
+    is_connected: bool,
+    backoff: Duration,
+    is_reported: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It tries to connect then.
+    Pausing(Instant),
+    /// Its names are looked up.
+    Resolving,
+    /// It connects, until then at most.
+    Connecting(Instant),
+    /// The server has to agree on a version, until then.
+    Handshake(Instant),
+    /// It can call.
+    Ready,
+}
+
+impl ClientSession {
+    pub(super) fn new(
+        token: usize,
+        client: Arc<ClientEnd>,
+        server: ServerIdentity,
+        source: Ipv4Addr,
+        port: u16,
+        now: Instant,
+    ) -> Self {
+        Self {
+            token,
+            client,
+            server: Arc::new(server),
+            source,
+            port,
+            registered: Some(now),
+            reached: None,
+            candidates: VecDeque::new(),
+            has_names: false,
+            state: State::Pausing(now),
+            link: None,
+            charged: 0,
+            waiting: VecDeque::new(),
+            earliest: None,
+            calling: None,
+            is_connected: false,
+            backoff: BACKOFF.0,
+            is_reported: false,
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// How many calls have no response yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len() + usize::from(self.calling.is_some())
+    }
+
+    /// When [something is due](Self::due).
+    pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
+        let of_state = match self.state {
+            State::Pausing(at) | State::Connecting(at) | State::Handshake(at) => Some(at),
+            State::Resolving => None,
+            State::Ready => self.stall(shared),
+        };
+        let calling = self.calling.as_ref().and_then(|call| call.deadline);
+        // Without a connection, its end is seen by itself.
+        let expiry = self.registered.filter(|_| !self.is_connected).map(|at| at + shared.expiry);
+        [of_state, self.earliest, calling, expiry].into_iter().flatten().min()
+    }
+
+    /// When the server has kept a response waiting that it has begun, or a request that it is to read.
+    fn stall(&self, shared: &Shared) -> Option<Instant> {
+        let link = self.link.as_ref().filter(|link| link.is_amid_frame() || link.is_writing())?;
+        Some(link.last_progress + shared.limits.timeout)
+    }
+
+    /// The server has registered again, or unregistered.
+    pub(super) fn registered(
+        &mut self,
+        source: Ipv4Addr,
+        port: u16,
+        shared: &mut Shared,
+        now: Instant,
+    ) -> Next {
+        if port == 0 {
+            self.registered = None;
+            return if self.is_connected { Next::Keep } else { Next::Drop };
+        }
+        self.registered = Some(now);
+        (self.source, self.port) = (source, port);
+        match self.state {
+            // It is there: no need to wait.
+            State::Pausing(_) if !self.is_connected => self.start(shared, now),
+            _ => Next::Keep,
+        }
+    }
+
+    /// Begins to connect.
+    pub(super) fn start(&mut self, shared: &mut Shared, now: Instant) -> Next {
+        let own = shared.host_name == *self.server.host_name;
+        // In local mode, no name is looked up, as that may ask the network. Others have no say in where to connect to.
+        let addresses: Vec<IpAddr> = match () {
+            () if shared.is_local => OWN.to_vec(),
+            () if self.source.is_loopback() && !own => Vec::new(),
+            () => vec![self.source.into()],
+        };
+        let seen = addresses.into_iter().map(|address| SocketAddr::new(address, self.port));
+        self.candidates =
+            self.reached.filter(|one| one.port() == self.port).into_iter().chain(seen).collect();
+        self.has_names = !shared.is_local;
+        self.connect(shared, now)
+    }
+
+    /// Tries the next address.
+    fn connect(&mut self, shared: &mut Shared, now: Instant) -> Next {
+        self.unlink(shared);
+        while let Some(address) = self.candidates.pop_front() {
+            match self.open(address, shared, now) {
+                Ok(()) => {
+                    self.state = State::Connecting(now + shared.limits.timeout);
+                    return Next::Keep;
+                }
+                Err(error) => self.report(address, &Broken::Io(error)),
+            }
+        }
+        if std::mem::take(&mut self.has_names) {
+            self.resolve(shared);
+            return Next::Keep;
+        }
+        self.lost(shared, now)
+    }
+
+    fn open(&mut self, address: SocketAddr, shared: &Shared, now: Instant) -> std::io::Result<()> {
+        let stream = TcpStream::connect(address)?;
+        let mut link = Link::new(stream, shared.limits.max_message_len.saturating_add(64 * 1024), now);
+        shared.watch(link.stream(), self.token)?;
+        self.link = Some(link);
+        self.reached = Some(address);
+        Ok(())
+    }
+
+    /// Looks up the names that eCAL connects to. That may take seconds, and is done on another thread.
+    fn resolve(&mut self, shared: &Shared) {
+        self.state = State::Resolving;
+        let (connection, port, io) = (self.token, self.port, shared.io.clone());
+        let host_name = self.server.host_name.clone();
+        shared.io.run(Box::new(move || {
+            let names = str::from_utf8(&host_name).ok().filter(|name| !name.is_empty());
+            let names = names.into_iter().flat_map(|name| [name.to_owned(), format!("{name}.local")]);
+            let addresses = names.filter_map(|name| (name, port).to_socket_addrs().ok()).flatten().collect();
+            io.submit(Command::Resolved { connection, addresses });
+        }));
+    }
+
+    pub(super) fn resolved(&mut self, addresses: Vec<SocketAddr>, shared: &mut Shared, now: Instant) -> Next {
+        const MAX_ADDRESSES: usize = 16;
+        if self.state != State::Resolving {
+            return Next::Keep;
+        }
+        self.candidates = addresses.into_iter().take(MAX_ADDRESSES).collect();
+        self.connect(shared, now)
+    }
+
+    /// Logs once that the server cannot be reached.
+    fn report(&mut self, address: SocketAddr, why: &Broken) {
+        log::debug!("service `{}`: no connection to {address}: {why}", self.client.service);
+        if !std::mem::replace(&mut self.is_reported, true) {
+            log::warn!(
+                "service `{}`: the server of process {} on {} cannot be reached at {address}: {why}; trying again",
+                self.client.service,
+                self.server.process_id,
+                self.server.host_name,
+            );
+        }
+    }
+
+    /// Something can be read or written.
+    pub(super) fn ready(&mut self, shared: &mut Shared, now: Instant) -> Next {
+        match self.advance(shared, now) {
+            Ok(()) => Next::Keep,
+            Err(broken) => self.broken(&broken, shared, now),
+        }
+    }
+
+    fn advance(&mut self, shared: &mut Shared, now: Instant) -> Result<(), Broken> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if let State::Connecting(until) = self.state {
+            let stream = link.stream();
+            if let Some(error) = stream.take_error().map_err(Broken::Io)? {
+                return Err(Broken::Io(error));
+            }
+            if stream.peer_addr().is_err() {
+                // Not yet.
+                return Ok(());
+            }
+            self.state = State::Handshake(until);
+            link.send(ServiceFrame::handshake_request(), now)?;
+        }
+        link.write(now)?;
+        loop {
+            let Some(link) = &mut self.link else { return Ok(()) };
+            let turn = link.read(&mut shared.scratch, now);
+            let bytes = link.buffered();
+            if !shared.charge(&mut self.charged, bytes) {
+                return Err(Broken::Frame(DropReason::OverCap));
+            }
+            match turn? {
+                Turn::Frame(frame) => self.take(&frame, now)?,
+                Turn::Nothing => return Ok(()),
+                Turn::Later => {
+                    shared.again.push(self.token);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &ServiceFrame, now: Instant) -> Result<(), Broken> {
+        match (self.state, frame.kind) {
+            (State::Handshake(_), ServiceFrameKind::HandshakeResponse) if frame.agrees() => {
+                self.state = State::Ready;
+                self.is_reported = false;
+                if !std::mem::replace(&mut self.is_connected, true) {
+                    self.client.event(ServiceEventKind::Connected, &self.server);
+                }
+                self.call_next(now)
+            }
+            (State::Ready, ServiceFrameKind::Response) => {
+                let call = self.calling.take().ok_or(Broken::Frame(DropReason::UnexpectedSample))?;
+                self.backoff = BACKOFF.0;
+                let reply = self.reply(frame);
+                call.reply.send(reply);
+                self.call_next(now)
+            }
+            _ => Err(Broken::Frame(DropReason::UnexpectedSample)),
+        }
+    }
+
+    fn reply(&self, frame: &ServiceFrame) -> ReplyResult {
+        let response = ServiceResponse::decode(&frame.payload).map_err(CallError::BadResponse)?;
+        let ServiceResponse { state, error, ret_state, payload, .. } = response;
+        match state {
+            CallState::Executed => Ok(Reply { payload, ret_state, server: self.server.clone() }),
+            CallState::Failed => Err(CallError::Failed { message: error.to_string(), ret_state }),
+            CallState::None => Err(CallError::BadResponse(DropReason::BadSample)),
+        }
+    }
+
+    /// Makes a call, after those that wait.
+    pub(super) fn call(&mut self, call: Call, shared: &mut Shared, now: Instant) -> Next {
+        self.earliest = [self.earliest, call.deadline].into_iter().flatten().min();
+        self.waiting.push_back(call);
+        match self.call_next(now) {
+            Ok(()) => Next::Keep,
+            Err(broken) => self.broken(&broken, shared, now),
+        }
+    }
+
+    /// Makes the next call, if the connection is free for it.
+    fn call_next(&mut self, now: Instant) -> Result<(), Broken> {
+        if self.state != State::Ready || self.calling.is_some() {
+            return Ok(());
+        }
+        let Some(link) = &mut self.link else { return Ok(()) };
+        while let Some(mut call) = self.waiting.pop_front() {
+            if call.is_late(now) {
+                call.fail(CallError::Timeout);
+                continue;
+            }
+            let frame = std::mem::take(&mut call.frame);
+            self.calling = Some(call);
+            return link.send(frame, now);
+        }
+        self.earliest = None;
+        Ok(())
+    }
+
+    /// A deadline is over.
+    pub(super) fn due(&mut self, shared: &mut Shared, now: Instant) -> Next {
+        if self.earliest.is_some_and(|at| at <= now) {
+            let (late, waiting): (VecDeque<_>, VecDeque<_>) =
+                self.waiting.drain(..).partition(|call| call.is_late(now));
+            self.waiting = waiting;
+            self.earliest = self.waiting.iter().filter_map(|call| call.deadline).min();
+            late.into_iter().for_each(|call| call.fail(CallError::Timeout));
+        }
+        if let Some(call) = self.calling.take_if(|call| call.is_late(now)) {
+            call.fail(CallError::Timeout);
+            // A later response could not be told from that of the next call.
+            return self.start(shared, now);
+        }
+        if !self.is_connected && self.registered.is_none_or(|at| now >= at + shared.expiry) {
+            return Next::Drop;
+        }
+        let timeout = Broken::Io(std::io::ErrorKind::TimedOut.into());
+        match self.state {
+            State::Pausing(at) if at <= now => self.start(shared, now),
+            State::Connecting(at) | State::Handshake(at) if at <= now => self.broken(&timeout, shared, now),
+            State::Ready if self.stall(shared).is_some_and(|at| at <= now) => {
+                self.broken(&timeout, shared, now)
+            }
+            _ => Next::Keep,
+        }
+    }
+
+    /// The connection is of no use, or could not be made.
+    fn broken(&mut self, why: &Broken, shared: &mut Shared, now: Instant) -> Next {
+        match self.state {
+            State::Connecting(_) | State::Handshake(_) => {
+                if let Some(address) = self.reached.take() {
+                    self.report(address, why);
+                }
+                self.connect(shared, now)
+            }
+            _ => {
+                log::debug!("service `{}`: the connection to a server ends: {why}", self.client.service);
+                self.lost(shared, now)
+            }
+        }
+    }
+
+    /// There is no connection: its calls end, and it is tried again as long as the server registers.
+    fn lost(&mut self, shared: &mut Shared, now: Instant) -> Next {
+        self.unlink(shared);
+        self.disconnected();
+        if self.registered.is_none() {
+            return Next::Drop;
+        }
+        self.state = State::Pausing(now + self.backoff);
+        self.backoff = (2 * self.backoff).min(BACKOFF.1);
+        Next::Keep
+    }
+
+    fn unlink(&mut self, shared: &mut Shared) {
+        self.link = None;
+        let _ = shared.charge(&mut self.charged, 0);
+    }
+
+    /// Ends its calls, and has the program hear of it.
+    fn disconnected(&mut self) {
+        let calls = self.calling.take().into_iter().chain(self.waiting.drain(..));
+        self.earliest = None;
+        let calls: Vec<_> = calls.collect();
+        if std::mem::take(&mut self.is_connected) {
+            self.client.event(ServiceEventKind::Disconnected, &self.server);
+        }
+        calls.into_iter().for_each(|call| call.fail(CallError::ConnectionLost));
+    }
+
+    pub(super) fn close(mut self, shared: &mut Shared) {
+        self.unlink(shared);
+        self.disconnected();
+    }
+}

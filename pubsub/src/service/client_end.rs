@@ -1,0 +1,271 @@
+//! A client as its threads and the registry see it: the servers that it is connected to, and how it registers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use ferrocal_proto::{
+    Action, Announcement, DataType, EntityId, MAX_METHODS, MethodInfo, Registration, SERVICE_VERSION,
+    ServiceInfo, Text,
+};
+
+use super::{Command, Io, ServiceError, ServiceEventKind};
+use crate::feed::{Feed, FeedSender};
+use crate::registry::{Identity, ServiceEnd};
+use crate::wakers::{Awaited, Wait, Wakers};
+use crate::{RecvError, lock};
+
+/// A server of a service, as it registered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ServerIdentity {
+    /// The name of its host.
+    pub host_name: Text,
+    /// The id of its process on that host.
+    pub process_id: i32,
+    /// The path of its process's executable.
+    pub process_name: Text,
+    /// The name that its process gave itself.
+    pub unit_name: Text,
+    /// Its id on the wire.
+    pub id: EntityId,
+}
+
+/// A client has connected to a server, or lost it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientEvent {
+    /// What happened.
+    pub kind: ServiceEventKind,
+    /// The server.
+    pub server: Arc<ServerIdentity>,
+}
+
+/// A client as its threads and the registry see it.
+pub(crate) struct ClientEnd {
+    pub(crate) id: EntityId,
+    pub(crate) service: Arc<str>,
+    io: Arc<Io>,
+    methods: Mutex<BTreeMap<String, Arc<CalledMethod>>>,
+    announcing: Mutex<Announcing>,
+    connected: Mutex<Connected>,
+    changed: Condvar,
+    listeners: Mutex<Vec<Arc<FeedSender<ClientEvent>>>>,
+}
+
+/// A method that is called, as the client registers it.
+pub(crate) struct CalledMethod {
+    request: DataType,
+    response: DataType,
+    calls: AtomicU64,
+}
+
+impl CalledMethod {
+    pub(crate) fn count(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct Announcing {
+    is_closed: bool,
+    clock: i32,
+}
+
+#[derive(Default)]
+struct Connected {
+    servers: Vec<Arc<ServerIdentity>>,
+    /// Whether no server will come any more.
+    has_ended: bool,
+    tasks: Wakers,
+}
+
+impl ClientEnd {
+    pub(crate) fn new(identity: &Identity, service: &str, io: Arc<Io>) -> Self {
+        Self {
+            id: identity.new_entity_id(),
+            service: service.into(),
+            io,
+            methods: Mutex::default(),
+            announcing: Mutex::default(),
+            connected: Mutex::default(),
+            changed: Condvar::new(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// Stores a method that will be called, for the registration. The types that came first stay.
+    pub(crate) fn method(
+        &self,
+        name: &str,
+        request: DataType,
+        response: DataType,
+    ) -> Result<Arc<CalledMethod>, ServiceError> {
+        ServiceError::check_name(name)?;
+        let mut methods = lock(&self.methods);
+        if let Some(method) = methods.get(name) {
+            return Ok(method.clone());
+        }
+        if methods.len() >= MAX_METHODS {
+            return Err(ServiceError::TooManyMethods { service: self.service.to_string() });
+        }
+        let method = Arc::new(CalledMethod { request, response, calls: AtomicU64::new(0) });
+        methods.insert(name.into(), method.clone());
+        Ok(method)
+    }
+
+    /// The servers that are connected.
+    pub(crate) fn servers(&self) -> Vec<Arc<ServerIdentity>> {
+        lock(&self.connected).servers.clone()
+    }
+
+    /// Waits until so many servers are connected. Returns whether they are.
+    pub(crate) fn wait_for(&self, count: usize, timeout: Duration) -> bool {
+        let is_waiting = |state: &mut Connected| !state.has_ended && state.servers.len() < count;
+        let state = lock(&self.connected);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, timeout, is_waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.servers.len() >= count
+    }
+
+    /// As [`wait_for`](Self::wait_for), without a limit in time and without blocking.
+    pub(crate) async fn wait_for_async(&self, count: usize) -> bool {
+        let mut wait = Wait::new(self);
+        std::future::poll_fn(|cx| {
+            let mut state = lock(&self.connected);
+            let is_enough = state.servers.len() >= count;
+            if is_enough || state.has_ended {
+                return std::task::Poll::Ready(is_enough);
+            }
+            let replaced = state.tasks.add(&mut wait.ticket, cx.waker());
+            drop(state);
+            drop(replaced);
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// A server was connected or lost. Wakes those who wait, which runs code of the program.
+    pub(super) fn event(&self, kind: ServiceEventKind, server: &Arc<ServerIdentity>) {
+        let listeners = {
+            let mut connected = lock(&self.connected);
+            match kind {
+                ServiceEventKind::Connected => connected.servers.push(server.clone()),
+                ServiceEventKind::Disconnected => connected.servers.retain(|one| !Arc::ptr_eq(one, server)),
+            }
+            // With the lock, so that whoever begins to listen hears of it once.
+            let mut listeners = lock(&self.listeners);
+            listeners.retain(|listener| listener.is_open());
+            listeners.clone()
+        };
+        self.notify();
+        let event = ClientEvent { kind, server: server.clone() };
+        listeners.iter().for_each(|listener| listener.send(event.clone(), size_of::<ClientEvent>()));
+    }
+
+    fn notify(&self) {
+        let tasks = lock(&self.connected).tasks.take();
+        self.changed.notify_all();
+        tasks.for_each(std::task::Waker::wake);
+    }
+
+    /// Events from now on, after one for each server that is connected.
+    pub(crate) fn events(&self) -> Feed<ClientEvent> {
+        let (sender, feed) = Feed::with_bounds(Feed::<ClientEvent>::CAPACITY, usize::MAX);
+        // Nothing changes between the look and the listening. Nobody can wait for this feed yet.
+        let connected = lock(&self.connected);
+        for server in &connected.servers {
+            let event = ClientEvent { kind: ServiceEventKind::Connected, server: server.clone() };
+            sender.send(event, size_of::<ClientEvent>());
+        }
+        lock(&self.listeners).push(Arc::new(sender));
+        feed
+    }
+
+    /// Ends all waiting: the client is closed, or the node has failed.
+    pub(crate) fn finish(&self, why: RecvError) {
+        lock(&self.connected).has_ended = true;
+        self.notify();
+        let listeners = lock(&self.listeners).clone();
+        listeners.iter().for_each(|listener| listener.end(why));
+    }
+
+    fn registration(&self, identity: &Identity, action: Action, clock: i32) -> Registration {
+        let method = |(name, method): (&String, &Arc<CalledMethod>)| MethodInfo {
+            name: (**name).into(),
+            request: method.request.clone(),
+            response: method.response.clone(),
+            call_count: method.calls.load(Ordering::Relaxed).cast_signed(),
+        };
+        let methods = match action {
+            Action::Register => lock(&self.methods).iter().map(method).collect(),
+            Action::Unregister => Vec::new(),
+        };
+        let info = ServiceInfo {
+            host_name: identity.host_name.clone(),
+            process_id: identity.process_id,
+            process_name: identity.process_name.clone(),
+            unit_name: identity.unit_name.clone(),
+            service_id: self.id,
+            service_name: (*self.service).into(),
+            methods,
+            version: SERVICE_VERSION.into(),
+            registration_clock: clock,
+            ..ServiceInfo::default()
+        };
+        Registration { action, announcement: Announcement::Client(info) }
+    }
+}
+
+impl Awaited for ClientEnd {
+    fn with_wakers(&self, f: &mut dyn FnMut(&mut Wakers)) {
+        f(&mut lock(&self.connected).tasks);
+    }
+}
+
+impl ServiceEnd for ClientEnd {
+    fn announce(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
+        let mut announcing = lock(&self.announcing);
+        if !announcing.is_closed {
+            announcing.clock = announcing.clock.wrapping_add(1);
+            send(self.registration(identity, Action::Register, announcing.clock));
+        }
+    }
+
+    fn close(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
+        let mut announcing = lock(&self.announcing);
+        if !std::mem::replace(&mut announcing.is_closed, true) {
+            send(self.registration(identity, Action::Unregister, announcing.clock));
+        }
+    }
+
+    fn server_registered(&self, source: SocketAddrV4, action: Action, server: &ServiceInfo) {
+        if server.service_name != *self.service {
+            return;
+        }
+        let port = match action {
+            Action::Unregister => 0,
+            Action::Register => match u16::try_from(server.tcp_port_v1) {
+                // Servers of the protocol before this one have no such port.
+                Ok(port) if port > 0 => port,
+                _ => return,
+            },
+        };
+        let identity = ServerIdentity {
+            host_name: server.host_name.clone(),
+            process_id: server.process_id,
+            process_name: server.process_name.clone(),
+            unit_name: server.unit_name.clone(),
+            id: server.service_id,
+        };
+        self.io.submit(Command::Server { client: self.id, source: *source.ip(), port, identity });
+    }
+
+    fn end(&self) {
+        self.finish(RecvError::NodeFailed);
+    }
+}

@@ -1,0 +1,408 @@
+//! The thread of a node's connections.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::EntityId;
+use mio::{Events, Interest, Poll, Registry, Token, Waker, event::Source};
+
+use super::calling::{Call, ClientSession, Known};
+use super::client_end::{ClientEnd, ServerIdentity};
+use super::listening::{Listener, ServerSession};
+use super::pool::{Job, Pool};
+use super::server_end::ServerEnd;
+use crate::{ServiceLimits, lock};
+
+/// What the thread is told.
+pub(crate) enum Command {
+    /// A server is there.
+    Listen { server: Arc<ServerEnd>, listener: std::net::TcpListener },
+    /// A server is closed: so are its connections.
+    CloseServer(EntityId),
+    /// A method has answered the request that came on a connection.
+    Answer { connection: usize, frame: Vec<u8> },
+    /// A client is there.
+    Client(Arc<ClientEnd>),
+    /// A client is closed: so are its connections, and its calls.
+    CloseClient(EntityId),
+    /// A server registered for a client; it unregistered, if the port is 0.
+    Server { client: EntityId, source: Ipv4Addr, port: u16, identity: ServerIdentity },
+    /// The addresses of a server were looked up.
+    Resolved { connection: usize, addresses: Vec<SocketAddr> },
+    /// A call of this server, or of any.
+    Call { client: EntityId, server: Option<Arc<ServerIdentity>>, call: Call },
+}
+
+/// What the thread is told things by.
+pub(crate) struct Io {
+    /// `None` when nobody listens any more.
+    commands: Mutex<Option<Vec<Command>>>,
+    waker: Waker,
+    pool: Pool,
+}
+
+const WAKE: Token = Token(0);
+
+impl Io {
+    /// Tells the thread something. It is dropped if the thread has ended.
+    pub(crate) fn submit(&self, command: Command) {
+        let refused = match &mut *lock(&self.commands) {
+            Some(commands) => {
+                commands.push(command);
+                // It wakes up for the first one.
+                if commands.len() > 1 {
+                    return;
+                }
+                None
+            }
+            None => Some(command),
+        };
+        if refused.is_none()
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("the thread of services cannot be woken: {error}");
+        }
+    }
+
+    /// Runs code of the program on another thread.
+    pub(crate) fn run(&self, job: Job) {
+        self.pool.run(job);
+    }
+
+    pub(super) fn stop(&self) {
+        self.end();
+        let _ = self.waker.wake();
+        self.pool.stop();
+    }
+
+    fn end(&self) {
+        let left = lock(&self.commands).take();
+        // To drop a call runs code of the program.
+        drop(left);
+    }
+}
+
+/// What all connections of the thread work with.
+pub(super) struct Shared {
+    registry: Registry,
+    pub(super) io: Arc<Io>,
+    pub(super) limits: ServiceLimits,
+    /// Whether only programs of this host are to connect, and to be connected.
+    pub(super) is_local: bool,
+    pub(super) host_name: Vec<u8>,
+    /// A server that did not register for this time has ended.
+    pub(super) expiry: Duration,
+    pub(super) scratch: Vec<u8>,
+    /// What all connections are receiving and answering, in bytes.
+    pub(super) bytes: usize,
+    /// Connections on which more may be there to read.
+    pub(super) again: Vec<usize>,
+    last_token: usize,
+}
+
+impl Shared {
+    /// A token that was never used before.
+    pub(super) fn new_token(&mut self) -> usize {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    /// Has events of a socket come under a token.
+    pub(super) fn watch(&self, source: &mut impl Source, token: usize) -> std::io::Result<()> {
+        self.registry.register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Has events of a socket that accepts come under a token.
+    pub(super) fn watch_reading(&self, source: &mut impl Source, token: usize) -> std::io::Result<()> {
+        self.registry.register(source, Token(token), Interest::READABLE)
+    }
+
+    /// Stores that a connection takes other memory than before. Returns whether there is room for that.
+    #[must_use]
+    pub(super) fn charge(&mut self, before: &mut usize, bytes: usize) -> bool {
+        let grows = bytes > *before;
+        self.bytes = self.bytes - *before + bytes;
+        *before = bytes;
+        !grows || self.bytes <= self.limits.max_bytes
+    }
+}
+
+/// What a connection wants next.
+pub(super) enum Next {
+    /// To go on.
+    Keep,
+    /// To be forgotten.
+    Drop,
+}
+
+/// The state of the thread.
+struct Run {
+    poll: Poll,
+    shared: Shared,
+    listeners: HashMap<usize, Listener>,
+    servers: HashMap<usize, ServerSession>,
+    clients: HashMap<EntityId, Client>,
+    calls: HashMap<usize, ClientSession>,
+}
+
+struct Client {
+    end: Arc<ClientEnd>,
+    /// The connection to each server.
+    connections: HashMap<Known, usize>,
+    /// Whether it was logged that there are too many servers.
+    is_full: bool,
+}
+
+/// Makes what the thread runs, and what it is told things by.
+pub(super) fn new(
+    limits: ServiceLimits,
+    is_local: bool,
+    host_name: &[u8],
+    expiry: Duration,
+) -> std::io::Result<(Arc<Io>, impl FnOnce() + Send + 'static)> {
+    const SCRATCH_LEN: usize = 64 * 1024;
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKE)?;
+    let io = Arc::new(Io { commands: Mutex::new(Some(Vec::new())), waker, pool: Pool::default() });
+    let shared = Shared {
+        registry: poll.registry().try_clone()?,
+        io: io.clone(),
+        limits,
+        is_local,
+        host_name: host_name.to_vec(),
+        expiry,
+        scratch: vec![0; SCRATCH_LEN],
+        bytes: 0,
+        again: Vec::new(),
+        last_token: WAKE.0,
+    };
+    let mut run = Run {
+        poll,
+        shared,
+        listeners: HashMap::new(),
+        servers: HashMap::new(),
+        clients: HashMap::new(),
+        calls: HashMap::new(),
+    };
+    let run = move || {
+        let _end = EndOnDrop(run.shared.io.clone());
+        run.run();
+    };
+    Ok((io, run))
+}
+
+/// Nobody is told anything any more, even if the thread panicked.
+struct EndOnDrop(Arc<Io>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Run {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(256);
+        loop {
+            let timeout = if self.shared.again.is_empty() {
+                self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            } else {
+                Some(Duration::ZERO)
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    log::error!("the thread of services cannot wait any more, and ends: {error}");
+                    return;
+                }
+            }
+            let commands = match &mut *lock(&self.shared.io.commands) {
+                Some(commands) => std::mem::take(commands),
+                None => return,
+            };
+            let now = Instant::now();
+            commands.into_iter().for_each(|command| self.command(command, now));
+            for event in &events {
+                self.ready(event.token().0, now);
+            }
+            for token in std::mem::take(&mut self.shared.again) {
+                self.ready(token, now);
+            }
+            self.expire(now);
+        }
+    }
+
+    /// When something is to be done at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        let timeout = self.shared.limits.timeout;
+        let listeners = self.listeners.values().filter_map(|listener| listener.retry);
+        let servers = self.servers.values().filter_map(|session| session.deadline(timeout));
+        let calls = self.calls.values().filter_map(|session| session.deadline(&self.shared));
+        listeners.chain(servers).chain(calls).min()
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Listen { server, listener } => match Listener::new(server, listener, &mut self.shared) {
+                Ok((token, listener)) => {
+                    self.listeners.insert(token, listener);
+                    // Clients may have come before this.
+                    self.ready(token, now);
+                }
+                Err(error) => log::error!("a server of services cannot listen: {error}"),
+            },
+            Command::CloseServer(id) => {
+                self.listeners.retain(|_, listener| listener.server.id != id);
+                let closed: Vec<_> = self.servers.extract_if(|_, session| session.server.id == id).collect();
+                closed.into_iter().for_each(|(_, session)| session.close(&mut self.shared));
+            }
+            Command::Answer { connection, frame } => {
+                self.server(connection, |session, shared| session.answer(frame, shared, now));
+            }
+            Command::Client(end) => {
+                self.clients.insert(end.id, Client { end, connections: HashMap::new(), is_full: false });
+            }
+            Command::CloseClient(id) => {
+                let Some(client) = self.clients.remove(&id) else { return };
+                for token in client.connections.into_values() {
+                    if let Some(session) = self.calls.remove(&token) {
+                        session.close(&mut self.shared);
+                    }
+                }
+            }
+            Command::Server { client, source, port, identity } => {
+                self.server_registered(client, source, port, identity, now);
+            }
+            Command::Resolved { connection, addresses } => {
+                self.call(connection, |session, shared| session.resolved(addresses, shared, now));
+            }
+            Command::Call { client, server, call } => self.begin_call(client, server.as_deref(), call, now),
+        }
+    }
+
+    fn server_registered(
+        &mut self,
+        id: EntityId,
+        source: Ipv4Addr,
+        port: u16,
+        identity: ServerIdentity,
+        now: Instant,
+    ) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let key = Known::new(&identity);
+        if let Some(&token) = client.connections.get(&key) {
+            self.call(token, |session, shared| session.registered(source, port, shared, now));
+            return;
+        }
+        if port == 0 {
+            return;
+        }
+        if client.connections.len() >= self.shared.limits.max_connections {
+            if !std::mem::replace(&mut client.is_full, true) {
+                log::warn!(
+                    "service `{}`: the client connects to {} servers at most (limits.service.max_connections)",
+                    client.end.service,
+                    self.shared.limits.max_connections
+                );
+            }
+            return;
+        }
+        let token = self.shared.new_token();
+        client.connections.insert(key, token);
+        let session = ClientSession::new(token, client.end.clone(), identity, source, port, now);
+        self.calls.insert(token, session);
+        self.call(token, |session, shared| session.start(shared, now));
+    }
+
+    /// Has the connection with the fewest calls make this one.
+    fn begin_call(&mut self, id: EntityId, server: Option<&ServerIdentity>, call: Call, now: Instant) {
+        let sessions = self.clients.get(&id).into_iter().flat_map(|client| client.connections.values());
+        let chosen = sessions
+            .filter_map(|token| self.calls.get(token))
+            .filter(|session| session.is_connected() && server.is_none_or(|one| *one == *session.server))
+            .min_by_key(|session| (session.waiting(), session.token));
+        match chosen.map(|session| session.token) {
+            Some(token) => self.call(token, |session, shared| session.call(call, shared, now)),
+            None => call.fail(super::CallError::NoServer),
+        }
+    }
+
+    fn ready(&mut self, token: usize, now: Instant) {
+        if let Some(listener) = self.listeners.get_mut(&token) {
+            for (address, stream) in listener.accept(&self.servers, &mut self.shared, now) {
+                let server = listener.server.clone();
+                let token = self.shared.new_token();
+                match ServerSession::new(token, server, address, stream, &mut self.shared, now) {
+                    Ok(session) => {
+                        self.servers.insert(token, session);
+                    }
+                    Err(error) => log::debug!("a connection of {address} cannot be watched: {error}"),
+                }
+            }
+        } else if self.servers.contains_key(&token) {
+            self.server(token, |session, shared| session.ready(shared, now));
+        } else {
+            self.call(token, |session, shared| session.ready(shared, now));
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let retry = |listener: &Listener| listener.retry.is_some_and(|at| at <= now);
+        let listeners: Vec<_> =
+            self.listeners.iter().filter(|(_, one)| retry(one)).map(|(&token, _)| token).collect();
+        listeners.into_iter().for_each(|token| self.ready(token, now));
+        let timeout = self.shared.limits.timeout;
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        let servers: Vec<_> = self
+            .servers
+            .iter()
+            .filter(|(_, session)| is_due(session.deadline(timeout)))
+            .map(|(&token, _)| token)
+            .collect();
+        for token in servers {
+            self.server(token, |session, shared| session.stalled(shared));
+        }
+        let calls: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, session)| is_due(session.deadline(&self.shared)))
+            .map(|(&token, _)| token)
+            .collect();
+        for token in calls {
+            self.call(token, |session, shared| session.due(shared, now));
+        }
+    }
+
+    /// Has something done with the connection of a server, if it is still there.
+    fn server(&mut self, token: usize, f: impl FnOnce(&mut ServerSession, &mut Shared) -> Next) {
+        if let Some(mut session) = self.servers.remove(&token) {
+            match f(&mut session, &mut self.shared) {
+                Next::Keep => {
+                    self.servers.insert(token, session);
+                }
+                Next::Drop => session.close(&mut self.shared),
+            }
+        }
+    }
+
+    /// Has something done with the connection of a client, if it is still there.
+    fn call(&mut self, token: usize, f: impl FnOnce(&mut ClientSession, &mut Shared) -> Next) {
+        if let Some(mut session) = self.calls.remove(&token) {
+            match f(&mut session, &mut self.shared) {
+                Next::Keep => {
+                    self.calls.insert(token, session);
+                }
+                Next::Drop => {
+                    if let Some(client) = self.clients.get_mut(&session.client.id) {
+                        client.connections.remove(&Known::new(&session.server));
+                    }
+                    session.close(&mut self.shared);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A connection that carries frames both ways, without blocking.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{DropReason, ServiceFrame, ServiceFrames};
+use mio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
+
+/// A peer whose host is gone is noticed after this time without traffic, and some tries of the system.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// So many bytes are read of one connection before it is the turn of others.
+const TURN: usize = 1024 * 1024;
+
+/// Why a connection is of no use any more.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The other side closed it.
+    Closed,
+    /// The system says so.
+    Io(io::Error),
+    /// What came is no frame, or one that is not expected.
+    Frame(DropReason),
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the other side closed it"),
+            Self::Io(error) => error.fmt(f),
+            Self::Frame(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// A connection that carries frames both ways, without blocking.
+pub(super) struct Link {
+    stream: TcpStream,
+    frames: ServiceFrames,
+    /// What was read behind the end of a frame.
+    rest: Vec<u8>,
+    out: Vec<u8>,
+    written: usize,
+    /// When bytes came or went last.
+    pub(super) last_progress: Instant,
+}
+
+/// What [`Link::read`] found.
+pub(super) enum Turn {
+    /// A frame.
+    Frame(ServiceFrame),
+    /// Nothing more at present.
+    Nothing,
+    /// Perhaps more, but others come first.
+    Later,
+}
+
+impl Link {
+    pub(super) fn new(stream: TcpStream, max_len: usize, now: Instant) -> Self {
+        // What the system refuses costs time, and nothing else.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        Self {
+            stream,
+            frames: ServiceFrames::new(max_len),
+            rest: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            last_progress: now,
+        }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Whether the other side has begun a frame and not ended it.
+    pub(super) fn is_amid_frame(&self) -> bool {
+        self.frames.has_begun()
+    }
+
+    /// Whether something is still to be written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.written < self.out.len()
+    }
+
+    /// The memory of what is being received, in bytes.
+    pub(super) fn buffered(&self) -> usize {
+        self.frames.buffered() + self.rest.capacity()
+    }
+
+    /// Reads up to the end of a frame, or until nothing is there.
+    pub(super) fn read(&mut self, scratch: &mut [u8], now: Instant) -> Result<Turn, Broken> {
+        let mut input = &self.rest[..];
+        if !input.is_empty() {
+            let frame = self.frames.take(&mut input).map_err(Broken::Frame)?;
+            let left = input.len();
+            self.rest.drain(..self.rest.len() - left);
+            if left == 0 {
+                self.rest = Vec::new();
+            }
+            if let Some(frame) = frame {
+                return Ok(Turn::Frame(frame));
+            }
+        }
+        let mut read = 0;
+        while read < TURN {
+            let count = match self.stream.read(scratch) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Turn::Nothing),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Broken::Io(error)),
+            };
+            self.last_progress = now;
+            read += count;
+            let mut input = &scratch[..count];
+            if let Some(frame) = self.frames.take(&mut input).map_err(Broken::Frame)? {
+                self.rest = input.to_vec();
+                return Ok(Turn::Frame(frame));
+            }
+        }
+        Ok(Turn::Later)
+    }
+
+    /// Begins to write a frame. The one before must have been written.
+    pub(super) fn send(&mut self, frame: Vec<u8>, now: Instant) -> Result<(), Broken> {
+        (self.out, self.written, self.last_progress) = (frame, 0, now);
+        self.write(now)
+    }
+
+    /// Writes as much as there is room for.
+    pub(super) fn write(&mut self, now: Instant) -> Result<(), Broken> {
+        while self.is_writing() {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => {
+                    self.written += count;
+                    self.last_progress = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Broken::Io(error)),
+            }
+        }
+        (self.out, self.written) = (Vec::new(), 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Threads that run code of the program: methods of servers, and callbacks of clients.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::lock;
+
+/// So many methods and callbacks run at once. More wait.
+const MAX_THREADS: usize = 64;
+/// A thread ends after this time without work.
+const KEEP_THREAD: Duration = Duration::from_secs(10);
+
+/// Something to run. It must not panic.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread when there is work and no thread is idle. Threads end when they have nothing to do for some time, and
+/// when the pool is dropped: those that run code of the program end after it.
+#[derive(Default)]
+pub(super) struct Pool(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    is_stopping: bool,
+}
+
+impl Pool {
+    /// Runs a job. It is dropped if there is no thread, and the system refuses one.
+    pub(super) fn run(&self, job: Job) {
+        let mut state = lock(&self.0.state);
+        state.jobs.push_back(job);
+        if state.jobs.len() <= state.idle || state.threads >= MAX_THREADS {
+            drop(state);
+            self.0.work.notify_one();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let shared = self.0.clone();
+        let started = thread::Builder::new().name("ferrocal-call".into()).spawn(move || shared.work());
+        if let Err(error) = started {
+            let lost = {
+                let mut state = lock(&self.0.state);
+                state.threads -= 1;
+                if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() }
+            };
+            if !lost.is_empty() {
+                log::error!("no thread could be started to run a method or callback of a service: {error}");
+            }
+        }
+    }
+
+    /// Has the threads end. What waits is dropped.
+    pub(super) fn stop(&self) {
+        let waiting = {
+            let mut state = lock(&self.0.state);
+            state.is_stopping = true;
+            std::mem::take(&mut state.jobs)
+        };
+        self.0.work.notify_all();
+        drop(waiting);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                job();
+                state = lock(&self.state);
+                continue;
+            }
+            if state.is_stopping {
+                break;
+            }
+            state.idle += 1;
+            let (woken, waited) = self
+                .work
+                .wait_timeout_while(state, KEEP_THREAD, |state| state.jobs.is_empty() && !state.is_stopping)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.jobs.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Barrier, mpsc};
+
+    use super::*;
+
+    #[test]
+    fn jobs_run_at_the_same_time_and_all_of_them() {
+        let pool = Pool::default();
+        let together = Arc::new(Barrier::new(8));
+        let (done, all) = mpsc::channel();
+        for _ in 0..8 * 3 {
+            let (together, done) = (together.clone(), done.clone());
+            pool.run(Box::new(move || {
+                together.wait();
+                let _ = done.send(());
+            }));
+        }
+        drop(done);
+        assert_eq!(all.into_iter().count(), 24);
+    }
+
+    #[test]
+    fn what_waits_is_dropped_at_the_end() {
+        let pool = Pool::default();
+        pool.stop();
+        let (done, all) = mpsc::channel();
+        pool.run(Box::new(move || done.send(()).unwrap()));
+        drop(pool);
+        // It ran or was dropped: either ends the waiting.
+        let _ = all.recv();
+    }
+}
