@@ -16,7 +16,7 @@ RICH_VERSION=15.0.0
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet screens windows)
 # Run only when named.
-EXTRA_JOBS=(generate pictures deny miri loom sanitizers bench floods attacks load soak)
+EXTRA_JOBS=(generate pictures deny miri loom sanitizers bench floods attacks load soak kills)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -349,6 +349,15 @@ windows() {
     cargo build --workspace --examples --release
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
         cargo test --workspace --release --test windows
+}
+
+# Either side of an exchange by shared memory killed 200 times, at any moment of it.
+kills() {
+    prepare_python
+    prepare_ip
+    cargo build --release --package ferrocal-examples --examples
+    FERROCAL_KILLS=${FERROCAL_KILLS:-100} cargo test --release --package ferrocal-integration-tests \
+        --test shared_memory killed
 }
 
 # FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.

@@ -496,9 +496,9 @@ pub use capture::{
 pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
     AllowConfig, Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition,
-    Fragmentation, LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, Network, ParseNetworkError,
-    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting, SettingOrigin,
-    SubscriberConfig, TcpConfig, UdpConfig,
+    Fragmentation, LayersConfig, LimitsConfig, LocalRegistration, LogConfig, LogLevels, LogSink, Network,
+    ParseNetworkError, PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting,
+    SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
