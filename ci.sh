@@ -13,10 +13,12 @@ SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
 # The database of known vulnerabilities that cargo-deny takes.
 ADVISORIES=https://github.com/RustSec/advisory-db
+# What makes pictures of terminals.
+RICH_VERSION=15.0.0
 WINDOWS_TARGET=x86_64-pc-windows-gnu
-JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet windows)
+JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet screens windows)
 # Run only when named.
-EXTRA_JOBS=(generate deny miri loom sanitizers bench floods attacks)
+EXTRA_JOBS=(generate pictures deny miri loom sanitizers bench floods attacks load soak)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -257,6 +259,7 @@ FUZZ_TARGETS=(
     "filter 5000 1024 seeds/filter"
     "node 200 1024 seeds/node"
     "service 100000 8192 seeds/service"
+    "tcp 100000 8192 seeds/tcp"
 )
 
 # Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in
@@ -327,6 +330,22 @@ snippet() {
     done
 }
 
+# The commands on the guide's pages of tools are run, and the pictures of their screens can be taken. They hold rates and times,
+# so that they are not compared with those that are checked in.
+screens() {
+    local folder
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
+    take_screens "$folder"
+}
+
+# Takes the pictures of the guide's pages of tools anew.
+pictures() {
+    # Few at a time: what they show is not of a busy computer then.
+    take_screens docs/src/pictures 2
+}
+
 # The examples as Windows programs, run by Wine: with each other, with those of Linux and with the real eCAL.
 windows() {
     local folder
@@ -358,6 +377,21 @@ bench() {
         --json "$results.json" --svg "$results.svg" "${options[@]}"
 }
 
+# The highest rates for $1 minutes, with subscribers that are slow, fast and crash: 1, 10 and 100 processes of each.
+load() {
+    prepare_ip
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench load -- "${1:-10}"
+}
+
+# Use for $1 minutes, with losses and with programs that come and go; memory, descriptors and the account of each topic.
+soak() {
+    prepare_ip
+    prepare_firewall
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench soak -- "${1:-60}"
+}
+
 # --- what the jobs need -----------------------------------------------------------------------------------------------
 
 # Generates the protobuf code of proto/ to the file $1.
@@ -380,6 +414,18 @@ for package in json.load(sys.stdin)["packages"]:
         for feature in sorted(package["features"].keys() - {"default"} if sys.argv[1] == "features" else []):
             has_library = any("lib" in target["kind"] for target in package["targets"])
             print(package["name"], "--lib" if has_library else "--bins", feature)' "$1"
+}
+
+# Runs ci/screens.py with these arguments.
+take_screens() {
+    prepare_python3
+    prepare_ecal .venv-screens "rich==$RICH_VERSION"
+    prepare_ip
+    prepare_libpcap
+    prepare_tmux
+    # As the job `test` builds it, so that nothing is built twice.
+    cargo test --workspace --release --no-run
+    .venv-screens/bin/python ci/screens.py "${CARGO_TARGET_DIR:-target}/release/ferrocal" "$@"
 }
 
 # Says what is about to change outside of this folder.

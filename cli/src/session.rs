@@ -7,6 +7,7 @@ use anyhow::Context;
 use ferrocal::{Config, Mode, Node, Selection};
 
 use crate::args::{Common, ModeOption};
+use crate::exit::Exit;
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -41,7 +42,20 @@ impl Session {
     }
 
     /// The settings: those of the computer, and what the command line says otherwise.
+    ///
+    /// Refuses an interface that would be ignored.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let settings = self.settings()?;
+        if self.common.interface.is_some() && settings.mode == Mode::Local {
+            let message = "--interface chooses an interface of network mode, and local mode uses loopback alone; add --mode \
+                           network, or leave --interface out";
+            return Err(Exit::Usage.because(message));
+        }
+        Ok(settings)
+    }
+
+    /// The settings, for those whom an interface concerns in local mode, too.
+    pub(crate) fn settings(&self) -> anyhow::Result<Config> {
         let Common { mode, interface, transport, config, .. } = &self.common;
         let mut settings = match config {
             Some(path) => Config::load_file(path)?,

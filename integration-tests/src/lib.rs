@@ -24,6 +24,7 @@ pub mod snapshots;
 pub mod suite;
 pub mod tmux;
 pub mod totals;
+pub mod usage;
 pub mod victim;
 pub mod wait;
 pub mod wine;

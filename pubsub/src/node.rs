@@ -31,8 +31,8 @@ use crate::{
 /// ```
 ///
 /// # Threads
-/// One thread receives registrations, one follows the machine's interfaces, and one receives payload once there is a
-/// subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
+/// One thread receives registrations, one follows the machine's interfaces, one serves TCP connections, and one receives
+/// payload once there is a subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
 /// The first server or client of a service brings one, and more while methods and callbacks of calls run.
 /// `Publisher::send_async` uses one thread, and each [`LogReceiver`] has one.
 ///

@@ -260,7 +260,7 @@ fn a_key_is_the_trigger() {
     recorder.send_line("'t'");
     wait::until("what was before is in the file", || Read::of(&path).messages.len() == 3);
     // The live line of a terminal.
-    for part in ["rec 00:", "msg/s", "1 topics", "lost 0, queue full 0", "free "] {
+    for part in ["rec 00:", "msg/s", "| 1 topic |", "lost 0, queue full 0", "free "] {
         let shown = |event: &Value| event["text"].as_str().is_some_and(|shown| shown.contains(part));
         recorder.expect(part, |event| event["event"] == "shown" && shown(event));
     }

@@ -1,5 +1,8 @@
 //! Payload over TCP between the real eCAL and ours.
 
+mod forged;
+mod trouble;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +27,11 @@ fn main() -> ExitCode {
     test("real_to_ours_on_another_host", &[Need::Ecal], || real_to_ours(Mode::Network));
     test("ours_to_real", &[Need::Ecal], || ours_to_real(Mode::Local));
     test("ours_to_real_on_another_host", &[Need::Ecal], || ours_to_real(Mode::Network));
+    test("real_ends_are_killed", &[Need::Ecal], real_ends_are_killed);
+    test("ecal_6_0", &[Need::OldEcal], ecal_6_0);
+    test("hostile_subscribers", &[], trouble::hostile_subscribers);
+    test("hostile_publishers", &[], trouble::hostile_publishers);
+    test("a_slow_subscriber", &[], trouble::a_slow_subscriber);
     suite::main(tests)
 }
 
@@ -97,4 +105,58 @@ fn ours_to_real(mode: Mode) {
         let rows = subscriber.totals_with("what came", |_| true);
         are_complete(&rows, &topics)
     });
+}
+
+/// Either side of eCAL is killed while messages go, and comes back.
+fn real_ends_are_killed() {
+    const TOPIC: &str = "tcp_killed";
+    const LEN: usize = 1_000_000;
+    let world = World::new(Mode::Local);
+    let node = node(&world, "ours");
+    let subscriber = ours::Subscriber::new(&node, &[TOPIC]);
+    for round in 1..=3 {
+        let mut publisher =
+            ecal::Publisher::start_of(Release::Current, world.there(), Mode::Local, TCP, &[(TOPIC, LEN)]);
+        publisher.begin_sending(0, 200.0);
+        subscriber.await_publishers(round, 10);
+        publisher.process.kill();
+    }
+
+    let topics = topics(&[LEN]);
+    let mut publisher = ours::Publisher::new(&node, &with_lens(&topics));
+    for _ in 0..3 {
+        let mut subscriber =
+            ecal::Subscriber::start_of(Release::Current, world.there(), Mode::Local, TCP, &names(&topics));
+        wait::until("messages at the real subscriber", || {
+            publisher.send(1, 0.0);
+            are_complete(&subscriber.totals_with("what came", |_| true), &topics)
+        });
+        subscriber.process.kill();
+    }
+    wait::until_eq("connections", &Some((0, 0)), || {
+        // It is seen when something is sent at the latest.
+        publisher.send(1, 0.0);
+        node.status().tcp.map(|tcp| (tcp.subscribers, tcp.publishers))
+    });
+}
+
+/// Both directions with the eCAL before.
+fn ecal_6_0() {
+    let world = World::new(Mode::Local);
+    let node = node(&world, "ours");
+    let there = topics(&[64_000]);
+    let here: Vec<_> = [("tcp_here".to_owned(), 64_000)].into();
+    let subscriber = ours::Subscriber::new(&node, &names(&there));
+    let mut ours = ours::Publisher::new(&node, &with_lens(&here));
+    let mut real =
+        ecal::Publisher::start_of(Release::Old, world.there(), Mode::Local, TCP, &with_lens(&there));
+    let mut reading =
+        ecal::Subscriber::start_of(Release::Old, world.there(), Mode::Local, TCP, &names(&here));
+    real.begin_sending(0, 20.0);
+    subscriber.await_received(COUNT);
+    wait::until("messages at the real subscriber", || {
+        ours.send(1, 0.0);
+        are_complete(&reading.totals_with("what came", |_| true), &here)
+    });
+    real.process.finish();
 }
