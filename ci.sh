@@ -11,6 +11,8 @@ MCAP_PACKAGES=(mcap==1.6.0 mcap-protobuf-support==0.6.0 lz4==4.4.5 zstandard==0.
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
+# The database of known vulnerabilities that cargo-deny takes.
+ADVISORIES=https://github.com/RustSec/advisory-db
 # What makes pictures of terminals.
 RICH_VERSION=15.0.0
 WINDOWS_TARGET=x86_64-pc-windows-gnu
@@ -107,23 +109,34 @@ package() {
     cargo package "${options[@]}" --allow-dirty --target-dir "$folder"
 }
 
-# Licences and sources of all that is built; deny.toml says which are allowed.
+# Licences, sources and, where their database can be had, known vulnerabilities of all that is built; deny.toml says what is
+# allowed.
 deny() {
     if ! cargo deny --version >/dev/null 2>&1; then
         announce "installing cargo-deny $DENY_VERSION"
         cargo install --quiet --locked --version "$DENY_VERSION" cargo-deny
     fi
-    cargo deny --all-features check bans licenses sources
+    local checks=(bans licenses sources)
+    if timeout 30 git ls-remote --exit-code "$ADVISORIES" HEAD >/dev/null 2>&1; then
+        checks+=(advisories)
+    else
+        announce "$ADVISORIES cannot be reached: known vulnerabilities are not checked"
+    fi
+    cargo deny --all-features check "${checks[@]}"
 }
 
-# The tests of the protocol under miri, which finds undefined behaviour in what it depends on, too.
+# The tests of the protocol, and those of pcap-lazy and of transport that need no system calls, under miri. It finds undefined
+# behaviour, also in what they depend on.
 miri() {
     if ! cargo +nightly miri --version >/dev/null 2>&1; then
         announce "installing the nightly toolchain with miri"
         rustup toolchain install nightly --profile minimal --component miri,rust-src
     fi
     # The tests of properties write down what failed.
-    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package ferrocal-proto
+    export MIRIFLAGS=-Zmiri-disable-isolation
+    cargo +nightly miri test --package ferrocal-proto
+    cargo +nightly miri test --package ferrocal-pcap-lazy --lib -- min_to_copy
+    cargo +nightly miri test --package ferrocal-transport --no-default-features --lib -- slots seam memory sync
 }
 
 # What threads wait with, in all interleavings.

@@ -16,8 +16,8 @@ use ferrocal::transport::{
     Datagram, Granted, Interrupt, Membership, Receiver, SendLimits, Sender, Transmit, Transport, Wait,
 };
 use ferrocal::{
-    Backend, Config, EntityId, Limits, LimitsConfig, Mode, Node, OpenError, Publisher, ReceiveDrops,
-    ReceiveError, RegistrationConfig, Subscriber,
+    Backend, Config, EntityId, LayersConfig, Limits, LimitsConfig, MatchedPeer, Mode, Node, OpenError,
+    Publisher, ReceiveDrops, ReceiveError, RegistrationConfig, Subscriber,
 };
 use ferrocal_fuzz::Input;
 use ferrocal_proto::{HEADER_LEN, Header, Kind};
@@ -267,6 +267,9 @@ impl World {
                 RegistrationConfig::default().refresh(Duration::from_millis(2)).timeout(TIMEOUT);
             let mut config = Config::default().mode(Mode::Network).limits(limits).registration(registration);
             config.udp.max_datagram_len = MAX_DATAGRAM_LEN;
+            // The other layers do not go through the network in memory.
+            config.publisher.layers = LayersConfig::NONE.udp(true);
+            config.subscriber.layers = LayersConfig::NONE.udp(true);
             let link = Link { host: host.clone(), number, control: control.clone() };
             Node::with_transport("fuzz", config, Arc::new(link)).expect("the network takes everything")
         })
@@ -286,16 +289,29 @@ impl World {
 
     /// Waits until everybody is matched with whom they are to be, and with nobody else.
     fn settle(&self) {
+        let is_same = |peers: Vec<MatchedPeer>, mut expected: Vec<EntityId>| {
+            let mut ids: Vec<_> = peers.iter().map(|peer| peer.id).collect();
+            ids.sort_unstable_by_key(|id| id.get());
+            expected.sort_unstable_by_key(|id| id.get());
+            ids == expected
+        };
         for publisher in &self.publishers {
-            let count = self.subscriber_count(publisher);
-            wait_until("the subscribers of a publisher", || publisher.handle.subscriber_count() == count);
+            let matched = self.subscribers.iter().filter(|subscriber| {
+                subscriber.topic == publisher.topic && self.hears(publisher.node, subscriber.node)
+            });
+            let ids: Vec<_> = matched.map(|subscriber| subscriber.handle.id()).collect();
+            wait_until("the subscribers of a publisher", || {
+                is_same(publisher.handle.subscribers(), ids.clone())
+            });
         }
         for subscriber in &self.subscribers {
-            let is_matched = |publisher: &&TestPublisher| {
+            let matched = self.publishers.iter().filter(|publisher| {
                 publisher.topic == subscriber.topic && self.hears(subscriber.node, publisher.node)
-            };
-            let count = self.publishers.iter().filter(is_matched).count();
-            wait_until("the publishers of a subscriber", || subscriber.handle.publisher_count() == count);
+            });
+            let ids: Vec<_> = matched.map(|publisher| publisher.handle.id()).collect();
+            wait_until("the publishers of a subscriber", || {
+                is_same(subscriber.handle.publishers(), ids.clone())
+            });
         }
     }
 
