@@ -145,11 +145,17 @@ fn what_a_capture_does_not_have_is_not_found() {
         run(&[verb, "unknown", "--transport", &transport])
             .failed(4, "has no messages of topic `unknown`; it has hello");
     }
+    let fields = run(&["echo", "hello", "--field", "x", "--count", "1", "--transport", &fast(SMALL[1])]);
+    assert!(fields.err.iter().any(|line| line.contains("no fields")), "{fields:?}");
     run(&["info", "unknown", "--transport", &transport])
         .failed(4, "topic `unknown` was not found in this capture");
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
     let foreign = format!("file:{}", env!("CARGO_MANIFEST_PATH"));
     run(&["list", "--transport", &foreign]).failed(1, "Cargo.toml");
+    let measurement = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/data/measurement-6.0.hdf5");
+    run(&["list", "--transport", measurement]).failed(2, "is a measurement, not a capture file");
+    run(&["record", "-o", "-"]).failed(2, "name one");
+    run(&["record", "-o", env!("CARGO_MANIFEST_PATH")]).failed(1, "is there already");
     run(&["echo", "hello", "--transport", "pigeon"]).failed(2, "pigeon");
 }
 

@@ -435,8 +435,12 @@ fn ask_for_realtime() {
         let _ = priority;
         ThreadPriority::Max.set_for_current()
     };
-    if let Err(error) = result {
-        log::warn!("--realtime: the system refuses it: {error}");
+    match result {
+        Ok(()) => {}
+        Err(thread_priority::Error::OS(code)) => {
+            log::warn!("--realtime: the system refuses it: {}", std::io::Error::from_raw_os_error(code));
+        }
+        Err(error) => log::warn!("--realtime: the system refuses it: {error}"),
     }
 }
 
