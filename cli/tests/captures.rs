@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     test("local_and_large_captures_are_shown", local_and_large_captures_are_shown);
     test("delay_is_that_of_the_frames", delay_is_that_of_the_frames);
     test("an_interface_of_local_mode_is_refused", an_interface_of_local_mode_is_refused);
+    test("what_is_waited_for_is_said", what_is_waited_for_is_said);
     test("bytes_have_a_type_of_any_name", bytes_have_a_type_of_any_name);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
@@ -129,6 +130,20 @@ fn delay_is_that_of_the_frames() {
 fn an_interface_of_local_mode_is_refused() {
     run(&["list", "--mode", "local", "--interface", "lo"]).failed(2, "add --mode network");
     run(&["config", "--mode", "network", "--interface", "lo", "--set"]).text(0);
+}
+
+fn what_is_waited_for_is_said() {
+    let start = |arguments: &[&str]| common::start(Host::first(), arguments);
+    let no_type = start(&["pub", "goal", "{}", "--type", "robots.Goal", "--timeout", "2.5"]);
+    let nobody = start(&["pub", "nobody", "hello", "--once", "--timeout", "2.5"]);
+    for (process, waits, fails) in [
+        (no_type, "waiting for a program that has the type robots.Goal", "no protobuf type `robots.Goal`"),
+        (nobody, "waiting for 1 subscriber of topic nobody", "topic `nobody` has 0 subscribers, not 1"),
+    ] {
+        let ended = Ended::of(process);
+        ended.failed(4, fails);
+        assert!(ended.err[0].starts_with(waits), "{ended:?}");
+    }
 }
 
 fn bytes_have_a_type_of_any_name() {

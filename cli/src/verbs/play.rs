@@ -326,10 +326,16 @@ impl Play {
     ) -> Option<End> {
         let Some(wanted) = self.wait else { return session.wait(self.delay) };
         let all = lines.values().chain(sim_clock.map(|sim_clock| &sim_clock.publisher));
+        let (started, mut is_said) = (Instant::now(), false);
         for publisher in all {
             while !publisher.wait_for_subscribers(wanted, session.slice(Duration::from_millis(50))) {
                 if let Some(end) = session.end() {
                     return Some(end);
+                }
+                if !is_said && started.elapsed() >= Duration::from_secs(2) {
+                    is_said = true;
+                    let subscribers = counted(wanted as u64, "subscriber");
+                    eprintln!("waiting for {subscribers} of topic {} (--wait)", clean(publisher.topic()));
                 }
             }
         }
