@@ -27,6 +27,7 @@ macro_rules! setters {
     };
 }
 
+mod allow;
 mod check;
 mod clock;
 mod error;
@@ -42,6 +43,7 @@ mod origin;
 mod publisher;
 mod receive_thread;
 mod registration;
+mod shm;
 mod subscriber;
 mod tcp;
 mod udp;
@@ -54,15 +56,19 @@ use ferrocal_proto::{HashVersion, topic_group};
 
 use crate::{Mode, Selection};
 
+pub use allow::{AllowConfig, Network, ParseNetworkError};
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
 pub use layers::LayersConfig;
 pub use limits::{LimitsConfig, ServiceLimits};
+#[cfg(fuzzing)]
+pub use load::load_config;
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
-pub use registration::RegistrationConfig;
+pub use registration::{LocalRegistration, RegistrationConfig};
+pub use shm::ShmConfig;
 pub use subscriber::SubscriberConfig;
 pub use tcp::TcpConfig;
 pub use udp::{Destination, UdpConfig};
@@ -111,6 +117,8 @@ pub struct Config {
     pub clock: Clock,
     /// Where log lines go, and how they are received (`logging`, `ferrocal.logging`).
     pub logging: LogConfig,
+    /// Who may be heard. Not in eCAL; `ferrocal.allow`.
+    pub allow: AllowConfig,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
     /// What [`Config::load`] found, which [`Config::origin`] compares with.
@@ -128,6 +136,7 @@ setters!(Config {
     receive_thread: ReceiveThreadConfig,
     clock: Clock,
     logging: LogConfig,
+    allow: AllowConfig,
     limits: LimitsConfig,
 } optional {
     max_bytes_per_second: NonZeroU64,

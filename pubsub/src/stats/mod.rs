@@ -35,6 +35,9 @@ pub struct PublisherStats {
 ///
 /// Each message that arrived is counted in `received` before the program gets it. What the program did not get is in one
 /// of the other counters.
+///
+/// From the first message of a publisher to its newest one, each is counted once as `received` or `lost`. With
+/// [`drop_out_of_order`](crate::SubscriberConfig::drop_out_of_order) off, those in `out_of_order` are in both.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct SubscriberStats {
@@ -42,13 +45,14 @@ pub struct SubscriberStats {
     pub received: u64,
     /// Bytes of payload received.
     pub received_bytes: u64,
-    /// Never arrived: incomplete messages that were given up, and gaps in the publishers' clocks.
+    /// Did not arrive in time: incomplete messages that were given up, and gaps in the publishers' clocks. What arrives
+    /// after a later message is here, too, as it was missing when that came.
     pub lost: u64,
     /// Dropped from the queue, because the program took them too slowly.
     pub queue_full: u64,
     /// Arrived again.
     pub duplicate: u64,
-    /// Arrived after a later one. Dropped unless
+    /// Arrived after a later one, and is therefore in `lost`, too. Dropped unless
     /// [`drop_out_of_order`](crate::SubscriberConfig::drop_out_of_order) is off.
     pub out_of_order: u64,
     /// Could not be decoded, and were skipped.
