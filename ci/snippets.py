@@ -29,7 +29,7 @@ MAIN = "fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{}Ok(())\n}}\n"
 def main():
     """Checks the pages, and writes the workspace."""
     folder = pathlib.Path(sys.argv[1])
-    pages = sorted(GUIDE.glob("*.md"))
+    pages = sorted(GUIDE.rglob("*.md"))
     texts = {page: parse(page) for page in [ROOT / "README.md", *pages]}
     check_links({page: prose for page, (prose, _) in texts.items()})
     check_summary(texts[GUIDE / "SUMMARY.md"][0], pages)
@@ -166,7 +166,7 @@ def anchors(prose):
 def check_summary(summary, pages):
     """Checks that the guide's table of contents has each page once."""
     listed = re.findall(r"\]\(([^)]+)\)", summary)
-    expected = [page.name for page in pages if page.name != "SUMMARY.md"]
+    expected = sorted(str(page.relative_to(GUIDE)) for page in pages if page.name != "SUMMARY.md")
     if sorted(listed) != expected:
         sys.exit(f"docs/src/SUMMARY.md lists {sorted(listed)}, and the pages are {expected}")
 

@@ -6,26 +6,6 @@ use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage, Value};
 use crate::path::{Path, Step};
 use crate::payload::{Content, key_text};
 
-/// The hexadecimal digits of bytes.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    /// Those of each byte.
-    const DIGITS: [[u8; 2]; 256] = {
-        const HALF: &[u8; 16] = b"0123456789abcdef";
-        let mut digits = [[0; 2]; 256];
-        let mut byte = 0;
-        while byte < digits.len() {
-            digits[byte] = [HALF[byte >> 4], HALF[byte & 0xf]];
-            byte += 1;
-        }
-        digits
-    };
-    let mut digits = vec![[0; 2]; bytes.len()];
-    for (two, &byte) in digits.iter_mut().zip(bytes) {
-        *two = DIGITS[usize::from(byte)];
-    }
-    String::from_utf8(digits.into_flattened()).unwrap_or_default()
-}
-
 /// A value as RFC 4180 has it.
 pub(crate) fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
@@ -117,7 +97,6 @@ mod tests {
     fn values_are_quoted_where_they_have_to_be() {
         assert_eq!(quoted("a b"), "a b");
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(hex(&[0, 0xaf]), "00af");
     }
 
     #[test]

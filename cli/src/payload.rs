@@ -1,5 +1,6 @@
 //! What a message holds, whatever its type.
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -14,23 +15,41 @@ use serde_json::Value;
 
 use crate::path::{Path, Step};
 
-/// A payload that is decoded as its publisher registered it. What cannot be decoded is kept.
-pub(crate) struct Any;
+/// A payload that is decoded as its publisher registered it, if it has `MAX_LEN` bytes at most. What is not decoded is kept.
+pub(crate) struct Any<const MAX_LEN: usize = { usize::MAX }>;
 
 /// What a message holds.
+#[derive(Debug)]
 pub(crate) struct Content {
     /// As it came.
     pub(crate) bytes: Bytes,
     /// What its publisher registered. `None` if that is not known.
     pub(crate) data_type: Option<DataType>,
     /// As its type says.
-    pub(crate) decoded: Result<Dynamic, DynamicError>,
+    pub(crate) decoded: Result<Dynamic, Undecoded>,
+}
+
+/// Why a message is not decoded.
+#[derive(Debug)]
+pub(crate) enum Undecoded {
+    Failed(DynamicError),
+    /// It is longer than what is to be decoded.
+    TooLong,
+}
+
+impl fmt::Display for Undecoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::TooLong => f.write_str("it is too long"),
+        }
+    }
 }
 
 /// A payload that is only counted: nothing is decoded.
 pub(crate) struct Length;
 
-impl Payload for Any {
+impl<const MAX_LEN: usize> Payload for Any<MAX_LEN> {
     type Value = [u8];
     type Received = Content;
     type EncodeError = std::convert::Infallible;
@@ -50,7 +69,11 @@ impl Payload for Any {
 
     fn decode_as(bytes: Bytes, registered: Option<&RegisteredType>) -> Result<Content, Self::DecodeError> {
         let data_type = registered.map(|registered| registered.data_type().clone());
-        Ok(Content { decoded: Dynamic::decode_as(bytes.clone(), registered), data_type, bytes })
+        let decoded = match bytes.len() {
+            len if len > MAX_LEN => Err(Undecoded::TooLong),
+            _ => Dynamic::decode_as(bytes.clone(), registered).map_err(Undecoded::Failed),
+        };
+        Ok(Content { decoded, data_type, bytes })
     }
 }
 

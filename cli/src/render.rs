@@ -6,7 +6,7 @@ use std::fmt::Write;
 use ferrocal::prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
 use ferrocal::{Bytes, Dynamic};
 
-use crate::output::{DIM, clean};
+use crate::output::{DIM, clean, counted};
 use crate::payload::{Content, enum_text, key_text};
 
 /// How much of a message is shown.
@@ -101,9 +101,10 @@ impl Render {
                 value => self.field(name, value, &field.kind(), depth, text),
             }
         }
-        let unknown = message.unknown_fields().count();
+        let unknown = message.unknown_fields().count() as u64;
         if unknown > 0 {
-            let _ = writeln!(text, "{:1$}{DIM}({unknown} unknown fields){DIM:#}", "", 2 * depth);
+            let _ =
+                writeln!(text, "{:1$}{DIM}({2}){DIM:#}", "", 2 * depth, counted(unknown, "unknown field"));
         }
     }
 

@@ -1,13 +1,16 @@
 //! What every verb works with: the settings, a node, standard output, and the end.
 
 use std::cell::{RefCell, RefMut};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ferrocal::{Config, Mode, Node, Selection};
 
 use crate::args::{Common, ModeOption};
+use crate::exit::Exit;
 use crate::output::Output;
+use crate::recording::Kind;
 use crate::stop::Stop;
 
 /// What every verb works with.
@@ -41,7 +44,20 @@ impl Session {
     }
 
     /// The settings: those of the computer, and what the command line says otherwise.
+    ///
+    /// Refuses an interface that would be ignored.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let settings = self.settings()?;
+        if self.common.interface.is_some() && settings.mode == Mode::Local {
+            let message = "--interface chooses an interface of network mode, and local mode uses loopback alone; add --mode \
+                           network, or leave --interface out";
+            return Err(Exit::Usage.because(message));
+        }
+        Ok(settings)
+    }
+
+    /// The settings, for those whom an interface concerns in local mode, too.
+    pub(crate) fn settings(&self) -> anyhow::Result<Config> {
         let Common { mode, interface, transport, config, .. } = &self.common;
         let mut settings = match config {
             Some(path) => Config::load_file(path)?,
@@ -57,6 +73,11 @@ impl Session {
         }
         if let Some(transport) = transport {
             settings.transport = transport.clone();
+        }
+        if let Some(path) = capture(&settings)
+            && let Ok(kind @ (Kind::Mcap | Kind::Measurement)) = Kind::of(path)
+        {
+            return Err(Exit::Usage.because(not_a_capture(path, kind)));
         }
         if mode.is_none() && is_replay(&settings) {
             // What comes of a capture is of any host.
@@ -109,13 +130,28 @@ impl Session {
     }
 }
 
+/// What to do with a recording that was given as a capture file.
+fn not_a_capture(path: &Path, kind: Kind) -> String {
+    let shown = path.display();
+    match kind {
+        Kind::Mcap => format!(
+            "{shown} is a recording, not a capture file: `ferrocal rec-info` shows what it holds, `ferrocal play` publishes \
+             it, and `ferrocal convert {shown} NAME.pcap` makes a capture file of it"
+        ),
+        _ => format!(
+            "{shown} is a measurement, not a capture file: `ferrocal rec-info` shows what it holds, and `ferrocal convert \
+             {shown} NAME.mcap` makes a recording of it"
+        ),
+    }
+}
+
 /// Whether a capture is replayed, which has an end.
 pub(crate) fn is_replay(config: &Config) -> bool {
     matches!(config.transport, Selection::File(_) | Selection::FileFast(_))
 }
 
 /// The capture file that is replayed, if it is one that can be read twice.
-pub(crate) fn capture(config: &Config) -> Option<&std::path::Path> {
+pub(crate) fn capture(config: &Config) -> Option<&Path> {
     match &config.transport {
         Selection::File(path) | Selection::FileFast(path) if path.is_file() => Some(path),
         _ => None,

@@ -27,6 +27,10 @@ fn main() -> ExitCode {
     }
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[], body));
     test("local_and_large_captures_are_shown", local_and_large_captures_are_shown);
+    test("delay_is_that_of_the_frames", delay_is_that_of_the_frames);
+    test("an_interface_of_local_mode_is_refused", an_interface_of_local_mode_is_refused);
+    test("what_is_waited_for_is_said", what_is_waited_for_is_said);
+    test("bytes_have_a_type_of_any_name", bytes_have_a_type_of_any_name);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
     test("the_executable_is_small", the_executable_is_small);
@@ -107,18 +111,66 @@ fn local_and_large_captures_are_shown() {
     }
 }
 
+fn delay_is_that_of_the_frames() {
+    for name in SMALL {
+        let delays =
+            run(&["delay", "hello", "--json", "--window", "3600", "--transport", &file(name)]).rows();
+        let last = delays.last().expect("a line");
+        let new: u64 = delays.iter().filter_map(|line| line["new"].as_u64()).sum();
+        assert_eq!(
+            (&last["messages"], &last["total"], new, &last["lost"]),
+            (&json!(10), &json!(10), 10, &json!(0))
+        );
+        // They were captured on the host that sent them.
+        let [min, max] = ["min_ms", "max_ms"].map(|key| last[key].as_f64().expect("a number"));
+        assert!(0.0 <= min && min <= max && max < 100.0, "{name}: {last}");
+    }
+}
+
+fn an_interface_of_local_mode_is_refused() {
+    run(&["list", "--mode", "local", "--interface", "lo"]).failed(2, "add --mode network");
+    run(&["config", "--mode", "network", "--interface", "lo", "--set"]).text(0);
+}
+
+fn what_is_waited_for_is_said() {
+    let start = |arguments: &[&str]| common::start(Host::first(), arguments);
+    let no_type = start(&["pub", "goal", "{}", "--type", "robots.Goal", "--timeout", "2.5"]);
+    let nobody = start(&["pub", "nobody", "hello", "--once", "--timeout", "2.5"]);
+    for (process, waits, fails) in [
+        (no_type, "waiting for a program that has the type robots.Goal", "no protobuf type `robots.Goal`"),
+        (nobody, "waiting for 1 subscriber of topic nobody", "topic `nobody` has 0 subscribers, not 1"),
+    ] {
+        let ended = Ended::of(process);
+        ended.failed(4, fails);
+        assert!(ended.err[0].starts_with(waits), "{ended:?}");
+    }
+}
+
+fn bytes_have_a_type_of_any_name() {
+    let image = ["pub", "image", "--file", env!("CARGO_MANIFEST_PATH"), "--type", "image/jpeg"];
+    let rows = run(&[&image[..], &["--count", "1", "--json"]].concat()).rows();
+    assert_eq!((&rows[0]["type"], &rows[0]["encoding"]), (&json!("image/jpeg"), &json!("")), "{rows:?}");
+    let one = run(&["pub", "greeting", "hello", "--count", "1"]);
+    assert!(one.err[0].starts_with("published 1 message in "), "{one:?}");
+}
+
 fn what_a_capture_does_not_have_is_not_found() {
     let transport = file(SMALL[0]);
     for verb in ["echo", "hz"] {
         run(&[verb, "unknown", "--transport", &transport])
             .failed(4, "has no messages of topic `unknown`; it has hello");
     }
-    run(&["delay", "hello", "--transport", &transport]).failed(2, "a capture does not say when");
+    let fields = run(&["echo", "hello", "--field", "x", "--count", "1", "--transport", &fast(SMALL[1])]);
+    assert!(fields.err.iter().any(|line| line.contains("no fields")), "{fields:?}");
     run(&["info", "unknown", "--transport", &transport])
         .failed(4, "topic `unknown` was not found in this capture");
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
     let foreign = format!("file:{}", env!("CARGO_MANIFEST_PATH"));
     run(&["list", "--transport", &foreign]).failed(1, "Cargo.toml");
+    let measurement = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/data/measurement-6.0.hdf5");
+    run(&["list", "--transport", measurement]).failed(2, "is a measurement, not a capture file");
+    run(&["record", "-o", "-"]).failed(2, "name one");
+    run(&["record", "-o", env!("CARGO_MANIFEST_PATH")]).failed(1, "is there already");
     run(&["echo", "hello", "--transport", "pigeon"]).failed(2, "pigeon");
 }
 
@@ -155,6 +207,9 @@ fn config_names_where_values_come_from() {
     let mode = row("communication_mode");
     assert_eq!((&mode["value"], &mode["origin"]), (&json!("network"), &json!("command-line")));
     assert_eq!(row("registration.registration_refresh")["origin"], "default");
+    let mask = row("transport_layer.udp.mask");
+    assert_eq!((&mask["value"], &mask["remark"]), (&json!("255.255.255.240"), &json!("with v1 0.0.0.15")));
+    assert_eq!(mode["remark"], Value::Null);
     let set = run(&["config", "--set", "--config", &path]).text(0);
     assert_eq!(set.lines().count(), 2, "{set}");
     assert!(set.contains("mine.yaml:3"), "{set}");

@@ -60,12 +60,13 @@ fn our_monitor_shows_what_the_real_one_does() {
         ];
         let mut differences = snapshots::differences(&real, &ours);
         differences.extend(late.into_iter().flatten());
+        // Both may agree before all have registered.
+        let counts = [ours.processes.len(), ours.publishers.len(), ours.subscribers.len()];
+        differences.extend((counts != [7, 3, 4]).then(|| format!("not all are there: {counts:?}")));
         differences
     });
 
     let snapshot = monitor.snapshot();
-    let counts = [snapshot.processes.len(), snapshot.publishers.len(), snapshot.subscribers.len()];
-    assert_eq!(counts, [7, 3, 4], "{snapshot:#?}");
     let mut hosts: Vec<_> = snapshot
         .processes
         .iter()

@@ -1,7 +1,7 @@
 //! Services with the real eCAL: its client calls ours, and ours calls its server.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,7 @@ use ferrocal::{
     request_shutdown,
 };
 use ferrocal_integration_tests::ecal::{Calls, Monitor, Release};
-use ferrocal_integration_tests::netns::{FIRST_ADDRESS, FIRST_NAME, SECOND_ADDRESS, SECOND_NAME};
+use ferrocal_integration_tests::netns::FIRST_ADDRESS;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
@@ -48,12 +48,8 @@ const OURS: &str = "our service";
 const LEN: usize = 10_000_000;
 
 fn start(release: Release, world: &World) -> Calls {
-    let hosts = match world.mode() {
-        Mode::Local => vec![(Ipv4Addr::LOCALHOST, FIRST_NAME)],
-        Mode::Network => vec![(FIRST_ADDRESS, FIRST_NAME), (SECOND_ADDRESS, SECOND_NAME)],
-    };
     let [served, called] = [REAL, OURS].map(|name| name.replace(' ', "_"));
-    Calls::start(release, world.there(), world.mode(), &hosts, &served, &called)
+    Calls::start(release, world.there(), world.mode(), &served, &called)
 }
 
 fn serve(node: &Node, released: Receiver<()>) -> Server {

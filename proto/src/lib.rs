@@ -31,6 +31,7 @@ mod registration;
 mod sample;
 mod service;
 mod sim_time;
+mod tcp;
 mod text;
 mod wire;
 
@@ -50,9 +51,9 @@ pub use memory_file::{
 pub use multicast::{HashVersion, topic_group};
 pub use reassemble::{GivenUp, Limits, Message, Reassembler};
 pub use registration::{
-    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_LAYERS, MAX_METHODS, MAX_NAME_LEN,
-    MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, MethodInfo, ProcessInfo, ProcessState,
-    Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
+    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, LayerParameters, MAX_LAYERS,
+    MAX_MEMORY_FILES, MAX_METHODS, MAX_NAME_LEN, MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN,
+    MethodInfo, ProcessInfo, ProcessState, Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
 pub use sample::{PayloadSample, SampleHead, split_name};
 pub use service::{
@@ -60,4 +61,7 @@ pub use service::{
     ServiceRequest, ServiceResponse,
 };
 pub use sim_time::{SIM_TIME_TOPIC, SimTime};
+pub use tcp::{
+    MAX_TCP_HEAD_LEN, TCP_HANDSHAKE, TCP_HEADER_LEN, TcpFrame, TcpFrameReader, TcpFrameWriter, TcpSample,
+};
 pub use text::Text;

@@ -7,9 +7,10 @@ use ferrocal::{Message, SubscriberStats};
 
 use super::data::Data;
 use super::look::Look;
-use super::message::{Any, Content, Line, View};
+use super::message::{Line, MAX_DECODED, View};
 use super::sheet::{Key, Sheet};
 use super::tabs::{Field, Tab, topics};
+use crate::payload::{Any, Content};
 
 /// What is shown in place of a tab's rows.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ pub(crate) struct Arrived {
     pub(crate) id: u64,
 }
 
-impl From<Message<Any>> for Arrived {
-    fn from(message: Message<Any>) -> Self {
+impl From<Message<Any<MAX_DECODED>>> for Arrived {
+    fn from(message: Message<Any<MAX_DECODED>>) -> Self {
         let Message { payload, clock, send_time, receive_time, publisher, .. } = message;
         let (host, id) = (publisher.host_name.clone(), publisher.id.get());
         Self { content: payload, clock, send_time, receive_time, host, id }

@@ -3,62 +3,14 @@
 use std::fmt::Write;
 
 use ferrocal::prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
-use ferrocal::{
-    Bytes, DataType, Dynamic, DynamicError, JsonOptions, Payload, RegisteredType, protobuf_to_json,
-};
+use ferrocal::{Dynamic, JsonOptions, protobuf_to_json};
 
-use crate::payload::{enum_text, key_text};
+use crate::output::counted;
+use crate::payload::{Content, Undecoded, enum_text, key_text};
 
-/// A payload that is decoded as its publisher registered it. What cannot be decoded is kept.
-pub(crate) struct Any;
-
-/// What a message holds.
-#[derive(Debug)]
-pub(crate) struct Content {
-    pub(crate) bytes: Bytes,
-    pub(crate) decoded: Decoded,
-}
-
-#[derive(Debug)]
-pub(crate) enum Decoded {
-    Done(Dynamic),
-    Failed(DynamicError),
-    /// It is so long that decoding it several times a second would take too much time and memory.
-    TooLong,
-}
-
-/// The longest message that is decoded, in bytes.
-const MAX_DECODED: usize = 1024 * 1024;
-
-impl Payload for Any {
-    type Value = [u8];
-    type Received = Content;
-    type EncodeError = std::convert::Infallible;
-    type DecodeError = std::convert::Infallible;
-
-    fn data_type() -> DataType {
-        DataType::default()
-    }
-
-    fn encode<'a>(bytes: &'a [u8], _: &'a mut Vec<u8>) -> Result<&'a [u8], Self::EncodeError> {
-        Ok(bytes)
-    }
-
-    fn decode(bytes: Bytes) -> Result<Content, Self::DecodeError> {
-        Self::decode_as(bytes, None)
-    }
-
-    fn decode_as(bytes: Bytes, registered: Option<&RegisteredType>) -> Result<Content, Self::DecodeError> {
-        let decoded = match bytes.len() {
-            len if len > MAX_DECODED => Decoded::TooLong,
-            _ => match Dynamic::decode_as(bytes.clone(), registered) {
-                Ok(decoded) => Decoded::Done(decoded),
-                Err(error) => Decoded::Failed(error),
-            },
-        };
-        Ok(Content { bytes, decoded })
-    }
-}
+/// The longest message that is decoded, in bytes. Decoding a longer one several times a second would take too much time and
+/// memory.
+pub(crate) const MAX_DECODED: usize = 1024 * 1024;
 
 /// How messages are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,32 +63,32 @@ impl Content {
         let mut lines = Lines::default();
         match (&self.decoded, view) {
             (_, View::Hex) => lines.hex(&self.bytes),
-            (Decoded::Done(Dynamic::Protobuf(message)), View::Tree) => {
+            (Ok(Dynamic::Protobuf(message)), View::Tree) => {
                 lines.message(message, 0);
                 if lines.0.is_empty() {
                     lines.text("(all fields have their defaults)");
                 }
             }
-            (Decoded::Done(Dynamic::Protobuf(message)), View::Json) => {
+            (Ok(Dynamic::Protobuf(message)), View::Json) => {
                 let options = JsonOptions::default().max_len(MAX_DECODED);
                 match protobuf_to_json(message, &options) {
                     Ok(json) => lines.json(&json),
                     Err(error) => lines.text(&format!("cannot be shown: {error}")),
                 }
             }
-            (Decoded::Done(Dynamic::Json(text)), _) => lines.json(text),
-            (Decoded::Done(Dynamic::Text(text)), _) => text.lines().for_each(|line| lines.text(line)),
-            (Decoded::Done(_), _) => match str::from_utf8(&self.bytes) {
+            (Ok(Dynamic::Json(text)), _) => lines.json(text),
+            (Ok(Dynamic::Text(text)), _) => text.lines().for_each(|line| lines.text(line)),
+            (Ok(_), _) => match str::from_utf8(&self.bytes) {
                 Ok(text) if !text.is_empty() && !text.contains(is_binary) => {
                     text.lines().for_each(|line| lines.text(line));
                 }
                 _ => lines.hex(&self.bytes),
             },
-            (Decoded::Failed(error), _) => {
+            (Err(Undecoded::Failed(error)), _) => {
                 lines.text(&format!("cannot be decoded: {error}"));
                 lines.hex(&self.bytes);
             }
-            (Decoded::TooLong, _) => {
+            (Err(Undecoded::TooLong), _) => {
                 lines.text("longer than 1 MiB, and therefore not decoded here; `ferrocal echo` decodes it");
                 lines.hex(&self.bytes);
             }
@@ -269,7 +221,7 @@ impl Lines {
         }
         let unknown = message.unknown_fields().count();
         if unknown > 0 {
-            self.push(depth, "", format!("({unknown} unknown fields)"));
+            self.push(depth, "", format!("({})", counted(unknown as u64, "unknown field")));
         }
     }
 
@@ -321,11 +273,12 @@ fn scalar(value: &Value, kind: &Kind) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ferrocal::DynamicType;
     use ferrocal::prost::Message;
     use ferrocal::prost_reflect::prost_types::FileDescriptorSet;
+    use ferrocal::{Bytes, DataType, DynamicType, Payload};
 
     use super::*;
+    use crate::payload::Any;
 
     const PROTO: &str = r#"
         syntax = "proto3";
@@ -350,12 +303,12 @@ pub(crate) mod tests {
         let data_type = DataType { name: "Robot".into(), encoding: "proto".into(), descriptor };
         let dynamic = DynamicType::new(&data_type).unwrap();
         let bytes: Bytes = dynamic.from_json(json).unwrap().into();
-        let decoded = Decoded::Done(Dynamic::Protobuf(dynamic.decode(bytes.clone()).unwrap()));
-        Content { bytes, decoded }
+        let decoded = Ok(Dynamic::Protobuf(dynamic.decode(bytes.clone()).unwrap()));
+        Content { bytes, data_type: Some(data_type), decoded }
     }
 
     fn done(decoded: Dynamic, bytes: &[u8]) -> Content {
-        Content { bytes: Bytes::copy_from_slice(bytes), decoded: Decoded::Done(decoded) }
+        Content { bytes: Bytes::copy_from_slice(bytes), data_type: None, decoded: Ok(decoded) }
     }
 
     /// The lines, as they are shown.
@@ -408,7 +361,7 @@ pub(crate) mod tests {
         );
         let bad = Dynamic::decode_as(Bytes::from_static(b"\xff"), None);
         assert!(matches!(bad, Ok(Dynamic::Bytes(_))));
-        let long = Any::decode(vec![b'a'; MAX_DECODED + 1].into()).unwrap();
+        let long = Any::<MAX_DECODED>::decode(vec![b'a'; MAX_DECODED + 1].into()).unwrap();
         assert!(lines(long, View::Tree)[0].contains("not decoded"));
     }
 

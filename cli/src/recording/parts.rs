@@ -84,11 +84,6 @@ impl Parts {
         })
     }
 
-    /// The file that is written.
-    pub(crate) fn path(&self) -> &Path {
-        self.open.writer.path()
-    }
-
     /// The bytes of all files so far.
     pub(crate) fn len(&self) -> u64 {
         self.finished.iter().map(|part| part.bytes).sum::<u64>() + self.open.writer.len()
@@ -184,13 +179,26 @@ impl Open {
         about: &BTreeMap<String, String>,
         losses: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
-        let mut writer = Writer::create(path, compression)?;
-        writer.metadata(metadata::ABOUT, about.clone())?;
-        if !losses.is_empty() {
-            writer.metadata(metadata::LOSSES, losses.clone())?;
+        let writer = Writer::create(path, compression)?;
+        let mut open = Self { writer, numbers: HashMap::new(), messages: 0, first_ns: 0 };
+        if let Err(error) = open.begin(about, losses) {
+            // There is nothing in it.
+            let _ = fs::remove_file(path);
+            return Err(error);
         }
-        writer.flush()?;
-        Ok(Self { writer, numbers: HashMap::new(), messages: 0, first_ns: 0 })
+        Ok(open)
+    }
+
+    fn begin(
+        &mut self,
+        about: &BTreeMap<String, String>,
+        losses: &BTreeMap<String, String>,
+    ) -> anyhow::Result<()> {
+        self.writer.metadata(metadata::ABOUT, about.clone())?;
+        if !losses.is_empty() {
+            self.writer.metadata(metadata::LOSSES, losses.clone())?;
+        }
+        self.writer.flush()
     }
 
     fn finish(mut self) -> (Part, anyhow::Result<()>) {

@@ -26,6 +26,14 @@ impl StatusLine {
         }
     }
 
+    /// [Shows](Self::show) a text where there is room: nothing else has to be done for so long. Without room, a fifth as often.
+    pub(crate) fn show_if(&mut self, room: Duration, text: impl FnOnce() -> String) {
+        const ENOUGH: Duration = Duration::from_millis(1);
+        if room >= ENOUGH || self.shown.is_none_or(|shown| shown.elapsed() >= Self::EVERY * 5) {
+            self.show(text);
+        }
+    }
+
     /// Has the next text be shown at once.
     pub(crate) fn refresh(&mut self) {
         self.shown = None;

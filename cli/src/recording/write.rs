@@ -1,7 +1,7 @@
 //! Writes an MCAP file.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,8 +74,16 @@ impl Writer {
     /// Makes a file, which must not exist.
     pub(crate) fn create(path: &Path, compression: Compression) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
-        Self::new(path, file, compression)
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                anyhow!("{} is there already, and a recording replaces no file", path.display())
+            }
+            _ => anyhow::Error::new(error).context(format!("{} cannot be made", path.display())),
+        })?;
+        Self::new(path, file, compression).inspect_err(|_| {
+            // There is nothing in it.
+            let _ = fs::remove_file(path);
+        })
     }
 
     /// Writes to an empty file. `path` is what errors name.
@@ -199,11 +207,16 @@ impl Writer {
             self.flushed = self.chunks.iter().rev().find(is_there).copied().unwrap_or(self.flushed);
             self.file.set_len(self.flushed.len)
         });
-        let is_full = matches!(&error, McapError::Io(error) if error.kind() == io::ErrorKind::StorageFull
-            || error.kind() == io::ErrorKind::QuotaExceeded);
-        let shown = self.path.display();
-        let what = if is_full { format!("{shown}: the disk is full") } else { format!("{shown}") };
-        let error = anyhow::Error::new(error).context(what);
+        let shown = self.path.display().to_string();
+        let error = match error {
+            McapError::Io(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                anyhow::Error::new(error).context(format!("{shown}: the disk is full"))
+            }
+            McapError::Io(error) => anyhow::Error::new(error).context(shown),
+            error => anyhow::Error::new(error).context(shown),
+        };
         match cut {
             Ok(()) => error,
             Err(cut) => error.context(format!("it could not be cut behind what can be read ({cut})")),
@@ -299,6 +312,8 @@ mod tests {
     fn a_full_disk_is_named() {
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let error = Writer::new(Path::new("a.mcap"), file, Compression::None).err().unwrap();
-        assert!(format!("{error:#}").contains("a.mcap: the disk is full"), "{error:#}");
+        // It cannot be cut, either.
+        let expected = format!("a.mcap: the disk is full: {}", io::Error::from_raw_os_error(28));
+        assert!(format!("{error:#}").ends_with(&expected), "{error:#}");
     }
 }

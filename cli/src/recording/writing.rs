@@ -162,7 +162,6 @@ impl Writing {
     /// Completes the files, as far as that goes.
     fn finish(mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
         let result = result.and_then(|()| self.write_losses());
-        let path = self.parts.path().display().to_string();
         let deleted = self.parts.deleted();
         let (parts, finished) = self.parts.finish();
         let mut progress = lock(&self.progress);
@@ -170,9 +169,7 @@ impl Writing {
         progress.file_bytes = parts.iter().map(|part| part.bytes).sum();
         progress.parts = parts;
         // The first failure is the reason of the others.
-        result.and(finished).map_err(|error| {
-            error.context(format!("the recording ended; what was written to {path} can be read"))
-        })
+        result.and(finished).map_err(|error| error.context(what_is_left(&progress.parts)))
     }
 
     /// Writes a message, or keeps it until the trigger comes. Returns `false` when a limit is reached.
@@ -331,6 +328,14 @@ impl Writing {
     }
 }
 
+/// What a failure leaves of a recording.
+fn what_is_left(parts: &[Part]) -> String {
+    match parts {
+        [] => "the recording ended, and no message of it was written".to_owned(),
+        [.., last] => format!("the recording ended; what was written to {} can be read", last.path.display()),
+    }
+}
+
 /// Whether two types are the same. That of a publisher is in one place most of the time.
 fn is_same_type(one: Option<&DataType>, other: Option<&DataType>) -> bool {
     match (one, other) {
@@ -463,6 +468,13 @@ mod tests {
             ("a", "string (utf-8)", "robot")
         );
         assert_eq!(stage.topic.recorded(), (1, 1, 5));
+    }
+
+    #[test]
+    fn what_a_failure_leaves_is_said() {
+        assert!(what_is_left(&[]).ends_with("no message of it was written"));
+        let part = Part { path: "a.mcap".into(), bytes: 1, messages: 1 };
+        assert!(what_is_left(&[part]).ends_with("what was written to a.mcap can be read"));
     }
 
     #[test]

@@ -293,7 +293,7 @@ fn methods(snapshot: &Snapshot, server: &ServerIdentity) -> String {
 }
 
 fn decode(payload: Bytes, data_type: DataType) -> Content {
-    match Any::decode_as(payload, Some(&RegisteredType::new(data_type))) {
+    match <Any>::decode_as(payload, Some(&RegisteredType::new(data_type))) {
         Ok(content) => content,
         Err(never) => match never {},
     }

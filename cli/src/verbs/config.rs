@@ -12,8 +12,9 @@ use crate::table::{Align, Table};
 ///
 /// The file of the settings is named on standard error.
 ///
-/// Keys of --json, an object for each setting: key (as in ecal.yaml), value (as it is written there), origin (default, file,
-/// environment or command-line), file, line, variable (null where they do not apply), allowed (in words).
+/// Keys of --json, an object for each setting: key (as in ecal.yaml), value (as it is written there), remark (what applies beside
+/// the value, or null), origin (default, file, environment or command-line), file, line, variable (null where they do not apply),
+/// allowed (in words).
 #[derive(clap::Args)]
 pub(crate) struct Config {
     /// Only settings whose key contains this text.
@@ -28,6 +29,7 @@ pub(crate) struct Config {
 struct Row<'a> {
     key: &'a str,
     value: &'a str,
+    remark: Option<&'a str>,
     origin: &'static str,
     file: Option<String>,
     line: Option<usize>,
@@ -65,8 +67,9 @@ impl Config {
                 _ => ("default", None, None, None, "default".to_owned()),
             };
             if session.common.json {
-                let (key, value, allowed) = (setting.key, &*setting.value, setting.allowed);
-                out.json(&Row { key, value, origin, file, line, variable, allowed })?;
+                let (key, allowed) = (setting.key, setting.allowed);
+                let (value, remark) = parts(&setting.value);
+                out.json(&Row { key, value, remark, origin, file, line, variable, allowed })?;
             } else {
                 table.row([setting.key.into(), setting.value.as_str().into(), text.into()]);
             }
@@ -75,5 +78,27 @@ impl Config {
             table.print(out)?;
         }
         Ok(Exit::Fine)
+    }
+}
+
+/// A value, and what is remarked of it for people, as of the mask of the groups: it has another default with the first hash.
+fn parts(value: &str) -> (&str, Option<&str>) {
+    match value.find(", with ") {
+        Some(len) => (&value[..len], Some(&value[len + 2..])),
+        None => (value, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remarks_are_no_part_of_a_value() {
+        let config = ferrocal::Config::default();
+        let mask = config.settings().find(|setting| setting.key == "transport_layer.udp.mask").unwrap();
+        assert_eq!(parts(&mask.value), ("255.255.255.240", Some("with v1 0.0.0.15")));
+        let mut others = config.settings().filter(|setting| setting.key != mask.key);
+        assert!(others.all(|setting| parts(&setting.value).1.is_none()));
     }
 }

@@ -6,6 +6,7 @@ use anyhow::bail;
 use serde_json::json;
 
 use crate::exit::Exit;
+use crate::output::counted;
 use crate::recording::{self, Compression, Conversion, StatusLine, TopicArgs, human};
 use crate::session::{End, Session};
 
@@ -49,7 +50,7 @@ impl Convert {
         let mut line = StatusLine::new();
         let mut end = None;
         let converted = recording::convert(&conversion, |so_far| {
-            line.show(|| format!("{} messages, {}", so_far.messages, human(so_far.payload_bytes)));
+            line.show(|| format!("{}, {}", counted(so_far.messages, "message"), human(so_far.payload_bytes)));
             end = session.end();
             end.is_none()
         })?;
@@ -77,10 +78,10 @@ impl Convert {
             }))?;
         } else {
             out.line(format_args!(
-                "{}: {} messages of {} publishers, {}",
+                "{}: {} of {}, {}",
                 self.output.display(),
-                converted.messages,
-                converted.channels,
+                counted(converted.messages, "message"),
+                counted(converted.channels as u64, "publisher"),
                 human(converted.bytes)
             ))?;
         }

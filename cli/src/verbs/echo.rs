@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::args::seconds;
-use crate::columns::{hex, leaves, quoted};
+use crate::columns::{leaves, quoted};
 use crate::exit::Exit;
 use crate::filter::Filter;
-use crate::output::{DIM, HEAD, Output, clean};
+use crate::output::{DIM, HEAD, Output, clean, counted};
 use crate::path::Path;
 use crate::payload::{Any, Content, unknown_field};
 use crate::render::Render;
@@ -94,8 +94,6 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hex: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -149,6 +147,9 @@ impl Echo {
                 self.check_fields(message)?;
                 is_checked = true;
             }
+            if came == 0 {
+                self.warn_of_no_fields(&message.payload);
+            }
             came += 1;
             let is_wanted =
                 self.filter.as_ref().is_none_or(|filter| filter.accepts(&|path| message.payload.get(path)));
@@ -164,17 +165,17 @@ impl Echo {
         let stats = subscriber.stats();
         let dropped = stats.queue_full.saturating_sub(dropped_before);
         if dropped > 0 {
-            log::warn!("{dropped} messages were dropped, because they were not shown as fast as they came");
+            log::warn!("dropped {}: they came faster than they could be shown", counted(dropped, "message"));
         }
         if stats.lost > 0 {
-            log::warn!("{} messages were lost on the way", stats.lost);
+            log::warn!("lost {} on the way", counted(stats.lost, "message"));
         }
         Ok(match end {
             _ if dropped + stats.lost > 0 => Exit::Lost,
             _ if shown > 0 => Exit::Fine,
             Some(End::Stopped) => Exit::Interrupted,
             _ if came > 0 => {
-                return Err(Exit::NotFound.because(format!("none of {came} messages met the filter")));
+                return Err(Exit::NotFound.because(format!("no message met the filter, of {came} that came")));
             }
             _ => return Err(silence::nothing(&self.topic, subscriber.publisher_count(), node.config())),
         })
@@ -214,6 +215,22 @@ impl Echo {
         }
     }
 
+    /// Says that messages have no fields, if some are asked for.
+    fn warn_of_no_fields(&self, content: &Content) {
+        let has_fields = !matches!(content.decoded, Ok(Dynamic::Text(_) | Dynamic::Bytes(_)));
+        if has_fields || (self.fields.is_empty() && self.filter.is_none()) {
+            return;
+        }
+        let what = match &content.decoded {
+            Ok(Dynamic::Text(_)) => "text",
+            _ => "bytes of no known type",
+        };
+        log::warn!(
+            "topic `{}` has {what}, and no fields; those of protobuf and JSON have some",
+            clean(&self.topic)
+        );
+    }
+
     fn render(&self) -> Render {
         let max = if self.full { usize::MAX } else { self.truncate };
         Render { max, hex: self.hex, defaults: self.defaults }
@@ -232,7 +249,10 @@ impl Echo {
             return out.bytes(&content.bytes);
         }
         if session.common.json {
-            return out.json(&self.record(message));
+            return match self.record(message) {
+                (record, None) => out.json(&record),
+                (record, Some((key, json))) => out.json_and(&record, key, &json),
+            };
         }
         if self.csv {
             return self.csv(message, columns, out);
@@ -260,10 +280,11 @@ impl Echo {
         Ok(())
     }
 
-    fn record<'a>(&self, message: &'a Message<Any>) -> Record<'a> {
+    /// The object of a message, and what else is to be in it: what may be long, as JSON.
+    fn record<'a>(&self, message: &'a Message<Any>) -> (Record<'a>, Option<(&'static str, Vec<u8>)>) {
         let Content { bytes, data_type, decoded } = &message.payload;
         let mut error = decoded.as_ref().err().map(ToString::to_string);
-        let (mut value, mut fields) = (None, None);
+        let (mut value, mut fields, mut more) = (None, None, None);
         if !self.fields.is_empty() {
             let entry = |path: &Path| (path.to_string(), message.payload.get(path).unwrap_or_default());
             fields = Some(self.fields.iter().map(entry).collect());
@@ -272,12 +293,10 @@ impl Echo {
                 Ok(Dynamic::Protobuf(message)) => {
                     let options = JsonOptions::default().proto_names(true).default_fields(self.defaults);
                     match protobuf_to_json(message, &options) {
-                        Ok(json) => RawValue::from_string(json).ok(),
-                        Err(failed) => {
-                            error = Some(failed.to_string());
-                            None
-                        }
+                        Ok(json) => more = Some(("message", json.into_bytes())),
+                        Err(failed) => error = Some(failed.to_string()),
                     }
+                    None
                 }
                 Ok(Dynamic::Text(text)) => to_raw_value(text).ok(),
                 // On one line.
@@ -285,10 +304,12 @@ impl Echo {
                 _ => None,
             };
         }
-        let has_hex = self.hex || (value.is_none() && fields.is_none());
+        if self.hex || (value.is_none() && fields.is_none() && more.is_none()) {
+            more = Some(("hex", hex_json(bytes)));
+        }
         let (type_name, encoding) =
             data_type.as_ref().map_or(("", ""), |data_type| (&data_type.name, &data_type.encoding));
-        Record {
+        let record = Record {
             topic: &message.topic,
             clock: message.clock,
             send_time_us: time::us(message.send_time),
@@ -301,9 +322,9 @@ impl Echo {
             bytes: bytes.len(),
             message: value,
             fields,
-            hex: has_hex.then(|| hex(bytes)),
             error,
-        }
+        };
+        (record, more)
     }
 
     /// Prints a line of values. The columns are those of --field, or all single values of the first message.
@@ -346,7 +367,7 @@ impl Echo {
         let mut values: Vec<_> =
             columns.iter().map(|path| content.get(path).map_or_else(String::new, text)).collect();
         if is_whole {
-            values.push(content.to_json().map_or_else(|| hex(&content.bytes), text));
+            values.push(content.to_json().map_or_else(|| const_hex::encode(&content.bytes), text));
         }
         let publisher = &message.publisher;
         let info = [
@@ -359,6 +380,15 @@ impl Echo {
         ];
         out.bytes(cells(info, values).as_bytes())
     }
+}
+
+/// The hexadecimal digits of bytes, as JSON.
+fn hex_json(bytes: &[u8]) -> Vec<u8> {
+    let mut text = vec![b'"'; 2 * bytes.len() + 2];
+    let len = text.len();
+    // It fails only if the lengths do not fit.
+    let _ = const_hex::encode_to_slice(bytes, &mut text[1..len - 1]);
+    text
 }
 
 /// A line on where a message comes from, and when. It was received when the capture was made, if that is replayed.
@@ -383,4 +413,15 @@ fn info(message: &Message<Any>, is_replay: bool) -> String {
         publisher.id,
         message.payload.bytes.len(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_json() {
+        assert_eq!(hex_json(&[0, 0xaf]), b"\"00af\"");
+        assert_eq!(hex_json(&[]), b"\"\"");
+    }
 }

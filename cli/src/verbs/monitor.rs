@@ -15,12 +15,13 @@ use crate::exit::Exit;
 use crate::logger;
 use crate::monitor::details::Arrived;
 use crate::monitor::look::{Look, is_utf8_locale};
-use crate::monitor::message::Any;
+use crate::monitor::message::MAX_DECODED;
 use crate::monitor::model::{Action, Model};
 use crate::monitor::tabs::{Tab, facts};
 use crate::monitor::terminal::Screen;
 use crate::monitor::view;
 use crate::network::Network;
+use crate::payload::Any;
 use crate::session::{End, Session, is_replay};
 
 /// Watch topics, processes, hosts, services, the log and the traffic, live in the terminal.
@@ -146,7 +147,7 @@ struct Live<'a> {
     network: Network<'a>,
     logs: Option<LogReceiver>,
     /// The topic that is received, and its subscriber if it has one.
-    subscription: Option<(String, Option<Subscriber<Any>>)>,
+    subscription: Option<(String, Option<Subscriber<Any<MAX_DECODED>>>)>,
     model: Model,
     refreshes: u64,
 }
@@ -236,7 +237,7 @@ impl Live<'_> {
         self.subscription = None;
         let Some(topic) = wanted.map(str::to_owned) else { return };
         let config = SubscriberConfig::default().queue_len(1);
-        let subscriber = self.node.subscriber_with::<Any>(&topic, config);
+        let subscriber = self.node.subscriber_with::<Any<MAX_DECODED>>(&topic, config);
         if let Err(error) = &subscriber {
             self.model.not_subscribed(error.to_string());
         }

@@ -9,10 +9,12 @@ use anyhow::{Context, bail};
 use ferrocal::{DataType, Node, Publisher};
 use ferrocal_proto::{SIM_TIME_TOPIC, SimTime};
 use serde_json::json;
+use spin_sleep::SpinSleeper;
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::args::seconds;
 use crate::exit::Exit;
-use crate::output::clean;
+use crate::output::{clean, counted};
 use crate::recording::{
     Ahead, Channel, KeyCode, Keys, Kind, Lateness, Peek, Place, Position, Range, ReadAhead, Recording,
     StatusLine, TopicArgs, clock, place,
@@ -72,6 +74,10 @@ pub(crate) struct Play {
     /// Publish with the present time as the send time.
     #[arg(long)]
     now: bool,
+    /// Ask the system for a real-time priority, so that messages are on time on a busy computer, too. On Linux, that needs root
+    /// or CAP_SYS_NICE.
+    #[arg(long)]
+    realtime: bool,
 }
 
 /// How long publishers stay after the last message, so that those who receive it can still be matched.
@@ -140,6 +146,11 @@ impl Play {
         };
         let mut reader = ahead(start_ns)?;
         let mut keys = Keys::start();
+        // The last part of a wait is spun: the system does not wake up a program to the point.
+        let sleeper = SpinSleeper::default();
+        if self.realtime {
+            ask_for_realtime();
+        }
         let mut line = StatusLine::new();
         let began = Instant::now();
         let since = (!self.paused).then(Instant::now);
@@ -153,7 +164,6 @@ impl Play {
             if session.common.count.is_some_and(|count| published >= count) {
                 break None;
             }
-            line.show(|| bar(&position, start_ns, last_ns, published, keys.are_read()));
             if let Some(sim_clock) = &mut sim_clock {
                 sim_clock.tick(&position);
             }
@@ -203,7 +213,16 @@ impl Play {
             if let Some(sim_clock) = &sim_clock {
                 pause = pause.min(sim_clock.next.saturating_duration_since(Instant::now()));
             }
-            let Some(key) = keys.wait(pause) else { continue };
+            line.show_if(pause, || bar(&position, start_ns, last_ns, published, keys.are_read()));
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let key = if left.is_some_and(|left| left < SLICE * 2) {
+                // A wait for keys ends too late for that, on Windows by up to 16 ms.
+                sleeper.sleep(pause.min(left.unwrap_or(pause)));
+                keys.wait(Duration::ZERO)
+            } else {
+                keys.wait(pause)
+            };
+            let Some(key) = key else { continue };
             line.refresh();
             let step = |from: u64, seconds: i64| {
                 let to = from.saturating_add_signed(seconds * 1_000_000_000);
@@ -307,10 +326,16 @@ impl Play {
     ) -> Option<End> {
         let Some(wanted) = self.wait else { return session.wait(self.delay) };
         let all = lines.values().chain(sim_clock.map(|sim_clock| &sim_clock.publisher));
+        let (started, mut is_said) = (Instant::now(), false);
         for publisher in all {
             while !publisher.wait_for_subscribers(wanted, session.slice(Duration::from_millis(50))) {
                 if let Some(end) = session.end() {
                     return Some(end);
+                }
+                if !is_said && started.elapsed() >= Duration::from_secs(2) {
+                    is_said = true;
+                    let subscribers = counted(wanted as u64, "subscriber");
+                    eprintln!("waiting for {subscribers} of topic {} (--wait)", clean(publisher.topic()));
                 }
             }
         }
@@ -361,7 +386,7 @@ impl Play {
             }))?;
             return Ok(());
         }
-        out.line(format_args!("{published} messages in {seconds:.1} s"))?;
+        out.line(format_args!("{} in {seconds:.1} s", counted(published, "message")))?;
         if lateness.count > 0 {
             let [mean, max] = [lateness.mean(), lateness.max].map(|late| late.as_secs_f64() * 1e3);
             out.line(format_args!("published {mean:.2} ms late on average, {max:.2} ms at most"))?;
@@ -398,6 +423,33 @@ impl SimClock {
     }
 }
 
+/// Raises the priority of this thread. What the system refuses is a warning.
+fn ask_for_realtime() {
+    // Above all that is not of real time; the system's own threads of real time have higher ones.
+    let priority = ThreadPriority::Crossplatform(ThreadPriorityValue::try_from(10).unwrap_or_default());
+    #[cfg(unix)]
+    let result = {
+        use thread_priority::unix::{
+            RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+        set_thread_priority_and_policy(thread_native_id(), priority, policy)
+    };
+    #[cfg(not(unix))]
+    let result = {
+        let _ = priority;
+        ThreadPriority::Max.set_for_current()
+    };
+    match result {
+        Ok(()) => {}
+        Err(thread_priority::Error::OS(code)) => {
+            log::warn!("--realtime: the system refuses it: {}", std::io::Error::from_raw_os_error(code));
+        }
+        Err(error) => log::warn!("--realtime: the system refuses it: {error}"),
+    }
+}
+
 /// Where it is, for people.
 fn bar(position: &Position, start_ns: u64, last_ns: u64, published: u64, has_keys: bool) -> String {
     const WIDTH: usize = 24;
@@ -406,12 +458,13 @@ fn bar(position: &Position, start_ns: u64, last_ns: u64, published: u64, has_key
     let state = if position.since.is_some() { "play" } else { "pause" };
     let keys = if has_keys { " | space s \u{2190} \u{2192} + - q" } else { "" };
     format!(
-        "{state:5} {} / {} [{}{}] x{} | {published} messages{keys}",
+        "{state:5} {} / {} [{}{}] x{} | {}{keys}",
         clock(Duration::from_nanos(now)),
         clock(Duration::from_nanos(all)),
         "#".repeat(filled),
         "-".repeat(WIDTH.saturating_sub(filled)),
         position.rate,
+        counted(published, "message"),
     )
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::seconds;
 use crate::exit::Exit;
 use crate::network::{Network, types_named, types_of_topic, types_that_define};
-use crate::output::clean;
+use crate::output::{clean, counted};
 use crate::session::{End, Session};
 
 /// Publish on a topic: text, JSON, protobuf made of JSON, a file, or the lines of standard input.
@@ -44,7 +44,8 @@ pub(crate) struct Pub {
     /// What to make of it.
     #[arg(long, value_enum)]
     encoding: Option<Encoding>,
-    /// The type of the messages; of protobuf, the message's name with its package.
+    /// The type of the messages; of protobuf, the message's name with its package. With --encoding raw, or --file, it may be
+    /// any name: it is registered alone if no protobuf type of that name is known.
     #[arg(short = 't', long = "type", value_name = "NAME")]
     type_name: Option<String>,
     /// A protobuf descriptor set that defines the type: of `protoc --descriptor_set_out --include_imports`, or of `desc -o`.
@@ -120,6 +121,8 @@ enum Next {
 /// How long a publisher stays after the last message, if nobody asks it to end: subscribers that are told that it is gone
 /// may drop what they have not looked at.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long to wait without a word.
+const SOON: Duration = Duration::from_secs(2);
 /// The longest line of standard input, in bytes.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
 
@@ -152,7 +155,8 @@ impl Pub {
             Err(_) => {
                 let (count, topic) = (publisher.subscriber_count(), clean(&self.topic));
                 return Err(Exit::NotFound.because(format!(
-                    "topic `{topic}` has {count} subscribers, not {wanted}, {}",
+                    "topic `{topic}` has {}, not {wanted}, {}",
+                    counted(count as u64, "subscriber"),
                     crate::network::place(node.config())
                 )));
             }
@@ -204,8 +208,8 @@ impl Pub {
         } else {
             let Summary { published, sent, subscribers, .. } = summary;
             anstream::eprintln!(
-                "published {published} messages in {seconds:.1} s, {sent} of them to a subscriber; there are \
-                 {subscribers} subscribers now"
+                "published {} in {seconds:.1} s, {sent} of them to a subscriber; subscribers now: {subscribers}",
+                counted(published, "message"),
             );
         }
         Ok(match end {
@@ -263,12 +267,14 @@ impl Pub {
                 (named(DataType { encoding: "json".into(), ..DataType::default() }), Encoder::Json)
             }
             Encoding::Raw if self.type_name.is_none() => (DataType::default(), Encoder::AsItIs),
-            Encoding::Raw => match self.protobuf(session, node)? {
-                Ok(data_type) => (data_type, Encoder::AsItIs),
+            Encoding::Raw => match self.protobuf(session, node, |network| network.after(2.0))? {
+                Ok(Some(data_type)) => (data_type, Encoder::AsItIs),
+                Ok(None) => (named(DataType::default()), Encoder::AsItIs),
                 Err(exit) => return Ok(Err(exit)),
             },
-            Encoding::Proto => match self.protobuf(session, node)? {
-                Ok(data_type) => {
+            Encoding::Proto => match self.protobuf(session, node, |_| self.timeout)? {
+                Ok(None) => return Err(self.no_type(node)),
+                Ok(Some(data_type)) => {
                     let dynamic = DynamicType::new(&data_type)
                         .with_context(|| format!("type `{}` cannot be used", clean(&data_type.name)))?;
                     (data_type, Encoder::Protobuf(dynamic))
@@ -278,13 +284,18 @@ impl Pub {
         }))
     }
 
-    /// The protobuf type: of the descriptor file, or of the network.
-    fn protobuf(&self, session: &Session, node: &Node) -> anyhow::Result<Result<DataType, Exit>> {
+    /// The protobuf type: of the descriptor file, or of the network, if it is found there in time. The error is how to end.
+    fn protobuf(
+        &self,
+        session: &Session,
+        node: &Node,
+        time: impl Fn(&Network<'_>) -> Duration,
+    ) -> anyhow::Result<Result<Option<DataType>, Exit>> {
         if let (Some(path), Some(name)) = (&self.descriptor, &self.type_name) {
             let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
             let data_type = protobuf_data_type(name, &bytes)
                 .with_context(|| format!("{} does not define `{}`", path.display(), clean(name)))?;
-            return Ok(Ok(data_type));
+            return Ok(Ok(Some(data_type)));
         }
         let network = Network::of(session, node.clone());
         let types = |snapshot: &ferrocal::Snapshot| {
@@ -295,24 +306,35 @@ impl Pub {
             types.retain(|data_type| data_type.encoding == "proto" && !data_type.descriptor.is_empty());
             types
         };
-        let (snapshot, end) = network.until(self.timeout, |snapshot| !types(snapshot).is_empty());
-        let mut found = types(&snapshot);
-        if let (true, Some(name)) = (found.is_empty(), &self.type_name) {
-            found = types_that_define(&snapshot, name);
+        // What registers at all has been heard of by then: a type that others only contain will do.
+        let (time, soon) = (time(&network), network.after(2.0));
+        let (snapshot, mut end) = network.until(time.min(soon), |snapshot| !types(snapshot).is_empty());
+        let contained = |snapshot: &ferrocal::Snapshot| match &self.type_name {
+            Some(name) => types_that_define(snapshot, name),
+            None => Vec::new(),
+        };
+        let any = |snapshot: &ferrocal::Snapshot| [types(snapshot), contained(snapshot)].concat();
+        let mut found = any(&snapshot);
+        if found.is_empty() && end.is_none() && time > soon {
+            let what = self.type_name.as_deref().unwrap_or("of the topic");
+            waits(&format!("a program that has the type {}", clean(what)), time);
+            let (snapshot, later) = network.until(time, |snapshot| !any(snapshot).is_empty());
+            (found, end) = (any(&snapshot), later);
         }
-        match found.into_iter().next() {
-            Some(data_type) => Ok(Ok(data_type)),
-            None if end == Some(End::Stopped) => Ok(Err(Exit::Interrupted)),
-            None => {
-                let what = match &self.type_name {
-                    Some(name) => format!("no protobuf type `{}`", clean(name)),
-                    None => format!("no protobuf type of topic `{}`", clean(&self.topic)),
-                };
-                let place = network.place();
-                Err(Exit::NotFound
-                    .because(format!("{what} was found {place}; --descriptor FILE defines one")))
-            }
-        }
+        Ok(match found.into_iter().next() {
+            None if end == Some(End::Stopped) => Err(Exit::Interrupted),
+            found => Ok(found),
+        })
+    }
+
+    /// The error that there is no type to make protobuf of.
+    fn no_type(&self, node: &Node) -> anyhow::Error {
+        let what = match &self.type_name {
+            Some(name) => format!("no protobuf type `{}`", clean(name)),
+            None => format!("no protobuf type of topic `{}`", clean(&self.topic)),
+        };
+        let place = crate::network::place(node.config());
+        Exit::NotFound.because(format!("{what} was found {place}; --descriptor FILE defines one"))
     }
 }
 
@@ -375,15 +397,28 @@ fn wait(
     timeout: Duration,
 ) -> Result<(), Option<End>> {
     let started = Instant::now();
+    let mut is_said = false;
     loop {
+        if !is_said && started.elapsed() >= SOON {
+            is_said = true;
+            waits(
+                &format!("{} of topic {}", counted(count as u64, "subscriber"), clean(publisher.topic())),
+                timeout,
+            );
+        }
         let left = timeout.saturating_sub(started.elapsed());
-        if publisher.wait_for_subscribers(count, session.slice(left)) {
+        if publisher.wait_for_subscribers(count, session.slice(left.min(SOON))) {
             return Ok(());
         }
         if left.is_zero() || session.end().is_some() {
             return Err(session.end());
         }
     }
+}
+
+/// Says what is waited for.
+fn waits(what: &str, timeout: Duration) {
+    anstream::eprintln!("waiting for {what}, {} s at most (--timeout)", timeout.as_secs_f64());
 }
 
 /// Waits more exactly than a condition variable does.

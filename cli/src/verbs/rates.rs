@@ -1,17 +1,19 @@
 //! `hz`, `bw` and `delay`: what messages of a topic are like, measured when they arrive.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ferrocal::{Message, Node, SubscriberConfig, Subscription};
+use ferrocal::{Config, Message, Node, SubscriberConfig, Subscription, captured_messages};
 use serde::Serialize;
 
 use crate::args::seconds;
 use crate::exit::Exit;
-use crate::output::{DIM, HEAD, Output};
+use crate::output::{DIM, HEAD, Output, clean, counted};
 use crate::payload::Length;
 use crate::samples::{Figures, Sample, Samples, Summary};
-use crate::session::{End, Session, is_replay};
+use crate::session::{End, Session, capture, is_replay};
 use crate::silence::{self, Silence};
 
 /// Measure how often messages of a topic come.
@@ -43,8 +45,9 @@ pub(crate) struct Bw {
 
 /// Measure how long messages of a topic take from the publisher to here.
 ///
-/// Prints a line a second, of the messages in the latest --window: from the send time to the receive time. Between hosts, it is
-/// as right as their clocks are the same.
+/// Prints a line a second, of the messages in the latest --window: from the send time to the receive time; of a capture file, to
+/// the time of a message's last frame, with a line a second of the capture. Between hosts, it is as right as their clocks are the
+/// same.
 ///
 /// Keys of --json, an object for each line: topic, messages (in the window), new (since the last line), total (since the
 /// beginning), window_s, mean_ms, min_ms, max_ms, deviation_ms, p99_ms (null without a message), lost, tool_drops (as hz).
@@ -133,24 +136,28 @@ struct Times {
     p99_ms: Option<f64>,
 }
 
+impl<'a> Line<'a, ()> {
+    /// The same with figures.
+    fn with<T>(self, figures: T) -> Line<'a, T> {
+        let Self { topic, messages, new, total, window_s, figures: (), lost, tool_drops } = self;
+        Line { topic, messages, new, total, window_s, figures, lost, tool_drops }
+    }
+}
+
 /// How often a line is printed.
 const EVERY: Duration = Duration::from_secs(1);
+const EVERY_NS: i64 = 1_000_000_000;
 
 /// What arrived since it was taken last. The receiving thread only appends.
 type Arrived = Arc<Mutex<Vec<Sample>>>;
 
 struct Measurement<'a> {
-    what: What,
-    topic: &'a str,
+    lines: Lines<'a>,
     node: Node,
     subscription: Subscription<Length>,
     arrived: Arrived,
-    samples: Samples,
     /// Whether times are send times, as in a capture.
     is_by_send_time: bool,
-    /// Samples at the last line.
-    printed: u64,
-    lines: u64,
     /// Datagrams that the system had dropped before.
     drops_before: u64,
     warned: u64,
@@ -161,7 +168,10 @@ impl Options {
         let config = session.config()?;
         silence::check_capture(&self.topic, &config)?;
         if what == What::Delay && is_replay(&config) {
-            return Err(Exit::Usage.because("a capture does not say when messages arrived at a program"));
+            return match capture(&config) {
+                Some(path) => self.capture_delay(session, path, &config),
+                None => Err(Exit::Usage.because("the delay of a capture needs a file")),
+            };
         }
         let node = session.open(verb, config)?;
         let is_replay = is_replay(node.config());
@@ -177,16 +187,12 @@ impl Options {
         let inline = SubscriberConfig::default().inline(true);
         let subscription = node.subscribe_with::<Length>(&self.topic, inline, callback)?;
         let mut measurement = Measurement {
-            what,
-            topic: &self.topic,
+            lines: Lines::new(what, &self.topic, self.window),
             drops_before: node.status().receive_drops.buffer_full,
             node,
             subscription,
             arrived,
-            samples: Samples::new(self.window),
             is_by_send_time: is_replay,
-            printed: 0,
-            lines: 0,
             warned: 0,
         };
         let mut silence = Silence::new();
@@ -197,7 +203,7 @@ impl Options {
             let new = measurement.take();
             measurement.warn_if_slow();
             idle = if new > 0 { Duration::ZERO } else { idle + EVERY };
-            if measurement.samples.count == 0 {
+            if measurement.lines.samples.count == 0 {
                 silence.wait(
                     &self.topic,
                     measurement.subscription.publisher_count(),
@@ -208,7 +214,7 @@ impl Options {
             }
             if end.is_some()
                 || is_over
-                || session.common.count.is_some_and(|count| measurement.lines >= count)
+                || session.common.count.is_some_and(|count| measurement.lines.printed_lines >= count)
             {
                 break end;
             }
@@ -217,7 +223,7 @@ impl Options {
             }
             measurement.check_failed()?;
         };
-        if measurement.samples.count == 0 {
+        if measurement.lines.samples.count == 0 {
             if measurement.tool_drops() > 0 {
                 return Err(Exit::Lost.because("no message came whole, because this tool was too slow"));
             }
@@ -229,12 +235,59 @@ impl Options {
         }
         let lost = measurement.subscription.stats().lost;
         if lost > 0 {
-            log::warn!("{lost} messages were lost on the way");
+            log::warn!("lost {} on the way", counted(lost, "message"));
         }
-        if measurement.samples.left_out > 0 {
+        if measurement.lines.samples.left_out > 0 {
             log::warn!("there were too many messages for the window, so that it was shorter");
         }
         Ok(if lost > 0 || measurement.tool_drops() > 0 { Exit::Lost } else { Exit::Fine })
+    }
+
+    /// Prints the delays of a capture file, as fast as it can be read.
+    fn capture_delay(&self, session: &Session, path: &Path, config: &Config) -> anyhow::Result<Exit> {
+        let mut lines = Lines::new(What::Delay, &self.topic, self.window);
+        // The latest message of each publisher, and the time of the next line.
+        let (mut clocks, mut next_ns) = (HashMap::new(), None);
+        let (mut lost, mut has_times, mut result) = (0, true, Ok(()));
+        captured_messages(path, config, &mut |message| {
+            let is_over = session.common.count.is_some_and(|count| lines.printed_lines >= count);
+            if message.topic != self.topic.as_bytes() || result.is_err() || is_over {
+                return;
+            }
+            let Some(captured) = message.captured else {
+                has_times = false;
+                return;
+            };
+            let (send_ns, time_ns) = (ns(message.send_time), ns(captured));
+            let line_ns = *next_ns.get_or_insert(time_ns.saturating_add(EVERY_NS));
+            if line_ns <= time_ns {
+                lines.samples.expire(line_ns);
+                result = lines.print(session, lost, 0);
+                // Of a long silence, there is one line.
+                let next = line_ns.saturating_add(EVERY_NS);
+                next_ns = Some(if next > time_ns { next } else { time_ns.saturating_add(EVERY_NS) });
+            }
+            if let Some(latest) = clocks.insert(message.publisher_id, message.clock) {
+                lost += u64::try_from(message.clock.saturating_sub(latest) - 1).unwrap_or(0);
+            }
+            let delay_ns = time_ns.saturating_sub(send_ns);
+            lines.samples.extend([Sample { time_ns, delay_ns, len: message.payload.len() }]);
+        })?;
+        result?;
+        if lines.samples.count == 0 {
+            return Err(Exit::NotFound.because(match has_times {
+                true => format!("no message came on topic `{}`; the capture is over", clean(&self.topic)),
+                false => format!("{} does not say when its frames were captured", path.display()),
+            }));
+        }
+        if lines.samples.count > lines.printed {
+            lines.samples.expire(lines.samples.latest_ns().unwrap_or(0));
+            lines.print(session, lost, 0)?;
+        }
+        if lost > 0 {
+            log::warn!("{} not in the capture", counted(lost, "message"));
+        }
+        Ok(if lost > 0 { Exit::Lost } else { Exit::Fine })
     }
 }
 
@@ -256,10 +309,10 @@ impl Measurement<'_> {
     fn take(&mut self) -> u64 {
         let arrived = std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner));
         let new = arrived.len() as u64;
-        self.samples.extend(arrived);
-        let now_ns =
-            if self.is_by_send_time { self.samples.latest_ns() } else { Some(ns(SystemTime::now())) };
-        self.samples.expire(now_ns.unwrap_or(0));
+        let samples = &mut self.lines.samples;
+        samples.extend(arrived);
+        let now_ns = if self.is_by_send_time { samples.latest_ns() } else { Some(ns(SystemTime::now())) };
+        samples.expire(now_ns.unwrap_or(0));
         new
     }
 
@@ -286,26 +339,56 @@ impl Measurement<'_> {
     }
 
     fn print(&mut self, session: &Session) -> std::io::Result<()> {
-        let tool_drops = self.tool_drops();
+        let (lost, tool_drops) = (self.subscription.stats().lost, self.tool_drops());
+        self.lines.print(session, lost, tool_drops)
+    }
+}
+
+/// What is printed.
+struct Lines<'a> {
+    what: What,
+    topic: &'a str,
+    samples: Samples,
+    /// Samples at the last line.
+    printed: u64,
+    printed_lines: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(what: What, topic: &'a str, window: Duration) -> Self {
+        Self { what, topic, samples: Samples::new(window), printed: 0, printed_lines: 0 }
+    }
+
+    fn print(&mut self, session: &Session, lost: u64, tool_drops: u64) -> std::io::Result<()> {
         let figures = self.samples.figures();
         let out = &mut session.out();
         if session.common.json {
-            self.json(&figures, tool_drops, out)?;
+            self.json(&figures, lost, tool_drops, out)?;
         } else {
             self.text(&figures, out)?;
         }
         self.printed = self.samples.count;
-        self.lines += 1;
+        self.printed_lines += 1;
         out.flush()
     }
 
-    fn json(&self, figures: &Figures, tool_drops: u64, out: &mut Output) -> std::io::Result<()> {
+    fn json(&self, figures: &Figures, lost: u64, tool_drops: u64, out: &mut Output) -> std::io::Result<()> {
+        let line = Line {
+            topic: self.topic,
+            messages: figures.messages,
+            new: self.samples.count - self.printed,
+            total: self.samples.count,
+            window_s: figures.span.as_secs_f64(),
+            figures: (),
+            lost,
+            tool_drops,
+        };
         match self.what {
             What::Hz => {
                 let interval = Times::new(figures.intervals_ms);
-                self.line(figures, tool_drops, HzFigures { hz: figures.hz, interval }, out)
+                out.json(&line.with(HzFigures { hz: figures.hz, interval }))
             }
-            What::Delay => self.line(figures, tool_drops, Times::new(figures.delays_ms), out),
+            What::Delay => out.json(&line.with(Times::new(figures.delays_ms))),
             What::Bw => {
                 let of = |get: fn(Summary) -> f64| figures.lens.map(get);
                 let figures_of = BwFigures {
@@ -317,28 +400,9 @@ impl Measurement<'_> {
                     deviation_bytes: of(|lens| lens.deviation),
                     p99_bytes: of(|lens| lens.p99),
                 };
-                self.line(figures, tool_drops, figures_of, out)
+                out.json(&line.with(figures_of))
             }
         }
-    }
-
-    fn line(
-        &self,
-        figures: &Figures,
-        tool_drops: u64,
-        specific: impl Serialize,
-        out: &mut Output,
-    ) -> std::io::Result<()> {
-        out.json(&Line {
-            topic: self.topic,
-            messages: figures.messages,
-            new: self.samples.count - self.printed,
-            total: self.samples.count,
-            window_s: figures.span.as_secs_f64(),
-            figures: specific,
-            lost: self.subscription.stats().lost,
-            tool_drops,
-        })
     }
 
     fn text(&self, figures: &Figures, out: &mut Output) -> std::io::Result<()> {
@@ -354,7 +418,7 @@ impl Measurement<'_> {
             What::Bw => figures.lens,
             What::Delay => figures.delays_ms,
         };
-        if self.lines.is_multiple_of(HEADS_EVERY) {
+        if self.printed_lines.is_multiple_of(HEADS_EVERY) {
             let first = first.as_ref().map_or_else(String::new, |(name, _)| format!("{name:>12} "));
             let heads =
                 ["mean", "min", "max", "dev", "p99"].map(|name| format!("{:>11}", format!("{name} {unit}")));

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::args::seconds;
 use crate::exit::Exit;
-use crate::output::clean;
+use crate::output::{clean, counted};
 use crate::recording::{
     Compression, Disk, Intake, KeyCode, Keys, Limits, Patterns, Progress, Raw, RecordedTopic, Sink,
     StatusLine, TopicArgs, clock, for_file_name, human, size,
@@ -180,6 +180,9 @@ impl Record {
             let shown = path.display();
             return Err(Exit::Usage.because(format!("{hint}: ferrocal convert {shown} NAME.mcap")));
         }
+        if self.output.as_ref().is_some_and(|output| output.as_os_str() == "-") {
+            return Err(Exit::Usage.because("a recording is a file that is completed at its end; name one"));
+        }
         if let (Some(quota), Some(split)) = (self.disk_quota, self.split_size)
             && quota < split.saturating_mul(2)
         {
@@ -243,10 +246,15 @@ impl Record {
         }
         for part in &progress.parts {
             let path = part.path.to_string_lossy();
-            out.line(format_args!("{}: {} messages, {}", clean(&path), part.messages, human(part.bytes)))?;
+            out.line(format_args!(
+                "{}: {}, {}",
+                clean(&path),
+                counted(part.messages, "message"),
+                human(part.bytes)
+            ))?;
         }
         if progress.deleted > 0 {
-            out.line(format_args!("{} older files were deleted for --disk-quota", progress.deleted))?;
+            out.line(format_args!("older files that were deleted for --disk-quota: {}", progress.deleted))?;
         }
         if progress.messages > 0 {
             let numbers = ["PUBLISHERS", "MESSAGES", "BYTES", "LOST", "QUEUE FULL"];
@@ -410,11 +418,11 @@ impl Rate {
         let lost: u64 = topics.lost().iter().map(|(_, lost)| lost).sum();
         let free = disk.free().map(|free| format!(" | free {}", human(free))).unwrap_or_default();
         format!(
-            "{state} {} | {per_second:.0} msg/s | {}/s | {} | {} topics | lost {lost}, queue full {}{free}",
+            "{state} {} | {per_second:.0} msg/s | {}/s | {} | {} | lost {lost}, queue full {}{free}",
             clock(elapsed),
             human(bytes_per_second as u64),
             human(progress.file_bytes),
-            topics.subscriptions.len(),
+            counted(topics.subscriptions.len() as u64, "topic"),
             topics.queue_full(),
         )
     }

@@ -105,7 +105,7 @@ enum Ended {
 
 impl Traffic {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let config = session.config()?;
+        let config = session.settings()?;
         if matches!(config.transport, Selection::File(_) | Selection::FileFast(_)) {
             let message = "traffic shows interfaces, and no capture files; `list` and `hz` read them";
             return Err(Exit::Usage.because(message));

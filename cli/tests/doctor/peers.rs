@@ -251,7 +251,8 @@ fn real_writer_by_shared_memory() {
     let start =
         |options: &[&str]| ecal::Publisher::start_with(Host::first(), Mode::Network, options, "topic", 10);
     let writer = start(&["--layer=shm"]);
-    Doctor::run(&world, "").expect_only("writer_layer");
+    // What programs say of each other counts after 3.5 s. They may be late.
+    Doctor::run(&world, "--duration 10").expect_only("writer_layer");
     drop(writer);
     let _writer = start(&[]);
     Doctor::run(&world, "").expect_healthy();

@@ -30,7 +30,7 @@ mod backend;
 #[path = "missing.rs"]
 mod backend;
 
-pub use backend::{MemoryFile, NamedEvent, NamedLock, RobustLock, names, unlink};
+pub use backend::{MemoryFile, NamedEvent, NamedLock, RobustLock, monotonic_ns, names, unlink};
 pub use error::{LockError, OpenError};
 
 /// Whether this platform has what this crate is about.

@@ -41,16 +41,22 @@ impl NamedLock {
         }
     }
 
-    /// Leaves the lock, which this process has taken.
+    /// Leaves the lock, which this process has taken. Programs of eCAL that wait for it sleep on until they try again.
     pub fn unlock(&self) {
-        if self.0.lock(Instant::now() + LEAVING).is_err() {
-            // Whoever died inside left it as it is.
-            return;
+        // Whoever died inside left it as it is.
+        if self.0.lock(Instant::now() + LEAVING).is_ok() {
+            self.0.flag().store(0, Ordering::Relaxed);
+            let _ = self.0.unlock();
         }
-        self.0.flag().store(0, Ordering::Relaxed);
-        // eCAL waits for the condition.
+    }
+
+    /// Leaves the lock, and wakes a program of eCAL that waits for it.
+    ///
+    /// glibc may never return from that, if one who waited was killed, and others have come to wait after him: it waits until
+    /// the dead one has left. So this is for threads that nobody depends on.
+    pub fn unlock_and_wake(&self) {
+        self.unlock();
         self.0.signal();
-        let _ = self.0.unlock();
     }
 }
 

@@ -12,5 +12,6 @@ mod tests;
 pub use event::NamedEvent;
 pub use file::{MemoryFile, names, unlink};
 pub use lock::{NamedLock, RobustLock};
+pub use sync::monotonic_ns;
 
 pub(crate) const IS_AVAILABLE: bool = true;

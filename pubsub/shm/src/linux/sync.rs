@@ -182,8 +182,12 @@ impl Sync {
         if self.is_intact() { Ok(()) } else { Err(LockError::Lost) }
     }
 
-    /// Wakes one who waits for the condition.
+    /// Wakes one who waits for the condition. If one of several who waited has died, this may never return; it does if
+    /// no other has waited since.
     pub(super) fn signal(&self) {
+        if !self.is_intact() {
+            return;
+        }
         // SAFETY: the map holds an initialized condition.
         unsafe { libc::pthread_cond_signal(self.condition()) };
     }
@@ -215,7 +219,9 @@ impl Sync {
 }
 
 fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
-    loop {
+    // Somebody may make and remove it without end.
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
         match create_new(name) {
             Ok(file) => return Ok((file, true)),
             Err(OpenError::System(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -227,6 +233,7 @@ fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
             result => return result.map(|file| (file, false)),
         }
     }
+    Err(OpenError::TooShort(0))
 }
 
 /// Has a file alone among those who ask for that, as eCAL 6.1 does while it makes one.
@@ -285,12 +292,24 @@ impl Pause {
     }
 }
 
-/// The time of the monotonic clock after a while.
-fn monotonic_after(time: Duration) -> libc::timespec {
-    const NANOS: i64 = 1_000_000_000;
+/// The time of the system's monotonic clock in nanoseconds, as eCAL orders its news by.
+pub fn monotonic_ns() -> u64 {
+    let now = monotonic();
+    now.tv_sec.cast_unsigned() * NANOS.cast_unsigned() + now.tv_nsec.cast_unsigned()
+}
+
+const NANOS: i64 = 1_000_000_000;
+
+fn monotonic() -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is valid.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now
+}
+
+/// The time of the monotonic clock after a while.
+fn monotonic_after(time: Duration) -> libc::timespec {
+    let now = monotonic();
     let nanos = now.tv_nsec + i64::from(time.subsec_nanos());
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     libc::timespec { tv_sec: now.tv_sec.saturating_add(seconds) + nanos / NANOS, tv_nsec: nanos % NANOS }
