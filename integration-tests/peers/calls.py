@@ -88,6 +88,9 @@ def main():
         elif command == "stop":
             ecal.shutdown_process_by_pid(int(rest[0]))
         elif command == "stopped":
+            # eCAL takes requests from its first look on.
+            looked = ecal.ok()
+            common.emit("looking", ok=looked)
             while ecal.ok():
                 time.sleep(0.005)
             common.emit("stopped")

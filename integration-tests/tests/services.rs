@@ -215,7 +215,8 @@ fn both_ask_to_end(release: Release) {
         "nobody waits"
     );
     assert!(!node.shutdown_requested().unwrap().is_requested(), "that was asked before");
-    request_shutdown(real.process.id()).unwrap();
     real.process.send_line("stopped");
+    assert_eq!(real.process.event("looking")["ok"], true);
+    request_shutdown(real.process.id()).unwrap();
     real.process.event("stopped");
 }

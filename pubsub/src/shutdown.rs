@@ -49,7 +49,7 @@ pub enum ShutdownError {
     /// This system has no such events here: they need 64-bit Linux with glibc.
     #[error("requests to end a process need 64-bit Linux with glibc")]
     Unavailable,
-    /// No process of this id on this host waits for a request.
+    /// No process of this id on this host waits for a request. One of eCAL does from its first call of `eCAL::Ok()` on.
     #[error("process {0} does not take requests to end")]
     NotListening(u32),
     /// The event cannot be opened or set.

@@ -236,7 +236,7 @@ fn unknown_keys_of_ours_are_reported() {
         [
             "ecal.yaml:2: `ferrocal.transprot` is not a setting and is ignored; did you mean `transport`?",
             "ecal.yaml:4: `ferrocal.limits.colour` is not a setting and is ignored; known are ip_reassembly, max_peers, \
-             max_publishers_per_subscriber, max_registry_bytes, reassembly",
+             max_publishers_per_subscriber, max_registry_bytes, reassembly, service",
         ]
     );
 }
