@@ -73,7 +73,10 @@ impl Listener {
         let mut accepted = Vec::new();
         for _ in 0..MAX_AT_ONCE {
             match self.listener.accept() {
-                Ok((stream, address)) if shared.is_local && !is_own(&stream, address) => {
+                Ok((stream, address))
+                    if !shared.allow.allows_connection(address.ip())
+                        || shared.is_local && !is_own(&stream, address) =>
+                {
                     count(&self.server.counters.refused_hosts);
                 }
                 Ok(_) if open + accepted.len() >= shared.limits.max_connections => {
