@@ -373,7 +373,9 @@ impl Registry {
             return Ok(Changed::new());
         }
         if action == Action::Unregister {
-            let outcome = lock(&self.tables).gone(role, &info);
+            let mut outcome = lock(&self.tables).gone(role, &info);
+            // Its last messages may come after that, and what is missing of them counts. Later publishers take its place.
+            outcome.gone.clear();
             self.settle(&outcome);
             return Ok(outcome.changed);
         }
