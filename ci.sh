@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every job of the continuous integration, a function each: ./ci.sh [JOB...]; without a job, all of them.
+# Every job of the continuous integration, a function each: ./ci.sh [JOB [NUMBER]...]; without a job, all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -11,12 +11,14 @@ MCAP_PACKAGES=(mcap==1.6.0 mcap-protobuf-support==0.6.0 lz4==4.4.5 zstandard==0.
 # What the tests ask for: a burst of 5 MB, with the kernel's overhead of each datagram.
 SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
+# The database of known vulnerabilities that cargo-deny takes.
+ADVISORIES=https://github.com/RustSec/advisory-db
 # What makes pictures of terminals.
 RICH_VERSION=15.0.0
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet screens windows)
 # Run only when named.
-EXTRA_JOBS=(generate pictures deny miri bench)
+EXTRA_JOBS=(generate pictures deny miri loom sanitizers bench floods attacks load soak kills)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -107,23 +109,56 @@ package() {
     cargo package "${options[@]}" --allow-dirty --target-dir "$folder"
 }
 
-# Licences and sources of all that is built; deny.toml says which are allowed.
+# Licences, sources and, where their database can be had, known vulnerabilities of all that is built; deny.toml says what is
+# allowed.
 deny() {
     if ! cargo deny --version >/dev/null 2>&1; then
         announce "installing cargo-deny $DENY_VERSION"
         cargo install --quiet --locked --version "$DENY_VERSION" cargo-deny
     fi
-    cargo deny --all-features check bans licenses sources
+    local checks=(bans licenses sources)
+    if timeout 30 git ls-remote --exit-code "$ADVISORIES" HEAD >/dev/null 2>&1; then
+        checks+=(advisories)
+    else
+        announce "$ADVISORIES cannot be reached: known vulnerabilities are not checked"
+    fi
+    cargo deny --all-features check "${checks[@]}"
 }
 
-# The tests of the protocol under miri, which finds undefined behaviour in what it depends on, too.
+# The tests of the protocol, and those of pcap-lazy and of transport that need no system calls, under miri. It finds undefined
+# behaviour, also in what they depend on.
 miri() {
     if ! cargo +nightly miri --version >/dev/null 2>&1; then
         announce "installing the nightly toolchain with miri"
         rustup toolchain install nightly --profile minimal --component miri,rust-src
     fi
     # The tests of properties write down what failed.
-    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package ferrocal-proto
+    export MIRIFLAGS=-Zmiri-disable-isolation
+    cargo +nightly miri test --package ferrocal-proto
+    cargo +nightly miri test --package ferrocal-pcap-lazy --lib -- min_to_copy
+    cargo +nightly miri test --package ferrocal-transport --no-default-features --lib -- slots seam memory sync
+}
+
+# What threads wait with, in all interleavings.
+loom() {
+    local folder=${CARGO_TARGET_DIR:-target}/loom
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg interleavings" cargo test --target-dir "$folder" --package ferrocal-transport \
+        --package ferrocal --no-default-features --lib interleavings
+}
+
+# The tests of what has unsafe code or threads, under the address sanitizer and then the thread sanitizer. Theirs are
+# nightly compilers and a standard library that is built anew.
+sanitizers() {
+    local kind host
+    if ! cargo +nightly --version >/dev/null 2>&1 || ! rustup +nightly component list --installed | grep -q rust-src; then
+        announce "installing the nightly toolchain with the standard library's source"
+        rustup toolchain install nightly --profile minimal --component rust-src
+    fi
+    host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+    for kind in address thread; do
+        RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=$kind" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/$kind-sanitizer \
+            sanitized "$host" --package ferrocal-pcap-lazy --package ferrocal-transport --package ferrocal
+    done
 }
 
 # The protocol does no IO: this target has neither sockets nor files nor a clock.
@@ -191,19 +226,65 @@ test() {
     return $status
 }
 
-# Every fuzz target for some seconds, from its seeds and with the same random numbers each time.
+# Noise at full speed for longer than in CI; FERROCAL_FLOOD_SECONDS says how long on each backend.
+floods() {
+    prepare_ip
+    prepare_libpcap
+    prepare_buffers
+    FERROCAL_FLOOD_SECONDS=${FERROCAL_FLOOD_SECONDS:-30} \
+        cargo test --package ferrocal-integration-tests --release --test floods -- noise --nocapture
+}
+
+# A few datagrams each, and what they do to ours and to the real eCAL.
+attacks() {
+    prepare_python
+    prepare_ip
+    prepare_libpcap
+    prepare_buffers
+    cargo test --package ferrocal-integration-tests --release --test attacks -- --nocapture
+}
+
+# The targets of fuzz/: how many inputs each gets in CI, the longest input, and the folders with seeds, in fuzz/.
+FUZZ_TARGETS=(
+    "header 500000 2048 ../proto/tests/data"
+    "reassemble 15000 8192 seeds/reassemble"
+    "sample 200000 8192 ../proto/tests/data"
+    "registration 200000 4096 ../proto/tests/data"
+    "log 200000 2048 ../proto/tests/data"
+    "frame 10000 8192 seeds/frame"
+    "savefile 100000 8192 seeds/savefile ../integration-tests/captures"
+    "dynamic 50000 8192 seeds/dynamic"
+    "config 5000 8192 seeds/config ../pubsub/src/config/file"
+    "recording 5000 16384 seeds/recording ../cli/tests/data"
+    "filter 5000 1024 seeds/filter"
+    "node 200 1024 seeds/node"
+    "service 100000 8192 seeds/service"
+    "tcp 100000 8192 seeds/tcp"
+    "memory_file 200000 8192 seeds/memory_file"
+)
+
+# Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in
+# all, going on from what the last such run found.
 fuzz() {
+    local seconds=${1:-} line target runs max_len seeds
     prepare_cxx
     component clippy
     cd fuzz
     cargo clippy --release -- --deny warnings
     cargo build --release
-    fuzz_target reassemble 30000 seeds/reassemble
-    fuzz_target sample 500000 ../proto/tests/data
-    fuzz_target frame 20000 seeds/frame
-    fuzz_target savefile 200000 seeds/savefile ../integration-tests/captures
-    fuzz_target dynamic 100000 seeds/dynamic
-    fuzz_target service 300000 seeds/service
+    for line in "${FUZZ_TARGETS[@]}"; do
+        read -r target runs max_len seeds <<<"$line"
+        if [[ -n $seconds ]]; then
+            mkdir -p "corpus/$target"
+            # shellcheck disable=SC2086
+            fuzz_target "$target" "-max_total_time=$((seconds / ${#FUZZ_TARGETS[@]} + 1))" "-max_len=$max_len" \
+                "corpus/$target" $seeds
+        else
+            # shellcheck disable=SC2086
+            seeds=$(find $seeds -type f | sort | paste -sd,)
+            fuzz_target "$target" "-runs=$runs" -seed=1 "-max_len=$max_len" "-seed_inputs=$seeds"
+        fi
+    done
 }
 
 # The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and
@@ -283,6 +364,15 @@ windows() {
         cargo test --workspace --release --test windows
 }
 
+# Either side of an exchange by shared memory killed 200 times, at any moment of it.
+kills() {
+    prepare_python
+    prepare_ip
+    cargo build --release --package ferrocal-examples --examples
+    FERROCAL_KILLS=${FERROCAL_KILLS:-100} cargo test --release --package ferrocal-integration-tests \
+        --test shared_memory killed
+}
+
 # FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.
 bench() {
     prepare_python
@@ -295,6 +385,21 @@ bench() {
     read -ra options <<<"${FERROCAL_BENCH:-}"
     cargo run --manifest-path bench/Cargo.toml --release --features peers -- run \
         --json "$results.json" --svg "$results.svg" "${options[@]}"
+}
+
+# The highest rates for $1 minutes, with subscribers that are slow, fast and crash: 1, 10 and 100 processes of each.
+load() {
+    prepare_ip
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench load -- "${1:-10}"
+}
+
+# Use for $1 minutes, with losses and with programs that come and go; memory, descriptors and the account of each topic.
+soak() {
+    prepare_ip
+    prepare_firewall
+    prepare_buffers
+    cargo bench --package ferrocal-integration-tests --bench soak -- "${1:-60}"
 }
 
 # --- what the jobs need -----------------------------------------------------------------------------------------------
@@ -371,6 +476,16 @@ alone() {
     (cd "$folder" && isolated env -i "HOME=$folder" "PATH=$PATH" timeout 120 "$@" </dev/null)
 }
 
+# Tests packages of the host $1 with a standard library built for RUSTFLAGS. Allocations are counted by tests of their own,
+# and a sanitizer's would be among them.
+sanitized() {
+    local host=$1 options
+    shift
+    options=(-Zbuild-std --target "$host" "$@" --lib --test nodes --test fork)
+    cargo +nightly test "${options[@]}" --no-run
+    isolated cargo +nightly test "${options[@]}" --offline
+}
+
 # Installs Debian packages where that is possible; elsewhere the tests say what is missing.
 packages() {
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
@@ -395,17 +510,15 @@ prepare_cxx() {
     fi
 }
 
-# Runs the fuzz target $1 on $2 inputs, which come of the files in the folders behind.
+# Runs the fuzz target $1 with the options of libFuzzer behind.
 fuzz_target() {
-    local target=$1 runs=$2 seeds output
-    shift 2
-    seeds=$(find "$@" -type f | sort | paste -sd,)
-    if ! output=$(cargo run --release --quiet --bin "$target" -- \
-        "-runs=$runs" -seed=1 -max_len=8192 "-seed_inputs=$seeds" 2>&1); then
+    local target=$1 output
+    shift
+    if ! output=$(cargo run --release --quiet --bin "$target" -- "$@" 2>&1); then
         echo "$output" >&2
         return 1
     fi
-    echo "$target: $(grep DONE <<<"$output")"
+    echo "$target: $(grep --text -e DONE -e '^Done' <<<"$output" | paste -sd' ')"
 }
 
 # The library that the raw frames of the tests go through; building needs none.
@@ -534,21 +647,26 @@ run() {
         echo "=== $job" >&2
         SECONDS=0
         # In a shell of its own, so that what one job sets does not reach the next.
-        ("$job")
+        # shellcheck disable=SC2086
+        ("$job" ${ARGUMENTS[$job]:-})
         echo "=== $job: ok, $SECONDS s" >&2
     done
 }
 
-if (($# == 0)); then
-    set -- all
-fi
-for job in "$@"; do
-    if [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " != *" $job "* ]]; then
-        echo "unknown job $job; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
+# A number is an argument for the job before it.
+declare -A ARGUMENTS
+jobs=()
+for word in "${@:-all}"; do
+    if ((${#jobs[@]})) && [[ $word =~ ^[0-9]+$ ]]; then
+        ARGUMENTS[${jobs[-1]}]=$word
+    elif [[ " ${JOBS[*]} ${EXTRA_JOBS[*]} all " == *" $word "* ]]; then
+        jobs+=("$word")
+    else
+        echo "unknown job $word; there are: ${JOBS[*]} all ${EXTRA_JOBS[*]}" >&2
         exit 2
     fi
 done
-for job in "$@"; do
+for job in "${jobs[@]}"; do
     if [[ $job == all ]]; then
         run "${JOBS[@]}"
     else

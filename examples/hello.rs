@@ -1,5 +1,7 @@
 //! A publisher and a subscriber in one process.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::thread;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A struct of serde, and a subscriber that keeps only the newest message.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! eCAL's monitor shows its fields, because its description is registered with the topic.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::time::Duration;
 

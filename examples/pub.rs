@@ -1,5 +1,7 @@
 //! Publishes text or a test pattern on a topic.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! Receives what is published on a topic.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;

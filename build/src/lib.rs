@@ -39,6 +39,8 @@
 //! The program depends on `ferrocal`, and the generated code uses the prost of `ferrocal`. If the messages use types of
 //! `google.protobuf`, such as `Timestamp`, the program also depends on `prost-types`.
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod names;
 

@@ -1,5 +1,7 @@
 //! The command `ferrocal`: see, try and explain an eCAL network from the terminal.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod columns;
 mod doctor;

@@ -1,9 +1,9 @@
-//! What messages carry: the decoders take any bytes, agree with prost, and read back what the encoders write.
+//! Payload samples: the decoder takes any bytes, agrees with prost, and reads back what the encoder writes.
 
 #![no_main]
 
 use ferrocal_fuzz::{Input, with_peak};
-use ferrocal_proto::{LogMessage, MAX_METHODS, PayloadSample, Registration, SampleHead, split_name};
+use ferrocal_proto::{PayloadSample, SampleHead, split_name};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -102,29 +102,9 @@ fn known_head(first: &[u8], sample: &PayloadSample<'_>, rest: &[u8]) {
     }
 }
 
-fn registration(message: &[u8]) {
-    let (decoded, peak) = with_peak(|| Registration::decode(message));
-    // Each method takes memory, however little it has in it.
-    assert!(peak <= 4 * message.len() + 1024 * MAX_METHODS, "{peak} bytes for {}", message.len());
-    match decoded {
-        Err(_) => {}
-        Ok(registration) => assert_eq!(Registration::decode(&registration.encode()), Ok(registration)),
-    }
-}
-
-fn log_message(message: &[u8]) {
-    let (decoded, peak) = with_peak(|| LogMessage::decode(message));
-    assert!(peak <= 4 * message.len() + 1024, "{peak} bytes for {}", message.len());
-    if let Ok(log) = decoded {
-        assert_eq!(LogMessage::decode(&log.encode()), Ok(log));
-    }
-}
-
 fuzz_target!(|data: &[u8]| {
     let _ = PayloadSample::decode_prefix(data);
     payload_sample(data);
-    registration(data);
-    log_message(data);
 
     let mut input = Input(data);
     let texts = [(); 3].map(|()| input.text());

@@ -101,19 +101,13 @@ pub fn start(host: Host, mode: Mode, script: &str, arguments: &[String]) -> Proc
 
 #[track_caller]
 fn start_of(release: Release, host: Host, mode: Mode, script: &str, arguments: &[String]) -> Process {
-    start_by(host.command(release.python()), release, host, mode, script, arguments)
-}
-
-/// `command` runs the Python of that release on `host`.
-#[track_caller]
-fn start_by(
-    mut command: Command,
-    release: Release,
-    host: Host,
-    mode: Mode,
-    script: &str,
-    arguments: &[String],
-) -> Process {
+    // eCAL finds servers and TCP publishers by the names of their hosts.
+    let needs_names = script == "calls.py" || arguments.iter().any(|argument| argument == "--layer=tcp");
+    let mut command = if needs_names {
+        host.command_with_names(mode == Mode::Network, release.python())
+    } else {
+        host.command(release.python())
+    };
     command
         .arg("-B") // leaves no compiled files in the source tree
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script))
@@ -461,28 +455,13 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Starts both on `host`. A client of eCAL connects to what the name of the server's host resolves to, so the process
-    /// sees a file of its own in place of `/etc/hosts`, with these hosts.
+    /// Starts both on `host`.
     ///
     /// # Panics
     /// When they do not start.
     #[track_caller]
-    pub fn start(
-        release: Release,
-        host: Host,
-        mode: Mode,
-        hosts: &[(Ipv4Addr, &str)],
-        served: &str,
-        called: &str,
-    ) -> Self {
-        const PREPARE: &str = "printf '%s' \"$1\" > /dev/shm/hosts && mount --bind /dev/shm/hosts /etc/hosts && shift && exec \"$@\"";
-        let lines: String = hosts.iter().map(|(address, name)| format!("{address} {name}\n")).collect();
-        let mut command = host.command("unshare");
-        command.args(["--mount", "--", "sh", "-c"]);
-        command.arg(format!("mount -t tmpfs none /dev/shm && {PREPARE}")).args(["sh", &lines]);
-        command.arg(release.python());
-        let arguments = [served.to_owned(), called.to_owned()];
-        Self { process: start_by(command, release, host, mode, "calls.py", &arguments) }
+    pub fn start(release: Release, host: Host, mode: Mode, served: &str, called: &str) -> Self {
+        Self { process: start_of(release, host, mode, "calls.py", &[served.to_owned(), called.to_owned()]) }
     }
 
     /// Waits until the real client is connected to so many servers.

@@ -1,8 +1,8 @@
 //! Datagrams and messages made by hand, good and bad ones.
 
 use ferrocal_proto::{
-    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, PayloadSample, ProcessInfo, Registration,
-    Text, TopicInfo,
+    Action, Announcement, EntityId, Header, Kind, Layer, LayerKind, LayerParameters, PayloadSample,
+    ProcessInfo, Registration, Text, TopicInfo,
 };
 
 /// A datagram: a header and what follows it.
@@ -45,7 +45,13 @@ pub fn payload(topic: &str, publisher: u64, clock: i64, payload: &[u8]) -> Vec<u
 
 /// A publisher or subscriber of `topic` that reads or writes UDP, on a host of this name.
 pub fn topic_info(host_name: &str, process_id: i32, id: u64, topic: &str) -> TopicInfo {
-    let udp = Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: false };
+    let udp = Layer {
+        kind: LayerKind::UdpMulticast,
+        version: 2,
+        enabled: true,
+        active: false,
+        parameters: LayerParameters::default(),
+    };
     TopicInfo {
         host_name: host_name.into(),
         shm_transport_domain: host_name.into(),

@@ -6,7 +6,9 @@
 //! Only Linux has namespaces: for any other system this crate is empty.
 #![cfg(target_os = "linux")]
 
+pub mod bridge;
 pub mod conformance;
+pub mod counting;
 pub mod ecal;
 pub mod example;
 pub mod forge;
@@ -22,6 +24,9 @@ pub mod snapshots;
 pub mod suite;
 pub mod tmux;
 pub mod totals;
+pub mod usage;
+pub mod victim;
 pub mod wait;
 pub mod wine;
+pub mod wiretap;
 pub mod world;

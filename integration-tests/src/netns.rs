@@ -1,6 +1,6 @@
 //! Network namespaces as hosts: the test binary runs inside one, a second one is joined to it by a veth pair.
 //!
-//! Everything is done by `unshare`, `nsenter` (util-linux), `ip` (iproute2) and `hostname`, so there is no unsafe
+//! Everything is done by `unshare`, `nsenter`, `mount` (util-linux), `ip` (iproute2) and `hostname`, so there is no unsafe
 //! code and no root needed where the system allows user namespaces.
 
 use std::ffi::OsStr;
@@ -27,12 +27,16 @@ pub const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 11, 12, 2);
 
 /// The first host's end of the veth.
 pub const FIRST_LINK: &str = "veth-a";
-const SECOND_LINK: &str = "veth-b";
+/// The second host's end of the veth.
+pub const SECOND_LINK: &str = "veth-b";
+
+/// Where POSIX shared memory is: that of the tests alone.
+pub const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Holds the name of the network namespace that the test binary was started in.
 const OUTSIDE: &str = "FERROCAL_OUTSIDE_NETNS";
 
-/// Runs the whole program again inside fresh network and UTS namespaces, unless it is inside already.
+/// Runs the whole program again inside fresh network, UTS and mount namespaces, unless it is inside already.
 ///
 /// Returns inside, with the loopback interface up and able to carry multicast.
 ///
@@ -70,8 +74,8 @@ fn run_again_inside(current: &str) -> Result<String, String> {
 
 /// The flags with which unshare(1) works here: as root directly, else through a user namespace.
 fn usable_flags() -> Result<&'static [&'static str], String> {
-    const PLAIN: &[&str] = &["--net", "--uts"];
-    const THROUGH_USER: &[&str] = &["--user", "--map-root-user", "--net", "--uts"];
+    const PLAIN: &[&str] = &["--net", "--uts", "--mount"];
+    const THROUGH_USER: &[&str] = &["--user", "--map-root-user", "--net", "--uts", "--mount"];
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     if is_root && run(Command::new("unshare").args(PLAIN).arg("true")).is_ok() {
         return Ok(PLAIN);
@@ -83,6 +87,8 @@ fn usable_flags() -> Result<&'static [&'static str], String> {
 fn prepare_first_host() -> Result<(), String> {
     let host = Host::first();
     run(host.command("hostname").arg(FIRST_NAME))?;
+    // Shared memory is no part of a network: this one is for the tests, and for both hosts.
+    run(host.command("mount").args(["-t", "tmpfs", "-o", "size=2g", "tmpfs", SHARED_MEMORY]))?;
     host.prepare_loopback()
 }
 
@@ -113,6 +119,21 @@ impl Host {
         };
         let mut command = Command::new("nsenter");
         command.args(["--target", &resident.to_string(), "--net", "--uts", "--"]).arg(program);
+        command
+    }
+
+    /// As [`command`](Self::command), and the program can look up the names of both hosts: on their link, if there is
+    /// one, and on loopback otherwise.
+    pub fn command_with_names(self, is_linked: bool, program: impl AsRef<OsStr>) -> Command {
+        const ENTER: &str = "file=$(mktemp) && printf \"$0\" > \"$file\" && mount --bind \"$file\" /etc/hosts && \
+                             rm \"$file\" && exec \"$@\"";
+        let names = if is_linked {
+            format!("127.0.0.1 localhost\\n{FIRST_ADDRESS} {FIRST_NAME}\\n{SECOND_ADDRESS} {SECOND_NAME}\\n")
+        } else {
+            format!("127.0.0.1 localhost {FIRST_NAME}\\n")
+        };
+        let mut command = self.command("unshare");
+        command.args(["--mount", "sh", "-c", ENTER, &names]).arg(program);
         command
     }
 
@@ -173,6 +194,17 @@ impl Host {
         run(self.command("cat").arg(path)).unwrap_or_default()
     }
 
+    /// Has the kernel forget incomplete IPv4 packets soon, and hold more of them. Without that, Linux keeps them for 30 s,
+    /// and takes no more fragments while they fill 4 MiB. That takes the machine's root; without it, tests that lose
+    /// fragments take longer.
+    pub fn hurry_reassembly(self) {
+        for (parameter, value) in [("ipfrag_time", "1"), ("ipfrag_high_thresh", "67108864")] {
+            let mut command = self.command("sh");
+            command.args(["-c", "echo \"$1\" >\"/proc/sys/net/ipv4/$2\"", "sh", value, parameter]);
+            let _ = run(&mut command);
+        }
+    }
+
     fn prepare_loopback(self) -> Result<(), String> {
         self.ip("link set lo up")?;
         self.ip("link set lo multicast on")
@@ -190,7 +222,7 @@ impl Host {
 /// A second host, joined to the first by a veth pair with an MTU of 1500; gone when dropped.
 #[derive(Debug)]
 pub struct SecondHost {
-    resident: Child,
+    resident: Resident,
 }
 
 impl SecondHost {
@@ -199,27 +231,26 @@ impl SecondHost {
     /// # Errors
     /// A sentence on the step that failed.
     pub fn new() -> Result<Self, String> {
-        // `cat` ends with its standard input, so that nothing is left even when the tests are killed.
-        let mut resident = Command::new("unshare")
-            .args(["--net", "--uts", "sh", "-c", "echo ready; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("unshare cannot be run: {error}"))?;
-        let mut line = String::new();
-        let stdout = resident.stdout.take().expect("standard output is piped");
-        let read = BufReader::new(stdout).read_line(&mut line);
-        let second = Self { resident };
-        if read.is_err() || line != "ready\n" {
-            return Err("unshare made no second host".to_owned());
-        }
-        second.connect()?;
+        let second = Self::alone()?;
+        second.make_link()?;
+        Ok(second)
+    }
+
+    /// Makes the host without any link to it.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn alone() -> Result<Self, String> {
+        let second = Self { resident: Resident::new()? };
+        let host = second.host();
+        run(host.command("hostname").arg(SECOND_NAME))?;
+        host.prepare_loopback()?;
         Ok(second)
     }
 
     /// The host, to run commands on.
     pub fn host(&self) -> Host {
-        Host { resident: Some(self.resident.id()) }
+        self.resident.host()
     }
 
     /// Sets the MTU of both ends of the link.
@@ -248,32 +279,118 @@ impl SecondHost {
         Host::first().ip(&format!("link del {FIRST_LINK}"))
     }
 
-    fn connect(&self) -> Result<(), String> {
-        let second = self.host();
-        run(second.command("hostname").arg(SECOND_NAME))?;
-        second.prepare_loopback()?;
-        self.make_link()
-    }
-
     /// Makes the link.
     ///
     /// # Errors
     /// A sentence on the step that failed.
     pub fn make_link(&self) -> Result<(), String> {
         let (first, second) = (Host::first(), self.host());
-        let resident = self.resident.id();
-        first.ip(&format!(
-            "link add {FIRST_LINK} mtu 1500 type veth peer name {SECOND_LINK} mtu 1500 netns {resident}"
-        ))?;
+        add_veth((first, FIRST_LINK), (&self.resident, SECOND_LINK))?;
         for (host, link, address) in
             [(first, FIRST_LINK, FIRST_ADDRESS), (second, SECOND_LINK, SECOND_ADDRESS)]
         {
-            host.ip(&format!("addr add {address}/24 dev {link}"))?;
-            host.ip(&format!("link set {link} up"))?;
-            host.ip(&format!("route add 239.0.0.0/8 dev {link}"))?;
+            configure(host, link, address)?;
         }
         wait_until_up(first, FIRST_LINK)?;
         wait_until_up(second, SECOND_LINK)
+    }
+}
+
+/// Adds a pair of interfaces, one on each of two hosts.
+fn add_veth((host, link): (Host, &str), (other, other_link): (&Resident, &str)) -> Result<(), String> {
+    let other = other.0.id();
+    host.ip(&format!("link add {link} mtu 1500 type veth peer name {other_link} mtu 1500 netns {other}"))
+}
+
+/// Gives an interface its address and the routes of multicast, and sets it up.
+fn configure(host: Host, link: &str, address: Ipv4Addr) -> Result<(), String> {
+    host.ip(&format!("addr add {address}/24 dev {link}"))?;
+    host.ip(&format!("link set {link} up"))?;
+    host.ip(&format!("route add 239.0.0.0/8 dev {link}"))
+}
+
+/// A host between the two, with a link to each of them; gone when dropped. What it passes on is up to who makes it.
+#[derive(Debug)]
+pub struct Between {
+    resident: Resident,
+}
+
+impl Between {
+    /// Its link to the first host.
+    pub const TO_FIRST: &str = "to-a";
+    /// Its link to the second host.
+    pub const TO_SECOND: &str = "to-b";
+
+    /// Makes it, and both links. The addresses are those of a direct link.
+    ///
+    /// # Errors
+    /// A sentence on the step that failed.
+    pub fn new(second: &SecondHost) -> Result<Self, String> {
+        let between = Self { resident: Resident::new()? };
+        let sides = [
+            (Host::first(), FIRST_LINK, Self::TO_FIRST, FIRST_ADDRESS),
+            (second.host(), SECOND_LINK, Self::TO_SECOND, SECOND_ADDRESS),
+        ];
+        for (host, link, other_link, address) in sides {
+            add_veth((host, link), (&between.resident, other_link))?;
+            // What sends one long packet for many is to be seen as many on the way.
+            host.ip(&format!("link set {link} gso_max_segs 1"))?;
+            configure(host, link, address)?;
+            between.host().ip(&format!("link set {other_link} up"))?;
+        }
+        for (host, link, ..) in sides {
+            wait_until_up(host, link)?;
+        }
+        Ok(between)
+    }
+
+    /// The host, to run commands on.
+    pub fn host(&self) -> Host {
+        self.resident.host()
+    }
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        // As with the second host: the names are needed again at once.
+        for link in [Self::TO_FIRST, Self::TO_SECOND] {
+            let _ = self.host().ip(&format!("link del {link}"));
+        }
+    }
+}
+
+/// A process that keeps the namespaces of a host; they are gone when it is dropped.
+#[derive(Debug)]
+struct Resident(Child);
+
+impl Resident {
+    fn new() -> Result<Self, String> {
+        // `cat` ends with its standard input, so that nothing is left even when the tests are killed.
+        let mut child = Command::new("unshare")
+            .args(["--net", "--uts", "sh", "-c", "echo ready; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("unshare cannot be run: {error}"))?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let read = BufReader::new(stdout).read_line(&mut line);
+        let resident = Self(child);
+        if read.is_err() || line != "ready\n" {
+            return Err("unshare made no host".to_owned());
+        }
+        Ok(resident)
+    }
+
+    fn host(&self) -> Host {
+        Host { resident: Some(self.0.id()) }
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -282,8 +399,6 @@ impl Drop for SecondHost {
         // The kernel frees the namespace some time after its last process; the link's name is needed again at once.
         // The first host may have renamed its end.
         let _ = self.host().ip(&format!("link del {SECOND_LINK}"));
-        let _ = self.resident.kill();
-        let _ = self.resident.wait();
     }
 }
 

@@ -6,11 +6,15 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ferrocal_transport::memory::Network;
-use ferrocal_transport::{Backend, LOOPBACK_BROADCAST, Mode, OpenError, Receiver, Sender, Transport};
+use ferrocal_transport::{
+    Backend, Config as TransportConfig, LOOPBACK_BROADCAST, Mode, NpcapTransport, OpenError, Receiver,
+    Sender, SocketTransport, Transport,
+};
 
 pub use nodes::Injector;
 
 use crate::netns::{FIRST_ADDRESS, Host, SECOND_ADDRESS, SecondHost};
+use crate::suite::Need;
 
 /// The group of network mode.
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(239, 0, 0, 1);
@@ -31,6 +35,9 @@ pub struct Pair {
     second: Option<SecondHost>,
 }
 
+/// A name, what it needs, and what makes it.
+pub type Each = (&'static str, &'static [Need], fn() -> Pair);
+
 impl Pair {
     /// The address to send to, which the receiver has to join in network mode.
     pub const fn target(&self) -> Ipv4Addr {
@@ -47,6 +54,21 @@ impl Pair {
     pub fn replace_link(&self) -> bool {
         let second = self.second.as_ref();
         second.map(|second| second.replace_link().unwrap_or_else(|error| panic!("{error}"))).is_some()
+    }
+
+    /// Those for what all backends have to withstand: two hosts in memory, and a host with itself by sockets and raw frames.
+    pub const EACH: [Each; 3] = [
+        ("memory", &[], || Self::memory(Mode::Network)),
+        ("sockets", &[], || Self::on_loopback(Arc::new(SocketTransport::new(TransportConfig::default())))),
+        ("raw_frames", &[Need::RawFrames], || {
+            let transport = NpcapTransport::new(TransportConfig::default());
+            Self::on_loopback(Arc::new(transport.expect("raw frames can be had")))
+        }),
+    ];
+
+    /// Where the sender is.
+    pub const fn sending_host(&self) -> Host {
+        self.sending_host
     }
 
     /// In-memory transports, on one host for local mode and on two for network mode.

@@ -1,24 +1,20 @@
 //! What is damaged, foreign or out of bounds, from the network and from the program.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ferrocal::{
-    Config, ConfigError, CreateError, DropReason, Mode, Node, NodeError, PublishError, TopicNameError,
-};
+use ferrocal::{Config, ConfigError, CreateError, DropReason, Node, NodeError, PublishError, TopicNameError};
 use ferrocal_integration_tests::pair::{Injector, Pair};
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
 use ferrocal_integration_tests::{forge, wait};
 use ferrocal_proto::Kind;
-use ferrocal_transport::{Config as TransportConfig, SocketTransport};
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
-    for (name, make) in [("memory", memory as fn() -> Pair), ("sockets", sockets)] {
+    for (name, needs, make) in Pair::EACH {
         let mut test = |case: &str, body: fn(&Pair)| {
-            tests.push(Test::new(format!("{case}::{name}"), &[], move || body(&make())));
+            tests.push(Test::new(format!("{case}::{name}"), needs, move || body(&make())));
         };
         test("bad_datagrams_are_counted_and_passed_over", bad_datagrams);
         test("bad_payload_is_counted_and_passed_over", bad_payload);
@@ -33,16 +29,6 @@ fn main() -> ExitCode {
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[], body));
     test("bad_configuration_names_its_field", bad_configuration);
     suite::main(tests)
-}
-
-/// Two hosts in memory.
-fn memory() -> Pair {
-    Pair::memory(Mode::Network)
-}
-
-/// Sockets on loopback.
-fn sockets() -> Pair {
-    Pair::on_loopback(Arc::new(SocketTransport::new(TransportConfig::default())))
 }
 
 const TOPIC: &str = "hello";
@@ -216,7 +202,7 @@ fn bad_registration(pair: &Pair) {
     let mut long_host = info();
     long_host.host_name = long.as_str().into();
     let mut many_layers = info();
-    many_layers.layers = vec![many_layers.layers[0]; 1000];
+    many_layers.layers = vec![many_layers.layers[0].clone(); 1000];
     let cases = vec![
         ("no message", message(b""), R::Truncated),
         ("a name cut short", message(b"\x06\0hell"), R::Truncated),

@@ -1,24 +1,20 @@
 //! Peers that register nonsense: what a node, its monitor and others make of it.
 
-use std::cell::Cell;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use ferrocal::{
-    ChangeKind, Config, DropReason, LatencyInfo, Mode, Monitor, Node, Registered, Seen, TopicInfo,
-};
-use ferrocal_integration_tests::pair::{Injector, Pair};
+use ferrocal::{ChangeKind, Config, DropReason, LatencyInfo, Registered, TopicInfo};
+use ferrocal_integration_tests::pair::Pair;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
+use ferrocal_integration_tests::victim::{OTHER, TOPIC, Victim};
 use ferrocal_integration_tests::{forge, wait};
 use ferrocal_proto::{Action, Announcement, EntityId, PayloadSample, ProcessInfo, Registration, ServiceInfo};
-use ferrocal_transport::{Config as TransportConfig, SocketTransport};
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
-    for (name, make) in [("memory", memory as fn() -> Pair), ("sockets", sockets)] {
+    for (name, needs, make) in Pair::EACH {
         let mut test = |case: &str, body: fn(&Pair)| {
-            tests.push(Test::new(format!("{case}::{name}"), &[], move || body(&make())));
+            tests.push(Test::new(format!("{case}::{name}"), needs, move || body(&make())));
         };
         test("a_type_that_changes_with_each_registration", changing_type);
         test("one_id_on_two_topics", one_id_on_two_topics);
@@ -27,86 +23,12 @@ fn main() -> ExitCode {
         test("numbers_that_cannot_be", numbers_that_cannot_be);
         test("clocks_and_times_that_cannot_be", clocks_and_times_that_cannot_be);
         test("texts_of_the_greatest_length", texts_of_the_greatest_length);
+        test("messages_that_are_sent_again", replayed_messages);
+        test("registrations_that_are_sent_again", replayed_registrations);
+        test("a_peer_that_claims_this_nodes_identity", this_nodes_identity);
+        test("a_peer_that_claims_anothers_identity", anothers_identity);
     }
     suite::main(tests)
-}
-
-/// Two hosts in memory.
-fn memory() -> Pair {
-    Pair::memory(Mode::Network)
-}
-
-/// Sockets on loopback.
-fn sockets() -> Pair {
-    Pair::on_loopback(Arc::new(SocketTransport::new(TransportConfig::default())))
-}
-
-const TOPIC: &str = "hello";
-/// The topic of one who is well-behaved.
-const OTHER: &str = "other";
-
-/// A node with a subscriber that hostile peers have to do with, and one that they have not.
-struct Victim {
-    node: Node,
-    injector: Injector,
-    monitor: Monitor,
-    subscriber: ferrocal::Subscriber<[u8]>,
-    other: ferrocal::Subscriber<[u8]>,
-    sent: i64,
-    /// Registrations sent in several datagrams.
-    fragmented: Cell<i32>,
-}
-
-impl Victim {
-    fn open(pair: &Pair, config: Config) -> Self {
-        let (node, injector) = pair.node(config);
-        let monitor = node.monitor();
-        let [subscriber, other] =
-            [TOPIC, OTHER].map(|topic| node.subscriber::<[u8]>(topic).expect("a good topic"));
-        let victim = Self { node, injector, monitor, subscriber, other, sent: 0, fragmented: Cell::new(0) };
-        victim.register(&forge::publisher(forge::on_this_host(forge::topic_info("forged", 8, 9999, OTHER))));
-        victim.register(&forge::publisher(forge::on_this_host(forge::topic_info("forged", 8, 9999, OTHER))));
-        assert!(victim.other.wait_for_publisher(HANG));
-        victim
-    }
-
-    /// Sends a registration, in as many datagrams as it needs.
-    fn register(&self, message: &[u8]) {
-        if message.len() < 60_000 {
-            self.injector.registration(&[forge::whole(message)]);
-            return;
-        }
-        let id = self.fragmented.get() + 1;
-        self.fragmented.set(id);
-        let chunks: Vec<_> = message.chunks(50_000).collect();
-        let info = forge::info(id, chunks.len() as u32, message.len() as u32);
-        let fragments = (0..).zip(chunks).map(|(number, chunk)| forge::fragment(id, number, chunk));
-        self.injector.registration(&[info].into_iter().chain(fragments).collect::<Vec<_>>());
-    }
-
-    /// Messages of other topics are delivered.
-    #[track_caller]
-    fn still_receives(&mut self) {
-        self.sent += 1;
-        let payload = forge::payload(OTHER, 9999, self.sent, b"on time");
-        self.injector.payload(&[forge::whole(&payload)]);
-        let message = self.other.recv_timeout(HANG).expect("messages of others arrive");
-        assert_eq!((message.clock, &message.payload[..]), (self.sent, &b"on time"[..]));
-        assert_eq!((self.other.stats().lost, self.other.publisher_count()), (0, 1));
-        assert!(!self.node.status().has_failed);
-    }
-
-    /// The publisher of this id, as soon as it was registered so often.
-    #[track_caller]
-    fn publisher(&self, process_id: i32, id: EntityId, registrations: u64) -> Seen<TopicInfo> {
-        wait::until_some(&format!("registration {registrations} of {id}"), || {
-            let publishers = self.monitor.snapshot().publishers;
-            publishers.into_iter().find(|seen| {
-                let info = &seen.info;
-                (info.process_id, info.topic_id, seen.registrations) == (process_id, id, registrations)
-            })
-        })
-    }
 }
 
 fn hostile(id: u64) -> TopicInfo {
@@ -350,5 +272,153 @@ fn texts_of_the_greatest_length(pair: &Pair) {
     let status = victim.node.status();
     assert_eq!((status.peers, status.drops.total()), (before.peers + 1, 2), "{status:?}");
     assert!(status.registry_bytes >= before.registry_bytes + 2 * NAME, "they are charged: {status:?}");
+    victim.still_receives();
+}
+
+/// Whoever sends what was sent before adds nothing to it, in whatever order and however late.
+fn replayed_messages(pair: &Pair) {
+    const MESSAGES: i64 = 200;
+    let mut victim = Victim::open(pair, Config::default());
+    for _ in 0..2 {
+        victim.register(&forge::publisher(hostile(1)));
+    }
+    wait::until_eq("publishers", &1, || victim.subscriber.publisher_count());
+    let send = |clock: i64| {
+        let payload = forge::payload(TOPIC, 1, clock, &clock.to_le_bytes());
+        victim.injector.payload(&[forge::whole(&payload)]);
+    };
+    let in_fragments = || {
+        let message = forge::payload(TOPIC, 1, MESSAGES + 1, &[7; 3000]);
+        let mut datagrams = vec![forge::info(5, 2, message.len() as u32)];
+        datagrams
+            .extend((0..).zip(message.chunks(2000)).map(|(number, chunk)| forge::fragment(5, number, chunk)));
+        victim.injector.payload(&datagrams);
+        datagrams.len() as u64
+    };
+    (1..=MESSAGES).for_each(send);
+    let parts = in_fragments();
+    wait::until_eq("messages", &(MESSAGES as u64 + 1), || victim.subscriber.stats().received);
+    // All of them again, backwards, and the one in fragments.
+    (1..=MESSAGES).rev().for_each(send);
+    in_fragments();
+    wait::until("they are counted", || {
+        let stats = victim.subscriber.stats();
+        stats.duplicate + stats.out_of_order == MESSAGES as u64
+    });
+    let drops = || victim.node.status().drops;
+    wait::until_eq("fragments", &parts, || drops().get(DropReason::Duplicate));
+    let stats = victim.subscriber.stats();
+    // The newest is that in fragments. Of those before it, 127 are told apart.
+    assert_eq!((stats.duplicate, stats.lost), (127, 0), "{stats:?}");
+    let clocks: Vec<_> =
+        std::iter::from_fn(|| victim.subscriber.try_recv()).map(|message| message.clock).collect();
+    assert_eq!(clocks, (1..=MESSAGES + 1).collect::<Vec<_>>(), "each is delivered once");
+    assert_eq!(drops().total(), parts);
+    victim.still_receives();
+}
+
+/// The end of a publisher, recorded and sent when there is one again, cannot keep it away.
+fn replayed_registrations(pair: &Pair) {
+    const TIMES: u64 = 100;
+    let mut victim = Victim::open(pair, Config::default());
+    for time in 1..=TIMES {
+        for _ in 0..2 {
+            victim.register(&forge::publisher(hostile(1)));
+        }
+        wait::until_eq("publishers", &1, || victim.subscriber.publisher_count());
+        let payload = forge::payload(TOPIC, 1, time.cast_signed(), b"x");
+        victim.injector.payload(&[forge::whole(&payload)]);
+        victim.subscriber.recv_timeout(HANG).expect("it arrives");
+        for _ in 0..2 {
+            victim.register(&forge::publisher_gone(hostile(1)));
+        }
+        wait::until_eq("publishers", &0, || victim.subscriber.publisher_count());
+    }
+    assert_eq!((victim.node.status().drops.total(), victim.subscriber.stats().lost), (0, 0));
+    victim.still_receives();
+}
+
+/// eCAL has no authentication: one who poses as this node can disconnect what it has, but not for longer than until its next
+/// refresh, and nothing else.
+fn this_nodes_identity(pair: &Pair) {
+    let mut config = Config::default();
+    config.registration.refresh = std::time::Duration::from_millis(50);
+    let mut victim = Victim::open(pair, config);
+    let publisher = victim.node.publisher::<[u8]>(TOPIC).expect("a good topic");
+    let connected = |victim: &Victim| {
+        wait::until_eq("this node's own connections", &(1, 1), || {
+            (publisher.subscriber_count(), victim.subscriber.publisher_count())
+        });
+    };
+    connected(&victim);
+    let process_id = i32::try_from(std::process::id()).expect("an id");
+    let own = |id: EntityId, topic: &str| TopicInfo {
+        topic_id: id,
+        ..forge::on_this_host(forge::topic_info("forged", process_id, 0, topic))
+    };
+    let (publisher_id, subscriber_id) = (publisher.id(), victim.subscriber.id());
+    let attacks = [
+        forge::publisher_gone(own(publisher_id, TOPIC)),
+        forge::subscriber_gone(own(subscriber_id, TOPIC)),
+        // On another topic, in the other role, and with no layer.
+        forge::publisher(own(publisher_id, OTHER)),
+        forge::subscriber(own(subscriber_id, "elsewhere")),
+        forge::publisher(own(subscriber_id, OTHER)),
+        forge::subscriber(TopicInfo { layers: Vec::new(), ..own(subscriber_id, TOPIC) }),
+        // The end of the process.
+        Registration {
+            action: Action::Unregister,
+            announcement: Announcement::Process(ProcessInfo { process_id, ..process() }),
+        }
+        .encode(),
+    ];
+    for (time, attack) in (1..).zip(&attacks) {
+        victim.register(attack);
+        victim.register(attack);
+        // Counted once all before it has been taken in.
+        victim.injector.registration(&[Vec::new()]);
+        let empty = || victim.node.status().drops.get(DropReason::Truncated);
+        wait::until_eq("empty datagrams", &time, empty);
+        victim.still_hears();
+        connected(&victim);
+    }
+    // What poses as a subscriber in the wrong role stays until it expires.
+    for _ in 0..2 {
+        victim.register(&forge::publisher_gone(own(subscriber_id, OTHER)));
+    }
+    let mut clock = 0;
+    // What was sent while nobody was connected is not delivered.
+    wait::until("its own messages arrive", || {
+        publisher.send(b"own").expect("a message is sent");
+        clock += 1;
+        victim.subscriber.try_recv().is_some_and(|message| message.clock <= clock)
+    });
+    assert_eq!(victim.node.status().drops.total(), attacks.len() as u64);
+    wait::until_eq("publishers of the other topic", &1, || victim.other.publisher_count());
+    victim.still_receives();
+}
+
+/// One who poses as another publisher is taken for it, on its topic only.
+fn anothers_identity(pair: &Pair) {
+    let mut victim = Victim::open(pair, Config::default());
+    for _ in 0..2 {
+        victim.register(&forge::publisher(hostile(1)));
+    }
+    wait::until_eq("publishers", &1, || victim.subscriber.publisher_count());
+    // The id of the well-behaved one, on a topic that is not its own, and another id on its topic.
+    for clock in [1, i64::MAX] {
+        victim.injector.payload(&[forge::whole(&forge::payload(TOPIC, Victim::WELL_BEHAVED, clock, b"x"))]);
+        assert_eq!(victim.subscriber.recv_timeout(HANG).expect("it arrives").clock, clock);
+        victim.still_receives();
+    }
+    victim.injector.payload(&[forge::whole(&forge::payload(OTHER, 77, 1, b"x"))]);
+    assert_eq!(victim.other.recv_timeout(HANG).expect("it arrives").clock, 1);
+    victim.still_receives();
+    // From other hosts, with the same ids.
+    for host in ["", "forged2", "h\u{fffd}"] {
+        let id = Victim::WELL_BEHAVED;
+        victim.register(&forge::publisher_gone(forge::topic_info(host, 9999, id, OTHER)));
+        victim.register(&forge::publisher_gone(forge::on_this_host(forge::topic_info(host, 7, id, OTHER))));
+    }
     victim.still_receives();
 }

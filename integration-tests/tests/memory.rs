@@ -1,14 +1,13 @@
 //! A node's memory does not grow while it runs: as many bytes are in use after some messages as after ten times more.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use ferrocal::transport::memory::Network;
 use ferrocal::{Config, Mode, Node};
+use ferrocal_integration_tests::counting::Counting;
 use ferrocal_integration_tests::pair::Pair;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
@@ -28,26 +27,6 @@ fn main() -> ExitCode {
         Test::new("publishers_and_subscribers_of_its_own", &[], own_entities),
         Test::new("nodes", &[], nodes),
     ])
-}
-
-/// Counts the bytes in use.
-struct Counting;
-
-static IN_USE: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller keeps to the contract of this very function.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
 }
 
 #[global_allocator]
@@ -90,7 +69,7 @@ fn check(times: u32, mut some: impl FnMut(u32), mut settle: impl FnMut()) {
 fn in_use() -> i64 {
     let now = || {
         std::thread::sleep(Duration::from_millis(10));
-        IN_USE.load(Ordering::Relaxed)
+        Counting::in_use()
     };
     (0..20).map(|_| now()).min().expect("a number of times")
 }
@@ -293,7 +272,7 @@ fn a_flood_of_peers() {
             });
             publisher.send(b"on time").expect("a message is sent");
             subscriber.recv_timeout(HANG).expect("messages of others arrive");
-            peak = peak.max(IN_USE.load(Ordering::Relaxed));
+            peak = peak.max(Counting::in_use());
         }
     }
     let status = node.status();

@@ -1,15 +1,18 @@
 //! Services with the real eCAL: its client calls ours, and ours calls its server.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use ferrocal::{CallError, Client, ClientMethod, MethodError, Node, Server, ServiceEventKind};
+use ferrocal::{
+    CallError, Client, ClientMethod, MethodError, Node, Server, ServiceEventKind, ShutdownError,
+    request_shutdown,
+};
 use ferrocal_integration_tests::ecal::{Calls, Monitor, Release};
-use ferrocal_integration_tests::netns::{FIRST_ADDRESS, FIRST_NAME, SECOND_ADDRESS, SECOND_NAME};
+use ferrocal_integration_tests::netns::FIRST_ADDRESS;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
@@ -29,6 +32,12 @@ fn main() -> ExitCode {
         let needs: &[Need] = if release == Release::Old { &[Need::OldEcal] } else { &[Need::Ecal] };
         test(name, needs, Box::new(move || calls_go_both_ways(mode, release)));
     }
+    for (name, release) in
+        [("both_ask_to_end::6.1", Release::Current), ("both_ask_to_end::6.0", Release::Old)]
+    {
+        let needs: &[Need] = if release == Release::Old { &[Need::OldEcal] } else { &[Need::Ecal] };
+        test(name, needs, Box::new(move || both_ask_to_end(release)));
+    }
     test("local_mode_is_for_this_host", &[], Box::new(local_mode_is_for_this_host));
     suite::main(tests)
 }
@@ -39,12 +48,8 @@ const OURS: &str = "our service";
 const LEN: usize = 10_000_000;
 
 fn start(release: Release, world: &World) -> Calls {
-    let hosts = match world.mode() {
-        Mode::Local => vec![(Ipv4Addr::LOCALHOST, FIRST_NAME)],
-        Mode::Network => vec![(FIRST_ADDRESS, FIRST_NAME), (SECOND_ADDRESS, SECOND_NAME)],
-    };
     let [served, called] = [REAL, OURS].map(|name| name.replace(' ', "_"));
-    Calls::start(release, world.there(), world.mode(), &hosts, &served, &called)
+    Calls::start(release, world.there(), world.mode(), &served, &called)
 }
 
 fn serve(node: &Node, released: Receiver<()>) -> Server {
@@ -120,7 +125,7 @@ fn ours_calls(client: &Client, real: &mut Calls) {
     for (n, call) in calls.into_iter().enumerate() {
         assert_eq!(call.wait().unwrap().payload, n.to_string());
     }
-    let long: Vec<u8> = (0..LEN).map(|at| (at * 31 >> 3) as u8).collect();
+    let long: Vec<u8> = (0..LEN).map(|at| ((at * 31) >> 3) as u8).collect();
     assert!(echo.call(&long, HANG).unwrap().payload == long);
     // The call that takes too long does not keep the next one waiting.
     let hang = client.method::<str, str>("hang").unwrap();
@@ -192,4 +197,25 @@ fn local_mode_is_for_this_host() {
     assert_eq!(answer().unwrap()[..], ServiceFrame::handshake_response());
     world.there().run(answer).unwrap_err();
     assert_eq!(server.stats().refused_hosts, 1);
+}
+
+/// eCAL's request to a process that it ends, both ways.
+fn both_ask_to_end(release: Release) {
+    let world = World::new(Mode::Local);
+    let node = ours::node(&world, world.here(), "ours");
+    let first = node.shutdown_requested().unwrap();
+    let second = node.shutdown_requested().unwrap();
+    let mut real = start(release, &world);
+    assert!(!first.is_requested());
+    real.process.send_line(&format!("stop {}", std::process::id()));
+    assert!(first.wait_timeout(HANG) && second.wait_timeout(HANG));
+    drop((first, second));
+    assert!(
+        matches!(request_shutdown(std::process::id()), Err(ShutdownError::NotListening(_))),
+        "nobody waits"
+    );
+    assert!(!node.shutdown_requested().unwrap().is_requested(), "that was asked before");
+    request_shutdown(real.process.id()).unwrap();
+    real.process.send_line("stopped");
+    real.process.event("stopped");
 }

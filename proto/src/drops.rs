@@ -42,6 +42,18 @@ pub enum DropReason {
     UnexpectedSample,
     /// A registration was refused because the registry is full: too many peers, or too much memory for them.
     RegistryFull,
+    /// A datagram is from an address that the settings do not allow.
+    SourceNotAllowed,
+    /// A message is from a host whose name the settings do not allow.
+    HostNotAllowed,
+    /// The head of a memory file makes no sense, or claims more than the file has.
+    BadMemoryFile,
+    /// A message in shared memory changed while it was read.
+    Torn,
+    /// A message in shared memory could not be read, because somebody else held the lock of its file for too long.
+    Locked,
+    /// A memory file, or its lock or its event, was damaged or taken away while it was in use.
+    MemoryFileLost,
 }
 
 impl Reason for DropReason {
@@ -62,6 +74,12 @@ impl Reason for DropReason {
         Self::BadSample,
         Self::UnexpectedSample,
         Self::RegistryFull,
+        Self::SourceNotAllowed,
+        Self::HostNotAllowed,
+        Self::BadMemoryFile,
+        Self::Torn,
+        Self::Locked,
+        Self::MemoryFileLost,
     ];
 
     fn index(self) -> usize {
@@ -88,6 +106,12 @@ impl fmt::Display for DropReason {
             Self::BadSample => "the message is not a valid sample",
             Self::UnexpectedSample => "the sample is of a kind that does not belong here",
             Self::RegistryFull => "too many peers, or too much memory for them",
+            Self::SourceNotAllowed => "the datagram is from an address that is not allowed",
+            Self::HostNotAllowed => "the message is from a host that is not allowed",
+            Self::BadMemoryFile => "the head of the memory file makes no sense",
+            Self::Torn => "the message in shared memory changed while it was read",
+            Self::Locked => "the lock of the memory file was held for too long",
+            Self::MemoryFileLost => "the memory file was damaged or taken away",
         })
     }
 }

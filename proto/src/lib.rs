@@ -24,12 +24,14 @@ mod fragment;
 mod header;
 mod id;
 mod log;
+mod memory_file;
 mod multicast;
 mod reassemble;
 mod registration;
 mod sample;
 mod service;
 mod sim_time;
+mod tcp;
 mod text;
 mod wire;
 
@@ -43,12 +45,15 @@ pub use fragment::{Datagram, FragmentError, Fragments};
 pub use header::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
 pub use id::EntityId;
 pub use log::{LogLevel, LogMessage, MAX_LOG_MESSAGE_LEN};
+pub use memory_file::{
+    Broadcast, BroadcastEvent, BroadcastKind, FileHead, FileLayout, MemoryMessage, is_memory_file_name,
+};
 pub use multicast::{HashVersion, topic_group};
 pub use reassemble::{GivenUp, Limits, Message, Reassembler};
 pub use registration::{
-    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_LAYERS, MAX_METHODS, MAX_NAME_LEN,
-    MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, MethodInfo, ProcessInfo, ProcessState,
-    Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
+    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, LayerParameters, MAX_LAYERS,
+    MAX_MEMORY_FILES, MAX_METHODS, MAX_NAME_LEN, MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN,
+    MethodInfo, ProcessInfo, ProcessState, Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
 pub use sample::{PayloadSample, SampleHead, split_name};
 pub use service::{
@@ -56,4 +61,7 @@ pub use service::{
     ServiceRequest, ServiceResponse,
 };
 pub use sim_time::{SIM_TIME_TOPIC, SimTime};
+pub use tcp::{
+    MAX_TCP_HEAD_LEN, TCP_HANDSHAKE, TCP_HEADER_LEN, TcpFrame, TcpFrameReader, TcpFrameWriter, TcpSample,
+};
 pub use text::Text;

@@ -27,7 +27,25 @@ pub struct DataTypeInformation {
     #[prost(bytes = "bytes", tag = "3")]
     pub descriptor_information: ::prost::bytes::Bytes,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LayerParShm {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub memory_file_list: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LayerParTcp {
+    #[prost(int32, tag = "1")]
+    pub port: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionPar {
+    /// 1: layer_par_udpmc, always empty
+    #[prost(message, optional, tag = "2")]
+    pub layer_par_shm: ::core::option::Option<LayerParShm>,
+    #[prost(message, optional, tag = "4")]
+    pub layer_par_tcp: ::core::option::Option<LayerParTcp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransportLayer {
     #[prost(enumeration = "ETransportLayerType", tag = "1")]
     pub r#type: i32,
@@ -36,7 +54,8 @@ pub struct TransportLayer {
     pub version: i32,
     #[prost(bool, tag = "3")]
     pub active: bool,
-    /// 5: par_layer
+    #[prost(message, optional, tag = "5")]
+    pub par_layer: ::core::option::Option<ConnectionPar>,
     #[prost(bool, tag = "6")]
     pub enabled: bool,
 }

@@ -2,12 +2,13 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use bytes::Bytes;
 use prost::Message as _;
 
 use crate::sample::put_name;
-use crate::wire::Fields;
+use crate::wire::{Fields, put_len_prefix};
 use crate::{DropReason, EntityId, Text, pb, split_name};
 
 mod convert;
@@ -31,6 +32,9 @@ pub const MAX_TEXT_LEN: usize = 64 * 1024;
 
 /// The largest number of transport layers taken from a registration; eCAL has three or four.
 pub const MAX_LAYERS: usize = 16;
+
+/// The largest number of memory files taken from a registration; eCAL has one for each buffer of a publisher.
+pub const MAX_MEMORY_FILES: usize = 64;
 
 /// The largest number of methods taken from the registration of a service.
 pub const MAX_METHODS: usize = 256;
@@ -70,6 +74,17 @@ pub enum Announcement {
     Server(ServiceInfo),
     /// A client of a service.
     Client(ServiceInfo),
+}
+
+impl Announcement {
+    /// The name of the host that it is on.
+    pub const fn host_name(&self) -> &Text {
+        match self {
+            Self::Process(info) => &info.host_name,
+            Self::Publisher(info) | Self::Subscriber(info) => &info.host_name,
+            Self::Server(info) | Self::Client(info) => &info.host_name,
+        }
+    }
 }
 
 /// The type of a topic's payload. In its texts, U+FFFD stands for bytes that are not UTF-8.
@@ -146,7 +161,7 @@ pub struct LatencyInfo {
 }
 
 /// A way for payload, as one publisher or subscriber has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
     /// Which way.
     pub kind: LayerKind,
@@ -156,6 +171,17 @@ pub struct Layer {
     pub enabled: bool,
     /// Whether payload goes this way at the moment.
     pub active: bool,
+    /// Where a subscriber finds the payload, if this is a publisher's.
+    pub parameters: LayerParameters,
+}
+
+/// Where a subscriber finds the payload of a publisher that sends by a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LayerParameters {
+    /// The port that the publisher listens on, with TCP.
+    pub tcp_port: Option<NonZeroU16>,
+    /// The names of the publisher's memory files, with shared memory.
+    pub memory_files: Vec<Text>,
 }
 
 /// Which way payload goes.
@@ -259,6 +285,10 @@ impl Registration {
             return Err(DropReason::TooLong);
         }
         let (_, sample) = split_name(message)?;
+        Self::decode_sample(sample)
+    }
+
+    fn decode_sample(sample: &[u8]) -> Result<Self, DropReason> {
         check_counts(sample)?;
         let sample = pb::Sample::decode(sample).map_err(|_| DropReason::BadSample)?;
         convert::registration_from_wire(sample)
@@ -273,19 +303,55 @@ impl Registration {
         message.extend_from_slice(&sample.encode_to_vec());
         message
     }
+
+    /// Appends this registration to a list, as processes of one host share it in memory.
+    pub fn encode_into_list(&self, list: &mut Vec<u8>) {
+        let sample = convert::registration_to_wire(self).encode_to_vec();
+        put_len_prefix(list, SAMPLE_OF_LIST, sample.len());
+        list.extend_from_slice(&sample);
+    }
+
+    /// Decodes each registration of a list, and skips what it holds otherwise. Ends at the first damage.
+    ///
+    /// # Errors
+    /// Of each as [`decode`](Self::decode).
+    pub fn decode_list(list: &[u8]) -> impl Iterator<Item = Result<Self, DropReason>> + '_ {
+        let mut fields = Some(Fields(list));
+        core::iter::from_fn(move || {
+            loop {
+                match fields.as_mut()?.next() {
+                    Ok(Some((SAMPLE_OF_LIST, value))) => {
+                        return Some(value.bytes().and_then(Self::decode_sample));
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(reason) => {
+                        fields = None;
+                        return Some(Err(reason));
+                    }
+                }
+            }
+        })
+    }
 }
 
-/// Checks how many layers and methods a sample has, before anything is allocated for them.
+/// The one field of a list of registrations.
+const SAMPLE_OF_LIST: u32 = 1;
+
+/// Checks how many layers, memory files and methods a sample has, before anything is allocated for them.
 ///
 /// They are the only repeated fields. An empty one takes two bytes here, and much more once decoded.
 fn check_counts(sample: &[u8]) -> Result<(), DropReason> {
     const TOPIC: u32 = 5;
     const LAYER: u32 = 12;
+    const LAYER_PARAMETERS: u32 = 5;
+    const SHM_PARAMETERS: u32 = 2;
+    const MEMORY_FILE: u32 = 1;
     const SERVICE: u32 = 4;
     const SERVICE_METHOD: u32 = 8;
     const CLIENT: u32 = 7;
     const CLIENT_METHOD: u32 = 9;
-    let (mut layers, mut methods) = (0, 0);
+    let (mut layers, mut memory_files, mut methods) = (0, 0, 0);
     let mut fields = Fields(sample);
     while let Some((number, value)) = fields.next()? {
         // Several of one kind count as one, as protobuf merges them.
@@ -296,14 +362,29 @@ fn check_counts(sample: &[u8]) -> Result<(), DropReason> {
             _ => continue,
         };
         let mut fields = Fields(value.bytes()?);
-        while let Some((number, _)) = fields.next()? {
+        while let Some((number, value)) = fields.next()? {
             *count += usize::from(number == repeated);
+            if repeated == LAYER && number == LAYER {
+                memory_files += count_at(value.bytes()?, &[LAYER_PARAMETERS, SHM_PARAMETERS, MEMORY_FILE])?;
+            }
         }
     }
-    if layers > MAX_LAYERS || methods > MAX_METHODS {
+    if layers > MAX_LAYERS || memory_files > MAX_MEMORY_FILES || methods > MAX_METHODS {
         return Err(DropReason::TooLong);
     }
     Ok(())
+}
+
+/// How many fields lie at a path of field numbers.
+fn count_at(message: &[u8], path: &[u32]) -> Result<usize, DropReason> {
+    let Some((&first, rest)) = path.split_first() else { return Ok(1) };
+    let (mut count, mut fields) = (0, Fields(message));
+    while let Some((number, value)) = fields.next()? {
+        if number == first {
+            count += if rest.is_empty() { 1 } else { count_at(value.bytes()?, rest)? };
+        }
+    }
+    Ok(count)
 }
 
 /// Passes a text on unless it is longer than the limit.

@@ -5,27 +5,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
-use ferrocal_transport::{Selected, Transport};
+use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
+use crate::layer::shm::{Shm, ShmCounters};
+use crate::layer::tcp::{Tcp, TcpCounters};
 use crate::layer::udp::{Udp, UdpCounters};
-use crate::layer::{Ended, Incoming, Inlet, Layer, Opened, Origin, Outlet, Reader, Sink, Writer};
+use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
-use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
+use crate::registry::{BoardReceiver, Entity, HostBoard, Identity, RegistrationReceiver, Registry, Role};
 use crate::service::{Io, Services};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, Mode, NodeError, PublisherConfig, ReceiveThreadConfig, ServiceError,
-    TopicNameError, lock,
+    Clock, Config, CreateError, LayerAvailability, LocalRegistration, Mode, NodeError, PublisherConfig,
+    ReceiveThreadConfig, ServiceError, TopicNameError, lock,
 };
 
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) transport: Arc<Selected>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) counters: LayerCounters,
     pub(crate) wall_clock: Arc<WallClock>,
     pub(crate) logger: Logger,
     layers: Vec<LayerSlot>,
@@ -39,6 +41,13 @@ pub(crate) struct Core {
     process: u32,
     #[cfg(feature = "tokio")]
     sending: crate::sending::SendThread,
+}
+
+/// What the layers count, and whether there are those that a node may lack.
+pub(crate) struct LayerCounters {
+    pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) shm: Result<Arc<ShmCounters>, LayerAvailability>,
+    pub(crate) tcp: Result<Arc<TcpCounters>, LayerAvailability>,
 }
 
 /// A layer, and the threads that receive by it.
@@ -56,22 +65,51 @@ impl Core {
         }
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
-        let counters = udp.counters();
-        Self::with_layers(name, config, transport, counters, vec![Arc::new(udp)])
+        let mut counters = LayerCounters {
+            udp: udp.counters(),
+            shm: Err(LayerAvailability::NotWithBackend),
+            tcp: Err(LayerAvailability::NotWithBackend),
+        };
+        let mut layers: Vec<Arc<dyn Layer>> = vec![Arc::new(udp)];
+        // Programs that bring a network of their own want their messages to go there, and a replay replaces the real one.
+        let is_provided = matches!(transport.reason(), SelectionReason::Provided);
+        if !Shm::is_available() {
+            counters.shm = Err(LayerAvailability::NotHere);
+        } else if !is_provided && transport.backend() != Backend::File {
+            let shm = Shm::new(&config);
+            counters.shm = Ok(shm.counters());
+            layers.push(Arc::new(shm));
+        }
+        // A transport that is no network of this system has addresses of its own.
+        if matches!(transport.backend(), Backend::Socket | Backend::Npcap) {
+            match Tcp::open(&config) {
+                Ok(tcp) => {
+                    counters.tcp = Ok(tcp.counters());
+                    layers.push(Arc::new(tcp));
+                }
+                Err(error) => {
+                    log::warn!("the TCP layer cannot be used: {error}");
+                    counters.tcp = Err(LayerAvailability::Failed);
+                }
+            }
+        }
+        Self::with_layers(name, config, transport, counters, layers)
     }
 
     pub(crate) fn with_layers(
         name: &str,
         config: Config,
         transport: Arc<Selected>,
-        udp: Arc<UdpCounters>,
+        counters: LayerCounters,
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
         let wall_clock = Arc::new(WallClock::new(&config.clock));
         let identity = Identity::new(name, &config);
         let sender = open_sender(&*transport, &config)?;
         let logger = Logger::new(&config, &identity, transport.clone(), wall_clock.clone());
-        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, wall_clock.clone()));
+        let board = open_board(&config);
+        let (reader, clock) = (board.clone(), wall_clock.clone());
+        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, board, clock));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
             let (registry, has_failed) = (registry.clone(), has_failed.clone());
@@ -81,25 +119,37 @@ impl Core {
             };
             Crew::start(settings, Box::new(on_failure)).map_err(NodeError::Thread)
         };
-        let receiver = transport.receiver(config.registration_port())?;
-        receiver.membership().join(config.destination().group)?;
         let registration = crew(ReceiveThreadConfig::default())?;
-        let source = {
+        let (source, interrupt): (Box<dyn Source>, _) = if let Some(board) = reader {
+            let (receiver, interrupt) = BoardReceiver::new(registry.clone(), board, &config);
+            (Box::new(receiver), interrupt)
+        } else {
+            let receiver = transport.receiver(config.registration_port())?;
+            receiver.membership().join(config.destination().group)?;
             let interrupt = receiver.interrupter();
-            let source = RegistrationReceiver::new(registry.clone(), receiver, config.limits.reassembly);
-            move || Some((Box::new(source) as Box<dyn Source>, interrupt))
+            (Box::new(RegistrationReceiver::new(registry.clone(), receiver, &config)), interrupt)
         };
-        registration.open(Box::new(source));
+        registration.open(Box::new(move || Some((source, interrupt))));
         let slot =
             |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
+        for (who, enabled) in
+            [("publisher", config.publisher.layers), ("subscriber", config.subscriber.layers)]
+        {
+            if !registry.kinds.iter().any(|&kind| enabled.is_enabled(kind)) {
+                log::warn!(
+                    "node `{name}` has none of the layers that `{who}.layer` enables, so that its {who}s reach nobody \
+                     unless they have settings of their own; enable `{who}.layer.udp`"
+                );
+            }
+        }
         let core = Arc::new(Self {
             layers,
             sim_time: Mutex::default(),
             config,
             transport,
             registry,
-            udp,
+            counters,
             wall_clock,
             logger,
             registration: Some(registration),
@@ -109,6 +159,9 @@ impl Core {
             #[cfg(feature = "tokio")]
             sending: crate::sending::SendThread::default(),
         });
+        for slot in core.layers.iter().filter(|slot| slot.layer.serves_publishers()) {
+            core.open_slot(slot, &mut lock(&slot.inlet), |_| Ok(()))?;
+        }
         if core.config.clock == Clock::SimTime {
             core.follow_sim_time()?;
         }
@@ -120,10 +173,11 @@ impl Core {
         let data_type =
             DataType { name: "eCAL.pb.SimTime".into(), encoding: "proto".into(), ..DataType::default() };
         let id = self.registry.identity.new_entity_id();
-        let entity = Arc::new(Entity::new(id, Role::Subscriber, SIM_TIME_TOPIC, data_type));
+        let layers = LayerUse::of_subscriber(&self.registry.kinds, &self.config.subscriber);
+        let entity = Arc::new(Entity::new(id, Role::Subscriber, SIM_TIME_TOPIC, data_type, layers));
         let sink: Arc<dyn Sink> = Arc::new(SimTimeSink { wall_clock: self.wall_clock.clone() });
-        let readers = self.layers.iter().map(|slot| self.read_from(slot, &entity.topic, sink.clone(), false));
-        let subscriber = SimTimeSubscriber { _readers: readers.collect::<Result<_, _>>()?, entity };
+        let readers = self.read_layers(&entity, &sink, false).collect::<Result<_, _>>()?;
+        let subscriber = SimTimeSubscriber { _readers: readers, entity };
         self.registry.add(&subscriber.entity);
         *lock(&self.sim_time) = Some(subscriber);
         Ok(())
@@ -135,12 +189,13 @@ impl Core {
         role: Role,
         topic: &str,
         data_type: DataType,
+        layers: LayerUse,
     ) -> Result<Arc<Entity>, TopicNameError> {
         TopicNameError::check(topic)?;
-        Ok(Arc::new(Entity::new(self.registry.identity.new_entity_id(), role, topic, data_type)))
+        Ok(Arc::new(Entity::new(self.registry.identity.new_entity_id(), role, topic, data_type, layers)))
     }
 
-    /// A writer of each layer.
+    /// A writer of each layer. Before the publisher is announced.
     pub(crate) fn writers(&self, entity: &Entity, config: &PublisherConfig) -> Vec<Box<dyn Writer>> {
         let outlet = Outlet {
             topic: &entity.topic,
@@ -148,25 +203,42 @@ impl Core {
             host_name: &self.registry.identity.host_name,
             config,
         };
-        self.layers.iter().map(|slot| slot.layer.writer(&outlet)).collect()
+        let writers: Vec<_> = self.layers.iter().map(|slot| slot.layer.writer(&outlet)).collect();
+        let endpoints = writers.iter().enumerate();
+        entity.set_endpoints(
+            endpoints.filter_map(|(layer, writer)| Some((layer, writer.endpoint()?))).collect(),
+        );
+        writers
     }
 
-    /// Has each layer pass the messages of a topic to `sink`. With `watch`, callbacks may be among those who get them.
+    /// Has each layer that a subscriber reads pass its messages to `sink`. With `watch`, callbacks may be among those
+    /// who get them.
     pub(crate) fn read(
         &self,
-        topic: &Arc<str>,
+        subscriber: &Arc<Entity>,
         sink: &Arc<dyn Sink>,
         watch: bool,
     ) -> Result<Vec<Box<dyn Reader>>, CreateError> {
-        self.layers
-            .iter()
-            .map(|slot| {
-                self.read_from(slot, topic, sink.clone(), watch).map_err(|source| match source {
-                    NodeError::Thread(source) => CreateError::Thread { topic: topic.to_string(), source },
-                    source => CreateError::Receive { topic: topic.to_string(), source },
-                })
-            })
-            .collect()
+        let topic = &subscriber.topic;
+        let with_topic = |source| match source {
+            NodeError::Thread(source) => CreateError::Thread { topic: topic.to_string(), source },
+            source => CreateError::Receive { topic: topic.to_string(), source },
+        };
+        self.read_layers(subscriber, sink, watch).map(|reader| reader.map_err(with_topic)).collect()
+    }
+
+    fn read_layers<'a>(
+        &'a self,
+        subscriber: &'a Arc<Entity>,
+        sink: &'a Arc<dyn Sink>,
+        watch: bool,
+    ) -> impl Iterator<Item = Result<Box<dyn Reader>, NodeError>> + 'a {
+        let enabled =
+            self.layers.iter().enumerate().filter(|(layer, _)| subscriber.layers().enabled.contains(*layer));
+        enabled.map(move |(layer, slot)| {
+            let sink = Arc::new(LayerSink { layer, entity: subscriber.clone(), sink: sink.clone() });
+            self.read_from(slot, &subscriber.topic, sink, watch)
+        })
     }
 
     fn read_from(
@@ -183,17 +255,28 @@ impl Core {
         if let Some(inlet) = &*inlet {
             return inlet.read(topic, sink);
         }
-        let (layer, topic) = (slot.layer.clone(), topic.clone());
+        let topic = topic.clone();
+        // Before it is received: a replay does not wait for its first reader.
+        self.open_slot(slot, &mut inlet, move |inlet| inlet.read(&topic, sink))
+    }
+
+    /// Opens the receiving side of a layer, and does something with it before anything is received.
+    fn open_slot<T: Send + 'static>(
+        &self,
+        slot: &LayerSlot,
+        inlet: &mut Option<Arc<dyn Inlet>>,
+        first: impl FnOnce(&dyn Inlet) -> Result<T, NodeError> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let layer = slot.layer.clone();
         let (answer, answered) = mpsc::sync_channel(1);
         slot.crew.open(Box::new(move || {
             let opened = layer.open().and_then(|opened| {
-                // Before it is received: a replay does not wait for its first reader.
-                let reader = opened.inlet.read(&topic, sink)?;
-                Ok((opened, reader))
+                let done = first(&*opened.inlet)?;
+                Ok((opened, done))
             });
             let (answered, opened) = match opened {
-                Ok((Opened { source, inlet, interrupt, joins_segments }, reader)) => {
-                    (Ok((inlet, joins_segments, reader)), Some((source, interrupt)))
+                Ok((Opened { source, inlet, interrupt, joins_segments }, done)) => {
+                    (Ok((inlet, joins_segments, done)), Some((source, interrupt)))
                 }
                 Err(error) => (Err(error), None),
             };
@@ -202,14 +285,16 @@ impl Core {
             opened
         }));
         let ended = |_| NodeError::Thread(io::Error::other("the thread that receives has ended"));
-        let (opened, joins_segments, reader) = answered.recv().map_err(ended)??;
-        self.registry.identity.set_joins_segments(joins_segments);
-        self.registry.attach(opened.clone());
+        let (opened, joins_segments, done) = answered.recv().map_err(ended)??;
+        if let Some(joins_segments) = joins_segments {
+            self.registry.identity.set_joins_segments(joins_segments);
+        }
+        self.registry.attach(slot.layer.kind(), opened.clone());
         if self.has_failed() {
             opened.end(Ended::Failed);
         }
         *inlet = Some(opened);
-        Ok(reader)
+        Ok(done)
     }
 
     /// What the thread of services is told things by. Starts it if there is none.
@@ -238,6 +323,41 @@ impl Core {
     pub(crate) fn send_later(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.sending.submit(job)
     }
+}
+
+/// Passes on the messages that come by one layer, and takes note that they do.
+struct LayerSink {
+    layer: usize,
+    entity: Arc<Entity>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Sink for LayerSink {
+    fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready) {
+        self.entity.set_active(self.layer);
+        self.sink.push(messages, ready);
+    }
+
+    fn lost(&self, origin: &Arc<Origin>, clock: i64) {
+        self.sink.lost(origin, clock);
+    }
+
+    fn forget(&self, host_name: &[u8], publisher: EntityId) {
+        self.sink.forget(host_name, publisher);
+    }
+
+    fn end(&self, why: Ended) {
+        self.sink.end(why);
+    }
+}
+
+/// Where registrations are posted in shared memory, if that is configured.
+fn open_board(config: &Config) -> Option<Arc<HostBoard>> {
+    let is_wanted =
+        config.mode == Mode::Local && config.registration.local_transport == LocalRegistration::Shm;
+    let opened = is_wanted.then(|| HostBoard::open(&config.registration))?;
+    let warn = |error| log::warn!("registration.local.transport_type: shm: {error}; using udp");
+    opened.map_err(warn).ok().map(Arc::new)
 }
 
 /// What reads simulated time, and is announced.

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::waiting::{Condvar, Mutex, lock};
 use crate::wakers::{Awaited, Ticket, Wait, Wakers};
-use crate::{RecvError, RecvTimeoutError, lock};
+use crate::{RecvError, RecvTimeoutError};
 
 /// News that wait for the program: blocking, asynchronously, or as a [`Stream`](futures_core::Stream).
 ///
@@ -288,6 +289,57 @@ impl<T> FeedSender<T> {
 impl<T> Drop for FeedSender<T> {
     fn drop(&mut self) {
         self.end(RecvError::Closed);
+    }
+}
+
+/// All interleavings of threads: `./ci.sh loom`.
+#[cfg(all(test, interleavings))]
+mod interleavings {
+    use loom::{model, thread};
+
+    use super::*;
+
+    #[test]
+    fn every_item_reaches_one_thread_and_the_end_both() {
+        model(|| {
+            let (sender, feed) = Feed::with_bounds(2, 100);
+            let feed = Arc::new(feed);
+            let threads = [0, 1].map(|_| {
+                let feed = feed.clone();
+                thread::spawn(move || usize::from(feed.recv().is_ok()) + usize::from(feed.recv().is_ok()))
+            });
+            sender.send(1, 1);
+            drop(sender);
+            assert_eq!(threads.map(|thread| thread.join().unwrap()).iter().sum::<usize>(), 1);
+        });
+    }
+
+    #[test]
+    fn a_task_that_waits_is_woken() {
+        struct Flag(loom::sync::atomic::AtomicBool);
+
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+
+        model(|| {
+            let (sender, feed) = Feed::with_bounds(2, 100);
+            let sending = thread::spawn(move || {
+                sender.send(7, 1);
+                sender
+            });
+            let flag = Arc::new(Flag(loom::sync::atomic::AtomicBool::new(false)));
+            let waker = Waker::from(flag.clone());
+            let polled = feed.shared.poll(&Context::from_waker(&waker), &mut None);
+            let sender = sending.join().unwrap();
+            match polled {
+                Poll::Ready(item) => assert_eq!(item, Ok(7)),
+                Poll::Pending => assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst)),
+            }
+            drop((feed, waker, sender));
+        });
     }
 }
 

@@ -415,6 +415,8 @@
 //! | `dynamic` | `Dynamic` and `DynamicType`: messages of types known only at run time, and protobuf's JSON |
 //! | `tracing` | [`Logger`] is a layer of tracing-subscriber |
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "replay")]
 mod capture;
 mod client;
@@ -435,6 +437,7 @@ mod registry;
 mod sending;
 mod server;
 mod service;
+mod shutdown;
 mod source;
 mod stats;
 mod status;
@@ -447,8 +450,9 @@ mod wire;
 
 pub use bytes::Bytes;
 pub use ferrocal_proto::{
-    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, Limits, LogLevel,
-    LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text, TimeSyncState, TopicInfo,
+    DataType, DropCounts, DropReason, EntityId, HashVersion, LatencyInfo, Layer, LayerKind, LayerParameters,
+    Limits, LogLevel, LogMessage, MethodInfo, ProcessInfo, ProcessState, ServiceInfo, Severity, Text,
+    TimeSyncState, TopicInfo,
 };
 pub use ferrocal_transport::{
     Backend, Fallback, FallbackReason, FrameDrop, FrameDrops, GroupState, GroupStatus, InterfaceSelector,
@@ -478,20 +482,29 @@ pub use prost_reflect;
 #[cfg(feature = "protobuf")]
 pub use prost;
 
+/// A way for fuzz targets into the private modules; there with `--cfg fuzzing` alone.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::config::load_config;
+}
+
 #[cfg(feature = "replay")]
 pub use capture::{
     CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
 };
 pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
-    Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition, Fragmentation,
-    LimitsConfig, LogConfig, LogLevels, LogSink, PublisherConfig, ReceiveThreadConfig, RegistrationConfig,
-    ServiceLimits, Setting, SettingOrigin, SubscriberConfig, UdpConfig,
+    AllowConfig, Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition,
+    Fragmentation, LayersConfig, LimitsConfig, LocalRegistration, LogConfig, LogLevels, LogSink, Network,
+    ParseNetworkError, PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting,
+    SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
 };
 pub use feed::{Feed, FeedCallback};
+pub use layer::{LayerChoice, LayerReason};
 pub use logging::{LogReceiver, LogReceiverStats, Logger, LoggerStats};
 pub use message::{Message, PublisherIdentity};
 pub use monitor::Monitor;
@@ -517,10 +530,23 @@ pub use service::{
     CallError, ClientEvent, MethodError, ServerEvent, ServerIdentity, ServerStats, ServiceError,
     ServiceEventKind,
 };
+pub use shutdown::{ShutdownError, ShutdownRequest, request_shutdown};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
-pub use status::Status;
+pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
+
+/// What threads wait with: the standard library's, or those of loom, which goes through all interleavings.
+mod waiting {
+    #[cfg(all(test, interleavings))]
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(all(test, interleavings)))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use ferrocal_proto::LayerKind;
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
-use crate::core::Core;
+use crate::core::{Core, LayerCounters};
+use crate::layer::LayerUse;
 use crate::registry::Role;
 use crate::status;
 use crate::{
-    Client, Config, CreateError, LogLevel, LogReceiver, Logger, LogsError, Message, Monitor, NodeError,
-    Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError, Status, Subscriber,
-    SubscriberConfig, Subscription,
+    Client, Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver, Logger, LogsError,
+    Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError,
+    ShutdownError, ShutdownRequest, Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -29,8 +31,8 @@ use crate::{
 /// ```
 ///
 /// # Threads
-/// One thread receives registrations, one follows the machine's interfaces, and one receives payload once there is a
-/// subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
+/// One thread receives registrations, one follows the machine's interfaces, one serves TCP connections, and one receives
+/// payload once there is a subscriber. The first callback brings one more. Each callback that takes long needs a thread while it runs.
 /// The first server or client of a service brings one, and more while methods and callbacks of calls run.
 /// `Publisher::send_async` uses one thread, and each [`LogReceiver`] has one.
 ///
@@ -104,12 +106,12 @@ impl Node {
         config: PublisherConfig,
     ) -> Result<Publisher<T>, CreateError> {
         let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
-        let entity = self.core.new_entity(Role::Publisher, topic, data_type)?;
+        let layers = LayerUse::of_publisher(&self.core.registry.kinds, &config);
+        let entity = self.core.new_entity(Role::Publisher, topic, data_type, layers)?;
         if self.core.transport.backend() == Backend::File {
             log::warn!("topic {topic}: a replay sends nothing, so that what is published reaches nobody");
         }
-        self.core.registry.add(&entity);
-        Ok(Publisher::new(self.core.clone(), entity, &config))
+        Ok(Publisher::open(self.core.clone(), entity, &config))
     }
 
     /// Creates a subscriber of a topic. Messages are taken from it by blocking calls, asynchronously or as a stream.
@@ -192,6 +194,15 @@ impl Node {
         Client::open(&self.core, service)
     }
 
+    /// Whether somebody asks this process to end, as `ecal_stop`, eCAL Sys and `ferrocal stop` do, from now on: a flag, a
+    /// future, and something to wait for. Nothing ends by itself. A program that never calls this takes no requests.
+    ///
+    /// # Errors
+    /// When this system has no such requests, or the event or the thread for them cannot be made.
+    pub fn shutdown_requested(&self) -> Result<ShutdownRequest, ShutdownError> {
+        ShutdownRequest::open()
+    }
+
     /// Sets how the process is, for those who watch the network. The default is healthy, level 1, without a text.
     ///
     /// A text longer than 64 KiB is not read by other nodes.
@@ -232,11 +243,28 @@ impl Node {
 
     /// What the node is doing.
     pub fn status(&self) -> Status {
-        let Core { transport, registry, udp, .. } = &*self.core;
+        let Core { transport, registry, counters, config, .. } = &*self.core;
+        let LayerCounters { udp, shm, tcp } = counters;
         let (registration, payload) = (registry.report(), udp.report());
         let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
+        shm.iter().for_each(|shm| drops.add(&shm.drops()));
+        tcp.iter().for_each(|tcp| drops.add(&tcp.drops()));
+        let layer = |kind, availability| LayerStatus {
+            kind,
+            availability,
+            publishes: config.publisher.layers.is_enabled(kind),
+            subscribes: config.subscriber.layers.is_enabled(kind),
+        };
+        let layers = [
+            layer(
+                LayerKind::SharedMemory,
+                shm.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available),
+            ),
+            layer(LayerKind::UdpMulticast, LayerAvailability::Available),
+            layer(LayerKind::Tcp, tcp.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available)),
+        ];
         let mut receive_drops = payload.transport;
         receive_drops.add(&registration.transport);
         Status {
@@ -252,6 +280,8 @@ impl Node {
             drops,
             receive_drops,
             unsubscribed: udp.unsubscribed(),
+            layers,
+            tcp: tcp.as_ref().ok().map(|tcp| tcp.status()),
             has_failed: self.core.has_failed(),
         }
     }
@@ -275,16 +305,26 @@ mod tests {
     use crate::layer::Layer;
     use crate::layer::in_process::InProcess;
     use crate::layer::udp::Udp;
+    use crate::{LayerReason, LayersConfig, RegistrationConfig};
 
     /// Bounds a hang. No test takes as long unless it fails.
     const HANG: Duration = Duration::from_secs(60);
 
     /// A node with the layers that `layers` adds to UDP, in front of it.
     fn node(name: &str, network: &Network, first: Option<InProcess>) -> Node {
-        let config = Config::default().mode(Mode::Network);
+        node_with(name, network, first, Config::default().mode(Mode::Network))
+    }
+
+    fn node_with(name: &str, network: &Network, first: Option<InProcess>, mut config: Config) -> Node {
+        // The layer in the tests goes by that name.
+        (config.publisher.layers.shm, config.subscriber.layers.shm) = (true, true);
         let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
-        let counters = udp.counters();
+        let counters = LayerCounters {
+            udp: udp.counters(),
+            shm: Err(LayerAvailability::NotWithBackend),
+            tcp: Err(LayerAvailability::NotWithBackend),
+        };
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
         let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
         Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }
@@ -302,6 +342,64 @@ mod tests {
     }
 
     #[test]
+    fn what_a_layer_has_open_is_registered_and_reaches_the_other_side() {
+        let network = Network::new(1);
+        let layer = InProcess::default();
+        // No refresh comes in between.
+        let never = Duration::from_secs(1_000_000);
+        let config = Config::default()
+            .mode(Mode::Network)
+            .registration(RegistrationConfig::default().refresh(never).timeout(never));
+        let publishing = node_with("publishing", &network, Some(layer.clone()), config.clone());
+        let publisher = publishing.publisher::<str>("topic").unwrap();
+        assert_eq!(layer.destinations(), []);
+        let reading = node_with("reading", &network, Some(layer.clone()), config.clone());
+        let subscriber = reading.subscriber::<str>("topic").unwrap();
+        assert!(publisher.wait_for_subscriber(HANG));
+        let ids: Vec<_> =
+            layer.destinations().iter().map(|one| (one.id, one.process_id, one.local)).collect();
+        assert_eq!(ids, [(subscriber.id(), std::process::id().cast_signed(), true)]);
+        layer.wait_for_file(publisher.id(), "");
+        publisher.send("longer").unwrap();
+        layer.wait_for_file(publisher.id(), "file of 6 bytes");
+        publisher.send("and longer").unwrap();
+        layer.wait_for_file(publisher.id(), "file of 10 bytes");
+    }
+
+    #[test]
+    fn a_subscriber_reads_the_layers_that_it_enables_alone() {
+        let network = Network::new(1);
+        let layer = InProcess::default();
+        let publishing = node("publishing", &network, Some(layer.clone()));
+        let reading = node("reading", &network, Some(layer.clone()));
+        let publisher = publishing.publisher::<str>("topic").unwrap();
+        let udp_alone = SubscriberConfig::default().layers(LayersConfig::NONE.udp(true));
+        let subscriber = reading.subscriber_with::<str>("topic", udp_alone).unwrap();
+        assert!(publisher.wait_for_subscriber(HANG));
+        assert_eq!(layer.destinations(), []);
+        publisher.send("by UDP").unwrap();
+        assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload, "by UDP");
+
+        let silent = PublisherConfig::default().layers(LayersConfig::NONE.tcp(true));
+        let silent = publishing.publisher_with::<str>("topic", silent).unwrap();
+        assert_eq!(
+            (silent.subscriber_count(), silent.subscribers()),
+            (0, vec![]),
+            "it has no layer in common"
+        );
+        let choices: Vec<_> =
+            publisher.subscribers()[0].layers.iter().map(|choice| (choice.kind, choice.reason)).collect();
+        assert_eq!(
+            choices,
+            [
+                (LayerKind::SharedMemory, LayerReason::OffInSubscriber),
+                (LayerKind::UdpMulticast, LayerReason::Carries),
+                (LayerKind::Tcp, LayerReason::Unavailable),
+            ]
+        );
+    }
+
+    #[test]
     fn another_layer_carries_messages_to_those_who_have_it_and_each_comes_once() {
         let network = Network::new(1);
         let layer = InProcess::default();
@@ -313,7 +411,10 @@ mod tests {
         assert!(publisher.wait_for_subscriber(HANG));
         publisher.send("by the first layer").unwrap();
         assert_eq!(near.recv_timeout(HANG).unwrap().payload, "by the first layer");
-        assert_eq!(both.core.udp.report().protocol.total() + both.core.udp.unsubscribed(), 0);
+        assert_eq!(
+            both.core.counters.udp.report().protocol.total() + both.core.counters.udp.unsubscribed(),
+            0
+        );
         assert_eq!((near.stats().received, near.stats().duplicate), (1, 0), "UDP carried nothing");
 
         let far = udp_only.subscriber::<str>("topic").unwrap();

@@ -65,8 +65,10 @@ const BATCH_LEN: usize = 64;
 const BATCH_BYTES: usize = 64 * 1024;
 
 impl<T: Payload + ?Sized> Publisher<T> {
-    pub(crate) fn new(core: Arc<Core>, entity: Arc<Entity>, config: &PublisherConfig) -> Self {
+    /// Announces it, too.
+    pub(crate) fn open(core: Arc<Core>, entity: Arc<Entity>, config: &PublisherConfig) -> Self {
         let writers = core.writers(&entity, config).into_iter().map(|writer| (writer, false)).collect();
+        core.registry.add(&entity);
         let writers = Mutex::new(Writers { writers, version: 0 });
         let line = Arc::new(Line { core, entity, writers, scratch: Mutex::new(None) });
         Self { line, payload: PhantomData }
@@ -299,21 +301,30 @@ impl Line {
     fn write(&self, payloads: &[&[u8]], time: Option<SystemTime>) -> Result<(), PublishError> {
         let now_us = self.core.wall_clock.now_us();
         let time_us = time.map_or(now_us, us_since_epoch);
-        let mut news = None;
+        let (mut news, mut registers_anew) = (None, false);
         let mut writers = lock(&self.writers);
         let before = get(&self.entity.counters.messages);
         let nothing = Outgoing { clock: 0, time_us, payload: &[] };
         let result = if let [payload] = payloads {
             let message = Outgoing { clock: clock(before, 1), payload, ..nothing };
-            self.write_messages(&mut writers, &[message], now_us, &mut news)
+            self.write_messages(&mut writers, &[message], now_us, &mut news, &mut registers_anew)
         } else {
             let mut messages = [nothing; BATCH_LEN];
             for ((message, payload), number) in messages.iter_mut().zip(payloads).zip(1..) {
                 *message = Outgoing { clock: clock(before, number), payload, ..nothing };
             }
-            self.write_messages(&mut writers, &messages[..payloads.len()], now_us, &mut news)
+            self.write_messages(
+                &mut writers,
+                &messages[..payloads.len()],
+                now_us,
+                &mut news,
+                &mut registers_anew,
+            )
         };
         drop(writers);
+        if registers_anew {
+            self.core.registry.announce_anew(&self.entity);
+        }
         match news {
             None => {}
             Some(News::Unreachable(error)) => {
@@ -322,6 +333,10 @@ impl Line {
                     "topic `{topic}`: {error}: {}; such messages are counted as not sent",
                     error.source
                 );
+            }
+            Some(News::NoMemory(error)) => {
+                let topic = &self.entity.topic;
+                log::warn!("topic `{topic}`: shared memory: {error}; such messages are counted as not sent");
             }
             Some(News::ReachableAgain) => {
                 log::info!("topic `{}`: messages are sent again", self.entity.topic)
@@ -333,7 +348,7 @@ impl Line {
     /// Has the writers know the present subscribers.
     fn connect(&self, writers: &mut [(Box<dyn Writer>, IsConnected)]) {
         for (layer, (writer, is_connected)) in writers.iter_mut().enumerate() {
-            let destinations = self.core.registry.destinations(&self.entity.topic, layer);
+            let destinations = self.core.registry.destinations(&self.entity, layer);
             *is_connected = !destinations.is_empty();
             writer.connect(&destinations);
         }
@@ -345,6 +360,7 @@ impl Line {
         messages: &[Outgoing<'_>],
         now_us: i64,
         news: &mut Option<News>,
+        registers_anew: &mut bool,
     ) -> Result<(), PublishError> {
         let counters = &self.entity.counters;
         let version = self.entity.connections_version();
@@ -356,7 +372,7 @@ impl Line {
         let mut too_long = None;
         let mut fitting = messages.len();
         for (index, message) in messages.iter().enumerate() {
-            let mut all = writers.writers.iter_mut();
+            let mut all = writers.writers.iter_mut().filter(|(_, is_connected)| *is_connected);
             if let Some(error) = all.find_map(|(writer, _)| writer.check(message).err()) {
                 (too_long, fitting) = (Some(error), index);
                 break;
@@ -366,11 +382,17 @@ impl Line {
         if let Some(last) = messages.last() {
             let (mut sent, mut not_sent) = (false, 0);
             let mut result = Ok(());
-            for (writer, _) in writers.writers.iter_mut().filter(|(_, is_connected)| *is_connected) {
+            let writers = writers.writers.iter_mut().enumerate();
+            for (layer, (writer, _)) in writers.filter(|(_, (_, is_connected))| *is_connected) {
                 match writer.write(messages) {
                     Ok(written) => {
                         sent = true;
+                        self.entity.set_active(layer);
                         not_sent += written.not_sent;
+                        *registers_anew |= written.registers_anew;
+                        if written.overwritten > 0 {
+                            add(&counters.overwritten, written.overwritten);
+                        }
                         *news = written.news.or(news.take());
                     }
                     Err(error) => result = Err(error),

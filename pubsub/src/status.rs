@@ -1,6 +1,6 @@
 //! What a node is doing.
 
-use ferrocal_proto::DropCounts;
+use ferrocal_proto::{DropCounts, LayerKind};
 use ferrocal_transport::{Backend, Fallback, GroupState, InterfaceStatus, ReceiveDrops, SelectionReason};
 
 /// What a node is doing. Made by [`Node::status`](crate::Node::status).
@@ -34,8 +34,67 @@ pub struct Status {
     /// Messages of topics that this node does not subscribe to. Topics may share a multicast group, so a few of them
     /// are no fault.
     pub unsubscribed: u64,
+    /// The layers that payload can take: shared memory, UDP, TCP. Which of them carries what to whom,
+    /// [`Publisher::subscribers`](crate::Publisher::subscribers) says.
+    pub layers: [LayerStatus; 3],
+    /// The connections of the TCP layer. `None` if the node does not have it.
+    pub tcp: Option<TcpStatus>,
     /// Whether a thread of the node has failed. It is of no use any more then: open another one.
     pub has_failed: bool,
+}
+
+/// A layer of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerStatus {
+    /// Which layer.
+    pub kind: LayerKind,
+    /// Whether the node has it.
+    pub availability: LayerAvailability,
+    /// Whether publishers may use it, unless they have settings of their own.
+    pub publishes: bool,
+    /// Whether subscribers read it, unless they have settings of their own.
+    pub subscribes: bool,
+}
+
+/// Whether a node has a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LayerAvailability {
+    /// It has.
+    Available,
+    /// This program has none on this system.
+    NotHere,
+    /// The backend is no network of this system: a replay, or a transport of the program's own.
+    NotWithBackend,
+    /// The system refused what it needs. The log says what.
+    Failed,
+}
+
+impl std::fmt::Display for LayerAvailability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Available => "available",
+            Self::NotHere => "this program has none on this system",
+            Self::NotWithBackend => "not with this backend",
+            Self::Failed => "the system refused it",
+        })
+    }
+}
+
+/// The connections of the TCP layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TcpStatus {
+    /// Connections of subscribers to publishers of this node.
+    pub subscribers: u64,
+    /// Connections of this node to publishers.
+    pub publishers: u64,
+    /// Connections that were refused so far: there were
+    /// [too many](crate::TcpConfig::max_connections), or one came from another host in local mode.
+    pub refused: u64,
+    /// Connections that were closed so far because the other side took too long: to connect, or to take what was sent.
+    pub timed_out: u64,
 }
 
 /// What two receivers say of their interfaces. A group that both have to join is joined if it is by both.

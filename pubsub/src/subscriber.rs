@@ -11,7 +11,7 @@ use ferrocal_proto::EntityId;
 use crate::core::Core;
 use crate::delivery::{Discarded, Queue};
 use crate::feed::Feed;
-use crate::layer::{Ended, Incoming, Reader, Sink};
+use crate::layer::{Ended, Incoming, LayerUse, Reader, Sink};
 use crate::message::{Decoder, Known, Message};
 use crate::registry::{Entity, Event, MatchedPeer, Role};
 use crate::stats::get;
@@ -210,7 +210,8 @@ pub(crate) fn new_entity<T: Payload + ?Sized>(
     config: &SubscriberConfig,
 ) -> Result<Arc<Entity>, CreateError> {
     let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
-    Ok(core.new_entity(Role::Subscriber, topic, data_type)?)
+    let layers = LayerUse::of_subscriber(&core.registry.kinds, config);
+    Ok(core.new_entity(Role::Subscriber, topic, data_type, layers)?)
 }
 
 /// That a subscriber of either kind is announced, and reads its topic. Ends when it is closed or dropped.
@@ -228,7 +229,7 @@ impl Subscribed {
         sink: Arc<dyn Sink>,
         watch: bool,
     ) -> Result<Self, CreateError> {
-        let readers = core.read(&entity.topic, &sink, watch)?;
+        let readers = core.read(&entity, &sink, watch)?;
         core.registry.add(&entity);
         Ok(Self { core: core.clone(), entity, readers: Mutex::new(readers) })
     }

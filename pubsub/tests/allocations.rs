@@ -117,7 +117,7 @@ fn few_allocations() {
         let subscribers: Vec<_> =
             (0..subscriber_count).map(|_| node.subscriber::<[u8]>(&topic).unwrap()).collect();
         let publisher = node.publisher::<[u8]>(&topic).unwrap();
-        assert!(publisher.wait_for_subscriber(PATIENCE));
+        assert!(publisher.wait_for_subscribers(subscriber_count, PATIENCE));
         let send = |publisher: &Publisher<[u8]>, payload: &[u8]| publisher.send(payload).unwrap();
         let (sending, receiving) = exchange(&publisher, &subscribers, len, send, 1);
         assert_eq!(sending, 0, "{topic}");

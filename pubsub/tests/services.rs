@@ -251,7 +251,7 @@ fn a_hundred_calls_at_once_and_long_ones_are_answered() {
     for (call, number) in calls.into_iter().zip(&numbers) {
         assert_eq!(*call.wait().unwrap().payload, *number);
     }
-    let long: Vec<u8> = (0..10_000_000u32).map(|at| (at * 31 >> 3) as u8).collect();
+    let long: Vec<u8> = (0..10_000_000u32).map(|at| ((at * 31) >> 3) as u8).collect();
     assert!(echo.call(&long, HANG).unwrap().payload == long);
     let too_long = vec![0; 64 * 1024 * 1024 + 1];
     assert!(matches!(echo.call(&too_long, HANG), Err(CallError::TooLong { .. })));

@@ -17,6 +17,9 @@
 //! Transports, receivers and senders do not work in a forked child, because it has none of the parent's threads. Dropping
 //! them there is safe: it neither hangs nor disturbs the parent. Open new ones in the child.
 
+// The modules that need it say so.
+#![deny(unsafe_code)]
+
 mod backend;
 mod config;
 mod drops;

@@ -1,4 +1,5 @@
 //! Waits for one of several descriptors: poll(2).
+
 #![allow(unsafe_code)]
 
 use std::io;

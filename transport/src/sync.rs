@@ -1,7 +1,12 @@
 //! What threads share.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+#[cfg(all(test, interleavings))]
+use loom::sync as waiting;
+#[cfg(not(all(test, interleavings)))]
+use std::sync as waiting;
 
 use crate::seam::Interrupt;
 
@@ -13,8 +18,8 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Wakes a thread that waits for something to happen.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: waiting::Mutex<State>,
+    changed: waiting::Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -24,15 +29,19 @@ struct State {
 }
 
 impl Signal {
+    fn lock(&self) -> waiting::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the present or the next wait.
     pub(crate) fn notify(&self) {
-        lock(&self.state).is_notified = true;
+        self.lock().is_notified = true;
         self.changed.notify_all();
     }
 
     /// Waits for a notification until `deadline`; for ever if there is none. Returns whether there was one.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         while !state.is_notified && !state.is_interrupted {
             state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -46,14 +55,52 @@ impl Signal {
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {
-        lock(&self.state).is_interrupted
+        self.lock().is_interrupted
     }
 }
 
 impl Interrupt for Signal {
     fn interrupt(&self) {
-        lock(&self.state).is_interrupted = true;
+        self.lock().is_interrupted = true;
         self.changed.notify_all();
+    }
+}
+
+/// All interleavings of threads: `./ci.sh loom`.
+#[cfg(all(test, interleavings))]
+mod interleavings {
+    use loom::sync::Arc;
+    use loom::{model, thread};
+
+    use super::Signal;
+    use crate::seam::Interrupt;
+
+    #[test]
+    fn a_notification_is_never_missed() {
+        model(|| {
+            let signal = Arc::new(Signal::default());
+            let waiting = thread::spawn({
+                let signal = signal.clone();
+                move || signal.wait_until(None)
+            });
+            signal.notify();
+            assert!(waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_wait_whatever_else_happens() {
+        model(|| {
+            let signal = Arc::new(Signal::default());
+            let threads = [Signal::notify, Signal::interrupt].map(|act| {
+                let signal = signal.clone();
+                thread::spawn(move || act(&signal))
+            });
+            while signal.wait_until(None) {}
+            assert!(signal.is_interrupted());
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert!(!signal.wait_until(None), "for good");
+        });
     }
 }
 

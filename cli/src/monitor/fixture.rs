@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ferrocal::{
-    DataType, EntityId, LatencyInfo, Layer, LayerKind, LogLevel, LogMessage, MethodInfo, ProcessInfo,
-    ProcessState, ServiceInfo, Severity, SubscriberStats, TopicInfo,
+    DataType, EntityId, LatencyInfo, Layer, LayerKind, LayerParameters, LogLevel, LogMessage, MethodInfo,
+    ProcessInfo, ProcessState, ServiceInfo, Severity, SubscriberStats, TopicInfo,
 };
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -34,7 +34,13 @@ struct Peer {
 impl Peer {
     fn info(&self, number: u64) -> TopicInfo {
         let &Self { topic, host, pid, unit, hz, size } = self;
-        let layer = |kind, active| Layer { kind, version: 1, enabled: true, active };
+        let layer = |kind, active| Layer {
+            kind,
+            version: 1,
+            enabled: true,
+            active,
+            parameters: LayerParameters::default(),
+        };
         TopicInfo {
             host_name: host.into(),
             process_id: pid,

@@ -9,8 +9,8 @@ use anyhow::anyhow;
 use etherparse::PacketBuilder;
 use ferrocal::{Config, EntityId, HashVersion};
 use ferrocal_proto::{
-    Action, Announcement, Fragments, Layer, LayerKind, PayloadSample, ProcessInfo, Registration, TopicInfo,
-    topic_group,
+    Action, Announcement, Fragments, Layer, LayerKind, LayerParameters, PayloadSample, ProcessInfo,
+    Registration, TopicInfo, topic_group,
 };
 
 use super::{Channel, Stamps};
@@ -171,7 +171,13 @@ impl Frames {
         self.registrations = self.registrations.wrapping_add(1);
         let Publisher { channel, id, source, last_len, last_clock, .. } = &self.publishers[index];
         let process_id = channel.process_id.unwrap_or(UNKNOWN_PROCESS);
-        let udp = Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: true };
+        let udp = Layer {
+            kind: LayerKind::UdpMulticast,
+            version: 2,
+            enabled: true,
+            active: true,
+            parameters: LayerParameters::default(),
+        };
         let process = ProcessInfo {
             host_name: channel.host.as_str().into(),
             shm_transport_domain: channel.host.as_str().into(),

@@ -13,6 +13,10 @@ use super::{Channel, Stamps};
 
 /// The longest payload, table or descriptor that is read in bytes.
 const MAX_LEN: usize = 1024 * 1024 * 1024;
+/// How much longer than it is in the file a value can be, with deflate.
+const MAX_RATIO: u64 = 1032;
+/// What an entry takes in a file at least, in bytes: its row and its payload's header.
+const MIN_ENTRY_LEN: u64 = 16;
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 8;
 /// The most files of a measurement.
@@ -174,7 +178,10 @@ impl MeasurementFile {
     }
 
     fn read(path: &Path, host: &str) -> anyhow::Result<Self> {
-        let options = OpenOptions::default().with_max_read_bytes(MAX_LEN);
+        let len = path.metadata()?.len();
+        let max_len = usize::try_from(len.saturating_mul(MAX_RATIO)).unwrap_or(MAX_LEN).min(MAX_LEN);
+        let options = OpenOptions::default().with_max_read_bytes(max_len);
+        let mut room = Room(len);
         let storage = Arc::new(FileStorage::open(path)?);
         let file = Hdf5File::from_storage_with_options(storage, options)?;
         let root = file.root_group()?;
@@ -194,17 +201,27 @@ impl MeasurementFile {
         match major {
             Some(2..=5) => {
                 for name in &names {
-                    channels.extend(channel_5(&root, name, host).with_context(|| name.clone())?);
+                    channels.extend(channel_5(&root, name, host, &mut room).with_context(|| name.clone())?);
                 }
             }
             Some(6) => {
                 for name in &names {
-                    channels.extend(channels_6(&root, name, host).with_context(|| name.clone())?);
+                    channels.extend(channels_6(&root, name, host, &mut room).with_context(|| name.clone())?);
                 }
             }
             _ => bail!("a measurement of version {version}, which cannot be read; 2.0 to 6.0 can"),
         }
         Ok(Self { path: path.to_owned(), root, version, channels })
+    }
+}
+
+/// How much more a file can hold, in bytes. A damaged one claims more, or the same again and again.
+struct Room(u64);
+
+impl Room {
+    fn take(&mut self, len: u64) -> anyhow::Result<()> {
+        self.0 = self.0.checked_sub(len).ok_or_else(|| anyhow!("it claims more than fits into the file"))?;
+        Ok(())
     }
 }
 
@@ -216,7 +233,12 @@ fn names(root: &Group) -> anyhow::Result<Vec<String>> {
 }
 
 /// A channel of the versions up to 5. `None` without entries.
-fn channel_5(root: &Group, name: &str, host: &str) -> anyhow::Result<Option<MeasurementChannel>> {
+fn channel_5(
+    root: &Group,
+    name: &str,
+    host: &str,
+    room: &mut Room,
+) -> anyhow::Result<Option<MeasurementChannel>> {
     let table = root.dataset(name)?;
     let attributes = table.attributes();
     let bytes = |name: &str| {
@@ -230,18 +252,24 @@ fn channel_5(root: &Group, name: &str, host: &str) -> anyhow::Result<Option<Meas
         encoding: encoding.to_owned(),
         descriptor: bytes("Channel Description").to_vec().into(),
     };
-    let entries = entries(&table)?;
+    room.take(data_type.descriptor.len() as u64)?;
+    let entries = entries(&table, room)?;
     let channel = Channel { topic: unescaped(name), data_type, host: host.to_owned(), ..Channel::default() };
     Ok((!entries.is_empty()).then_some(MeasurementChannel { channel, entries }))
 }
 
 /// The publishers of a channel of version 6 that have entries.
-fn channels_6(root: &Group, name: &str, host: &str) -> anyhow::Result<Vec<MeasurementChannel>> {
+fn channels_6(
+    root: &Group,
+    name: &str,
+    host: &str,
+    room: &mut Room,
+) -> anyhow::Result<Vec<MeasurementChannel>> {
     let mut channels = Vec::new();
     for group in root.group(name)?.groups()? {
         let bytes = |name: &str| -> anyhow::Result<Vec<u8>> { Ok(group.dataset(name)?.read_raw_bytes()?) };
         let text = |name: &str| anyhow::Ok(String::from_utf8_lossy(&bytes(name)?).into_owned());
-        let entries = entries(&group.dataset("DataTable")?)?;
+        let entries = entries(&group.dataset("DataTable")?, room)?;
         if entries.is_empty() {
             continue;
         }
@@ -251,6 +279,7 @@ fn channels_6(root: &Group, name: &str, host: &str) -> anyhow::Result<Vec<Measur
             encoding: text("TypeEncoding")?,
             descriptor: bytes("TypeDescriptor")?.into(),
         };
+        room.take(data_type.descriptor.len() as u64)?;
         let channel = Channel {
             topic: unescaped(name),
             data_type,
@@ -264,8 +293,11 @@ fn channels_6(root: &Group, name: &str, host: &str) -> anyhow::Result<Vec<Measur
 }
 
 /// Reads the table of a channel: receive time, id, clock, send time, sender. Older versions have fewer columns.
-fn entries(table: &hdf5_reader::Dataset) -> anyhow::Result<Vec<Entry>> {
-    let &[_, columns @ 2..=64] = table.shape() else { bail!("its table has the shape {:?}", table.shape()) };
+fn entries(table: &hdf5_reader::Dataset, room: &mut Room) -> anyhow::Result<Vec<Entry>> {
+    let &[rows, columns @ 2..=64] = table.shape() else {
+        bail!("its table has the shape {:?}", table.shape())
+    };
+    room.take(rows.saturating_mul(MIN_ENTRY_LEN))?;
     let rows = table.read_array::<i64>()?;
     let rows = rows.as_slice().ok_or_else(|| anyhow!("its table is in no order that is known"))?;
     let entry = |row: &[i64]| {
@@ -425,6 +457,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let damaged = folder.path().join("damaged.hdf5");
+        let mut bytes = fs::read(path("measurement-6.0.hdf5")).unwrap();
+        // A descriptor of 721 MB, of which the file has nothing.
+        bytes[7815] = 43;
+        fs::write(&damaged, bytes).unwrap();
+        let error = Measurement::open(&damaged).err().unwrap();
+        assert!(format!("{error:#}").contains("TypeDescriptor: resource limit"), "{error:#}");
+        let mut room = Room(10);
+        assert!(room.take(4).is_ok() && room.take(7).is_err() && room.take(6).is_ok());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod frames;
 mod intake;
 mod keys;
 mod kind;
+mod lengths;
 mod measurement;
 mod parts;
 mod pattern;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +13,14 @@ use mcap::sans_io::linear_reader::{LinearReadEvent, LinearReader, LinearReaderOp
 use mcap::sans_io::summary_reader::{SummaryReadEvent, SummaryReader, SummaryReaderOptions};
 use mcap::{McapError, Summary};
 
-use super::Channel;
+use super::{Channel, lengths};
 
 /// The longest record that is read, chunks aside. Longer ones are no recordings of messages that can be sent.
 const MAX_RECORD_LEN: usize = 512 * 1024 * 1024;
 /// The longest chunk that is read, as it is and decompressed.
 const MAX_CHUNK_LEN: u64 = 1024 * 1024 * 1024;
+/// How much is read at once.
+const MAX_READ_LEN: usize = 1024 * 1024;
 /// Messages outside of chunks are read together up to this length.
 const MAX_RUN_LEN: u64 = 4 * 1024 * 1024;
 
@@ -211,14 +213,14 @@ impl Recording {
                 Some(Err(error)) => break Err(error),
                 Some(Ok(LinearReadEvent::ReadRequest(wanted))) => {
                     // What a damaged file claims is not allocated at once.
-                    let wanted = wanted.min(1024 * 1024);
-                    let read = file.read(reader.insert(wanted))?;
+                    let read = file.read(reader.insert(wanted.min(MAX_READ_LEN)))?;
                     reader.notify_read(read);
                 }
                 Some(Ok(LinearReadEvent::Record { opcode, data })) => {
                     is_mcap = true;
                     let len = 9 + data.len() as u64;
                     match opcode {
+                        _ if !lengths::fit(opcode, data) => break Err(cut_off()),
                         op::DATA_END | op::FOOTER => {
                             self.is_complete = true;
                             break Ok(());
@@ -246,7 +248,7 @@ impl Recording {
             Ok(()) => {}
             Err(McapError::BadMagic) if !is_mcap => bail!("no MCAP file"),
             Err(McapError::UnexpectedEof) => self.damage = Some("it was not completed".to_owned()),
-            Err(error) => self.damage = Some(format!("damaged at byte {offset}: {}", explained(error))),
+            Err(error) => self.damage = Some(format!("damaged at byte {offset}: {:#}", explained(error))),
         }
         Ok(())
     }
@@ -267,21 +269,28 @@ impl Scan<'_> {
         match opcode {
             op::SCHEMA | op::CHANNEL => self.describe(mcap::parse_record(opcode, data)?)?,
             op::CHUNK => {
+                let chunk = data;
                 let Record::Chunk { header, data } = mcap::parse_record(opcode, data)? else { return Ok(()) };
+                if header.compression.is_empty()
+                    && lengths::all_fit(&data).is_none_or(|rest| !rest.is_empty())
+                {
+                    return Err(cut_off());
+                }
                 if header.uncompressed_size > MAX_CHUNK_LEN {
                     return Err(McapError::ChunkTooLarge(header.uncompressed_size));
                 }
                 let times = (header.message_start_time, header.message_end_time);
                 let mut has_messages = false;
-                for record in mcap::read::ChunkReader::new(header.clone(), &data)? {
-                    match record? {
+                each_of_chunk(chunk, |opcode, data| {
+                    match mcap::parse_record(opcode, data)? {
                         Record::Message { header, .. } => {
                             self.count(&header);
                             has_messages = true;
                         }
                         record => self.describe(record)?,
                     }
-                }
+                    Ok(())
+                })?;
                 if has_messages {
                     self.summary.chunk_indexes.push(ChunkIndex {
                         message_start_time: times.0,
@@ -371,21 +380,73 @@ impl Scan<'_> {
     }
 }
 
+/// Passes the records of a chunk to `each`. The reader of the crate `mcap` for that has no limits.
+fn each_of_chunk(
+    chunk: &[u8],
+    mut each: impl FnMut(u8, &[u8]) -> Result<(), McapError>,
+) -> Result<(), McapError> {
+    let options = LinearReaderOptions::default()
+        .with_skip_start_magic(true)
+        .with_skip_end_magic(true)
+        .with_validate_chunk_crcs(true)
+        .with_record_length_limit(MAX_CHUNK_LEN as usize);
+    let mut reader = LinearReader::new_with_options(options);
+    let mut head = [op::CHUNK; 9];
+    head[1..].copy_from_slice(&(chunk.len() as u64).to_le_bytes());
+    let mut source = head.as_slice().chain(chunk);
+    while let Some(event) = reader.next_event() {
+        match event? {
+            LinearReadEvent::ReadRequest(wanted) => {
+                let read = source.read(reader.insert(wanted.min(MAX_READ_LEN)))?;
+                reader.notify_read(read);
+            }
+            LinearReadEvent::Record { opcode, data } if lengths::fit(opcode, data) => each(opcode, data)?,
+            LinearReadEvent::Record { .. } => return Err(cut_off()),
+        }
+    }
+    Ok(())
+}
+
 /// Reads the index at the end of a file. `None` without one.
 fn summary(file: &mut File, len: u64) -> anyhow::Result<Option<Summary>> {
     let options =
         SummaryReaderOptions::default().with_file_size(len).with_record_length_limit(MAX_RECORD_LEN);
+    if !has_sound_summary(file, len)? {
+        bail!("an index that cannot be right");
+    }
     let mut reader = SummaryReader::new_with_options(options);
     while let Some(event) = reader.next_event() {
         match event? {
             SummaryReadEvent::ReadRequest(wanted) => {
-                let read = file.read(reader.insert(wanted.min(1024 * 1024)))?;
+                let read = file.read(reader.insert(wanted.min(MAX_READ_LEN)))?;
                 reader.notify_read(read);
             }
             SummaryReadEvent::SeekRequest(to) => reader.notify_seeked(file.seek(to)?),
         }
     }
     Ok(reader.finish())
+}
+
+/// Whether the texts of the index at the end of a file end within their records. The file is at its start afterwards.
+fn has_sound_summary(file: &mut File, len: u64) -> anyhow::Result<bool> {
+    /// The record at the end, which says where the index starts, and what follows it.
+    const FOOTER_LEN: u64 = 9 + 20 + mcap::MAGIC.len() as u64;
+    let mut footer = [0; FOOTER_LEN as usize];
+    let Some(end) = len.checked_sub(FOOTER_LEN) else { return Ok(true) };
+    file.seek(SeekFrom::Start(end))?;
+    file.read_exact(&mut footer)?;
+    let start = u64::from_le_bytes(footer[9..17].try_into()?);
+    let mut records = Vec::new();
+    // Without an index, it says 0.
+    if (1..end).contains(&start) {
+        if end - start > MAX_RECORD_LEN as u64 {
+            return Ok(false);
+        }
+        file.seek(SeekFrom::Start(start))?;
+        file.read_to_end(&mut records)?;
+    }
+    file.rewind()?;
+    Ok(lengths::all_fit(&records).is_some())
 }
 
 fn read_metadata(file: &mut File, offset: u64, len: u64, file_len: u64) -> anyhow::Result<Option<Metadata>> {
@@ -397,10 +458,18 @@ fn read_metadata(file: &mut File, offset: u64, len: u64, file_len: u64) -> anyho
     let mut record = Vec::new();
     file.take(len).read_to_end(&mut record)?;
     let Some((&[op::METADATA], rest)) = record.split_first_chunk() else { bail!("no metadata") };
-    match mcap::parse_record(op::METADATA, rest.get(8..).unwrap_or_default())? {
+    let record = rest.get(8..).unwrap_or_default();
+    if !lengths::fit(op::METADATA, record) {
+        bail!("no metadata");
+    }
+    match mcap::parse_record(op::METADATA, record)? {
         Record::Metadata(metadata) => Ok(Some(metadata)),
         _ => Ok(None),
     }
+}
+
+fn cut_off() -> McapError {
+    io::Error::new(ErrorKind::InvalidData, "a record ends within a text").into()
 }
 
 /// Says what can be done about an error.
@@ -504,6 +573,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn lengths_that_claim_too_much_neither_panic_nor_fill_the_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, damaged) = (folder.path().join("a.mcap"), folder.path().join("damaged.mcap"));
+        write(&path);
+        let bytes = fs::read(&path).unwrap();
+        let topic = bytes.windows(5).position(|window| window == b"\x01\0\0\0a").unwrap();
+        // Without the index, the file is gone through.
+        let end = bytes.windows(9).position(|window| window == b"\x0f\x04\0\0\0\0\0\0\0").unwrap();
+        for position in 0..bytes.len() - 8 {
+            for len in [bytes.len(), end] {
+                let mut bytes = bytes[..len].to_vec();
+                for byte in bytes.iter_mut().skip(position).take(8) {
+                    *byte = 0xff;
+                }
+                fs::write(&damaged, &bytes).unwrap();
+                if let Ok(recording) = Recording::open(&damaged) {
+                    let _ = recording.each(&Range::default(), |_, _, _| Ok(true));
+                }
+            }
+        }
+        let mut bytes = bytes[..end].to_vec();
+        bytes[topic + 3] = 0x7f;
+        fs::write(&damaged, &bytes).unwrap();
+        let recording = Recording::open(&damaged).unwrap();
+        assert!(recording.damage().unwrap().contains("ends within a text"), "{:?}", recording.damage());
     }
 
     #[test]

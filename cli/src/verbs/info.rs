@@ -1,6 +1,6 @@
 //! `info`: all that is known of a topic.
 
-use ferrocal::{Layer, Seen, TopicInfo};
+use ferrocal::{Layer, LayerChoice, LayerReason, Seen, TopicInfo};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -11,7 +11,10 @@ use crate::session::{End, Session};
 
 /// Show each publisher and subscriber of a topic: layers, rates, drops, latency.
 ///
+/// The lines "route" of a subscriber say which layer carries what each publisher sends to it, and why not the others.
+///
 /// Keys of --json, an object for each of them: those of list, and layer_states (objects of name, enabled, active),
+/// routes (of a subscriber, an object for each publisher: publisher, the id, and layers, objects of name and reason),
 /// bytes_per_second (hz times bytes), descriptor_bytes, and latency, which is null or an object of count, latest_us, min_us,
 /// max_us, mean_us, deviation_us: from the send time to the receive time of a subscriber's messages.
 #[derive(clap::Args)]
@@ -26,6 +29,7 @@ struct Peer {
     #[serde(flatten)]
     row: Row,
     layer_states: Vec<LayerState>,
+    routes: Vec<Route>,
     bytes_per_second: f64,
     descriptor_bytes: usize,
     latency: Option<Latency>,
@@ -36,6 +40,21 @@ struct LayerState {
     name: String,
     enabled: bool,
     active: bool,
+}
+
+/// How messages of a publisher come to a subscriber.
+#[derive(Serialize)]
+struct Route {
+    publisher: String,
+    layers: Vec<RouteLayer>,
+}
+
+#[derive(Serialize)]
+struct RouteLayer {
+    name: String,
+    reason: String,
+    #[serde(skip)]
+    carries: bool,
 }
 
 #[derive(Serialize)]
@@ -52,12 +71,17 @@ impl Info {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let network = Network::open(session, "info")?;
         let (snapshot, end) = network.until(network.after(2.0), |_| false);
-        let of_topic = |kind, all: &[Seen<TopicInfo>]| {
+        let of_topic = |all: &[Seen<TopicInfo>]| {
             let its = all.iter().filter(|seen| seen.info.topic_name == *self.topic);
-            its.map(move |seen| Peer::new(kind, &seen.info)).collect::<Vec<_>>()
+            its.map(|seen| seen.info.clone()).collect::<Vec<_>>()
         };
-        let mut publishers = of_topic(PUBLISHER, &snapshot.publishers);
-        let mut subscribers = of_topic(SUBSCRIBER, &snapshot.subscribers);
+        let (senders, readers) = (of_topic(&snapshot.publishers), of_topic(&snapshot.subscribers));
+        let mut publishers: Vec<_> = senders.iter().map(|info| Peer::new(PUBLISHER, info)).collect();
+        let mut subscribers: Vec<_> = readers.iter().map(|info| Peer::new(SUBSCRIBER, info)).collect();
+        for (subscriber, info) in subscribers.iter_mut().zip(&readers) {
+            subscriber.routes = senders.iter().map(|publisher| Route::new(publisher, info)).collect();
+            subscriber.routes.sort_by(|one, other| one.publisher.cmp(&other.publisher));
+        }
         if publishers.is_empty() && subscribers.is_empty() {
             return match end {
                 Some(End::Stopped) => Ok(Exit::Interrupted),
@@ -83,6 +107,29 @@ impl Info {
     }
 }
 
+impl Route {
+    fn new(publisher: &TopicInfo, subscriber: &TopicInfo) -> Self {
+        let layer = |choice: LayerChoice| RouteLayer {
+            name: layer_name(choice.kind),
+            reason: choice.reason.to_string(),
+            carries: choice.reason == LayerReason::Carries,
+        };
+        Self {
+            publisher: publisher.topic_id.to_string(),
+            layers: LayerChoice::between(publisher, subscriber).map(layer).into(),
+        }
+    }
+
+    /// Which layer carries the messages, and why not the others.
+    fn describe(&self) -> String {
+        let carrier = self.layers.iter().find(|layer| layer.carries);
+        let others = self.layers.iter().filter(|layer| !layer.carries);
+        let others: Vec<_> = others.map(|layer| format!("{}: {}", layer.name, layer.reason)).collect();
+        let carrier = carrier.map_or("no layer", |layer| &layer.name);
+        format!("{carrier} from {} ({})", self.publisher, others.join("; "))
+    }
+}
+
 impl Peer {
     fn new(kind: &'static str, info: &TopicInfo) -> Self {
         let row = Row::new(kind, info);
@@ -93,6 +140,7 @@ impl Peer {
         };
         Self {
             layer_states: info.layers.iter().map(state).collect(),
+            routes: Vec::new(),
             bytes_per_second: row.hz * f64::from(row.bytes),
             descriptor_bytes: info.data_type.descriptor.len(),
             latency: info.latency.map(|latency| Latency {
@@ -136,6 +184,7 @@ impl Peer {
         };
         let layers = self.layer_states.iter().map(layer).collect::<Vec<_>>().join(", ");
         line("layers", if layers.is_empty() { "none in use" } else { &layers })?;
+        self.routes.iter().try_for_each(|route| line("route", &route.describe()))?;
         line(
             "messages",
             &format!(

@@ -1,12 +1,10 @@
 //! Services: who is there, and calls.
 
-use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use ferrocal::{Bytes, DataType};
 use ferrocal_integration_tests::ecal::{Calls, Release};
-use ferrocal_integration_tests::netns::FIRST_NAME;
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
 use serde_json::json;
@@ -26,8 +24,7 @@ fn point() -> DataType {
 }
 
 pub(crate) fn services_are_listed_and_called(side: Side) {
-    let hosts = [(Ipv4Addr::LOCALHOST, FIRST_NAME)];
-    let mut real = Calls::start(Release::Current, side.0.there(), side.0.mode(), &hosts, "real", "ours");
+    let mut real = Calls::start(Release::Current, side.0.there(), side.0.mode(), "real", "ours");
     let node = ours::node(&side.0, side.0.here(), "our unit");
     let server = node.server("ours").unwrap();
     server.method_with::<[u8], [u8]>("mirror", point(), point(), Ok::<Bytes, _>).unwrap();

@@ -23,6 +23,14 @@ impl Pair {
         self.sending_host.run(open).expect("a node opens")
     }
 
+    /// Another sender of datagrams, with a port of its own.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub fn injector(&self, config: &Config) -> Injector {
+        Injector::new(&*self.sender, self.target(), &config.clone().mode(self.mode))
+    }
+
     /// A node on the receiving side, and a way to send it whatever one likes.
     ///
     /// # Panics

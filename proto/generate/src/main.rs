@@ -2,6 +2,8 @@
 //!
 //! `./ci.sh generate` runs it, and formats what it wrote. It is Rust throughout, so it needs no `protoc`.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::{env, fs};
 

@@ -2,11 +2,13 @@
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use super::service::{client_from_wire, client_to_wire, server_from_wire, server_to_wire};
 use super::{
-    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, MAX_NAME_LEN, MAX_TEXT_LEN,
-    MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState, TopicInfo, capped,
+    Action, Announcement, DataType, LatencyInfo, Layer, LayerKind, LayerParameters, MAX_NAME_LEN,
+    MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN, ProcessInfo, ProcessState, Registration, Severity, TimeSyncState,
+    TopicInfo, capped,
 };
 use crate::pb::{ECmdType, EProcessSeverity, ETimeSyncState, ETransportLayerType};
 use crate::text::readable;
@@ -87,7 +89,7 @@ fn topic_from_wire(topic: pb::Topic) -> Result<TopicInfo, DropReason> {
             topic.ttype,
             topic.tdesc,
         )?,
-        layers: topic.transport_layer.iter().map(layer_from_wire).collect(),
+        layers: topic.transport_layer.into_iter().map(layer_from_wire).collect::<Result<_, _>>()?,
         registration_clock: topic.registration_clock,
         topic_size: topic.topic_size,
         connections_local: topic.connections_local,
@@ -179,7 +181,7 @@ pub(super) fn data_type_to_wire(data_type: &DataType) -> pb::DataTypeInformation
     }
 }
 
-fn layer_from_wire(layer: &pb::TransportLayer) -> Layer {
+fn layer_from_wire(layer: pb::TransportLayer) -> Result<Layer, DropReason> {
     let kind = match ETransportLayerType::try_from(layer.r#type) {
         Ok(ETransportLayerType::TlEcalUdpMc) => LayerKind::UdpMulticast,
         Ok(ETransportLayerType::TlEcalShm) => LayerKind::SharedMemory,
@@ -188,10 +190,30 @@ fn layer_from_wire(layer: &pb::TransportLayer) -> Layer {
             LayerKind::Other(layer.r#type)
         }
     };
-    Layer { kind, version: layer.version, enabled: layer.enabled || layer.version < 2, active: layer.active }
+    let parameters = layer.par_layer.unwrap_or_default();
+    let memory_files = parameters.layer_par_shm.unwrap_or_default().memory_file_list;
+    let port = parameters.layer_par_tcp.unwrap_or_default().port;
+    Ok(Layer {
+        kind,
+        version: layer.version,
+        enabled: layer.enabled || layer.version < 2,
+        active: layer.active,
+        parameters: LayerParameters {
+            tcp_port: u16::try_from(port).ok().and_then(NonZeroU16::new),
+            memory_files: memory_files.into_iter().map(name).collect::<Result<_, _>>()?,
+        },
+    })
 }
 
 fn layer_to_wire(layer: &Layer) -> pb::TransportLayer {
+    let LayerParameters { tcp_port, memory_files } = &layer.parameters;
+    let has_files = !memory_files.is_empty();
+    let parameters = pb::ConnectionPar {
+        layer_par_shm: has_files.then(|| pb::LayerParShm {
+            memory_file_list: memory_files.iter().map(|name| name.to_vec()).collect(),
+        }),
+        layer_par_tcp: tcp_port.map(|port| pb::LayerParTcp { port: port.get().into() }),
+    };
     pb::TransportLayer {
         r#type: match layer.kind {
             LayerKind::UdpMulticast => ETransportLayerType::TlEcalUdpMc.into(),
@@ -201,6 +223,7 @@ fn layer_to_wire(layer: &Layer) -> pb::TransportLayer {
         },
         version: layer.version,
         active: layer.active,
+        par_layer: (has_files || tcp_port.is_some()).then_some(parameters),
         enabled: layer.enabled,
     }
 }

@@ -2,6 +2,13 @@ use std::vec;
 
 use super::*;
 
+/// Shared memory with files.
+fn with_files(memory_file_list: Vec<Vec<u8>>) -> Vec<pb::TransportLayer> {
+    let layer_par_shm = Some(pb::LayerParShm { memory_file_list });
+    let par_layer = Some(pb::ConnectionPar { layer_par_shm, ..Default::default() });
+    vec![pb::TransportLayer { par_layer, ..Default::default() }]
+}
+
 fn topic() -> TopicInfo {
     TopicInfo {
         host_name: "host".into(),
@@ -17,7 +24,22 @@ fn topic() -> TopicInfo {
             descriptor: Bytes::from_static(b"\x00\xff"),
         },
         layers: [LayerKind::UdpMulticast, LayerKind::SharedMemory, LayerKind::Tcp, LayerKind::Other(42)]
-            .map(|kind| Layer { kind, version: 2, enabled: kind == LayerKind::Tcp, active: true })
+            .map(|kind| Layer {
+                kind,
+                version: 2,
+                enabled: kind == LayerKind::Tcp,
+                active: true,
+                parameters: match kind {
+                    LayerKind::SharedMemory => LayerParameters {
+                        memory_files: vec!["ecal_1".into(), "ecal_2".into()],
+                        ..LayerParameters::default()
+                    },
+                    LayerKind::Tcp => {
+                        LayerParameters { tcp_port: NonZeroU16::new(65_535), ..LayerParameters::default() }
+                    }
+                    _ => LayerParameters::default(),
+                },
+            })
             .into(),
         registration_clock: 5,
         topic_size: 6,
@@ -145,7 +167,7 @@ fn commands() {
 #[test]
 fn limits_hold_to_the_byte() {
     type Set = fn(&mut pb::Topic, usize);
-    let fields: [(Set, usize); 7] = [
+    let fields: [(Set, usize); 9] = [
         (|topic, len| topic.host_name = vec![b'x'; len], MAX_NAME_LEN),
         (|topic, len| topic.shm_transport_domain = vec![b'x'; len], MAX_NAME_LEN),
         (|topic, len| topic.process_name = vec![b'x'; len], MAX_NAME_LEN),
@@ -153,6 +175,8 @@ fn limits_hold_to_the_byte() {
         (|topic, len| topic.topic_name = vec![b'x'; len], MAX_TOPIC_NAME_LEN),
         (|topic, len| topic.ttype = vec![b'x'; len], MAX_NAME_LEN),
         (|topic, len| topic.transport_layer = vec![pb::TransportLayer::default(); len], MAX_LAYERS),
+        (|topic, len| topic.transport_layer = with_files(vec![b"x".to_vec(); len]), MAX_MEMORY_FILES),
+        (|topic, len| topic.transport_layer = with_files(vec![vec![b'x'; len]]), MAX_NAME_LEN),
     ];
     for (set, max_len) in fields {
         let with_len = |len| {
@@ -254,11 +278,20 @@ fn layers_below_version_2_are_enabled() {
     for (version, enabled, expected) in
         [(0, false, true), (1, false, true), (2, false, false), (2, true, true)]
     {
-        let layer = pb::TransportLayer { r#type: 1, version, active: false, enabled };
+        let layer = pb::TransportLayer { r#type: 1, version, active: false, enabled, par_layer: None };
         let topic = pb::Topic { transport_layer: vec![layer], ..Default::default() };
         let (_, Announcement::Publisher(topic)) = decode(&message(&publisher(topic))) else { panic!() };
         let kind = LayerKind::UdpMulticast;
-        assert_eq!(topic.layers, [Layer { kind, version, enabled: expected, active: false }]);
+        assert_eq!(
+            topic.layers,
+            [Layer {
+                kind,
+                version,
+                enabled: expected,
+                active: false,
+                parameters: LayerParameters::default()
+            }]
+        );
     }
 }
 
@@ -286,7 +319,13 @@ fn the_type_of_ecal_5() {
 fn ecal_6_1() {
     let (action, announcement) = decode(include_bytes!("../../tests/data/ecal-6.1.1-subscriber.bin"));
     assert_eq!(action, Action::Register);
-    let layer = |kind, enabled| Layer { kind, version: 2, enabled, active: false };
+    let layer = |kind, enabled| Layer {
+        kind,
+        version: 2,
+        enabled,
+        active: false,
+        parameters: LayerParameters::default(),
+    };
     let subscriber = TopicInfo {
         host_name: "hb".into(),
         shm_transport_domain: "hb".into(),
@@ -329,7 +368,17 @@ fn ecal_5_13() {
     let Announcement::Publisher(publisher) = announcement else { panic!() };
     assert_eq!(publisher.topic_name, "hello");
     assert_eq!(publisher.topic_id.get(), 3_334_618_399_782);
-    let layer = |kind| Layer { kind, version: 1, enabled: true, active: false };
+    let memory_files = |kind| match kind {
+        LayerKind::SharedMemory => vec!["ecal_196aa0fc".into()],
+        _ => vec![],
+    };
+    let layer = |kind| Layer {
+        kind,
+        version: 1,
+        enabled: true,
+        active: false,
+        parameters: LayerParameters { tcp_port: None, memory_files: memory_files(kind) },
+    };
     let kinds = [LayerKind::UdpMulticast, LayerKind::SharedMemory, LayerKind::Tcp, LayerKind::Other(42)];
     assert_eq!(publisher.layers, kinds.map(layer));
 
@@ -342,4 +391,22 @@ fn ecal_5_13() {
     let (action, Announcement::Publisher(gone)) = decode(message) else { panic!() };
     assert_eq!(action, Action::Unregister);
     assert_eq!(gone.topic_id, publisher.topic_id);
+}
+
+#[test]
+fn lists_are_read_up_to_their_first_damage() {
+    let registrations = [1, 2].map(|process_id| Registration {
+        action: Action::Register,
+        announcement: Announcement::Process(ProcessInfo { process_id, ..ProcessInfo::default() }),
+    });
+    let mut list = Vec::new();
+    registrations[0].encode_into_list(&mut list);
+    // A field that nobody knows.
+    list.extend_from_slice(&[0x12, 1, 0]);
+    registrations[1].encode_into_list(&mut list);
+    let read: Result<Vec<_>, _> = Registration::decode_list(&list).collect();
+    assert_eq!(read.unwrap(), registrations);
+    list.pop();
+    let read: Vec<_> = Registration::decode_list(&list).collect();
+    assert_eq!(read, [Ok(registrations[0].clone()), Err(DropReason::Truncated)]);
 }

@@ -126,16 +126,13 @@ impl File<'_> {
 
     /// Finds settings that are known but cannot be had.
     fn warn_of_settings(&self, mode: Mode, warnings: &mut Vec<Warning>) {
-        let (priority, name) = match mode {
-            Mode::Local => ("publisher.priority_local", "local"),
-            Mode::Network => ("publisher.priority_network", "network"),
+        let name = match mode {
+            Mode::Local => "local",
+            Mode::Network => "network",
         };
-        let layers = ["publisher.layer.udp.enable", "subscriber.layer.udp.enable", priority];
-        warnings.extend(self.ignored(&layers, excludes_udp, "UDP is the only layer here: it stays enabled"));
-        if mode == Mode::Local {
+        if mode == Mode::Local && !ferrocal_shm::is_available() {
             let is_shm = |node: &Node| kind::text(node) == Some("shm");
-            let why =
-                "registrations travel over UDP here: programs that register in shared memory are not found";
+            let why = "this system has no such memory: programs that register in it are not found";
             warnings.extend(self.ignored(&["registration.local.transport_type"], is_shm, why));
         }
         let why = format!("they are of a version before eCAL 6.0; `communication_mode` is {name}");
@@ -150,14 +147,6 @@ impl File<'_> {
         let keys: BTreeSet<_> = found.iter().map(|(key, _)| format!("`{key}`")).collect();
         let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
         Some(Warning { position: self.position(line), text: format!("{keys}: ignored, because {why}") })
-    }
-}
-
-/// Whether a switch is off, or a list of layers is without UDP.
-fn excludes_udp(node: &Node) -> bool {
-    match kind::list(node) {
-        Some(layers) => !layers.iter().any(|layer| kind::text(layer) == Some("udp")),
-        None => kind::bool(node) == Some(false),
     }
 }
 

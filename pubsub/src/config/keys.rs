@@ -56,7 +56,23 @@ pub(super) const KEYS: &[Key] = keys! {
     "registration.loopback": BOOL => registration.loopback;
     "registration.shm_transport_domain": DOMAIN => registration.shm_transport_domain;
     "registration.local.udp.port": PORT => registration.local_port;
+    "registration.local.transport_type": LOCAL_REGISTRATION => registration.local_transport;
+    "registration.local.shm.domain": FILE_NAME => registration.local_shm_domain;
+    "registration.local.shm.queue_size": AT_LEAST_1 => registration.local_shm_queue_len;
     "registration.network.udp.port": PORT => registration.network_port;
+    "publisher.layer.shm.enable": BOOL => publisher.layers.shm;
+    "publisher.layer.shm.zero_copy_mode": BOOL => publisher.shm.zero_copy;
+    "publisher.layer.shm.acknowledge_timeout_ms": MILLISECONDS_OR_0 => publisher.shm.acknowledge_timeout;
+    "publisher.layer.shm.memfile_min_size_bytes": BYTES => publisher.shm.min_len;
+    "publisher.layer.shm.memfile_reserve_percent": PERCENT => publisher.shm.reserve_percent;
+    "publisher.layer.shm.memfile_buffer_count": BUFFERS => publisher.shm.buffer_count;
+    "publisher.layer.udp.enable": BOOL => publisher.layers.udp;
+    "publisher.layer.tcp.enable": BOOL => publisher.layers.tcp;
+    "publisher.priority_local": LAYERS => publisher.priority_local;
+    "publisher.priority_network": LAYERS => publisher.priority_network;
+    "subscriber.layer.shm.enable": BOOL => subscriber.layers.shm;
+    "subscriber.layer.udp.enable": BOOL => subscriber.layers.udp;
+    "subscriber.layer.tcp.enable": BOOL => subscriber.layers.tcp;
     "subscriber.drop_out_of_order_messages": BOOL => subscriber.drop_out_of_order;
     "logging.provider.console.enable": BOOL => logging.console.enable;
     "logging.provider.console.log_level": LEVELS => logging.console.levels;
@@ -74,6 +90,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.max_bytes_per_second": RATE => max_bytes_per_second;
     "ferrocal.publisher.fragmentation": FRAGMENTATION => publisher.fragmentation;
     "ferrocal.publisher.max_bytes_per_second": RATE => publisher.max_bytes_per_second;
+    "ferrocal.publisher.tcp_queue_bytes": BYTES => publisher.tcp_queue_bytes;
     "ferrocal.subscriber.queue_len": AT_LEAST_1 => subscriber.queue_len;
     "ferrocal.subscriber.queue_bytes": BYTES => subscriber.queue_bytes;
     "ferrocal.subscriber.inline": BOOL => subscriber.inline;
@@ -83,6 +100,11 @@ pub(super) const KEYS: &[Key] = keys! {
     "ferrocal.receive_thread.busy_poll_us": MICROSECONDS => receive_thread.busy_poll;
     "ferrocal.receive_thread.cpu": CPU => receive_thread.cpu;
     "ferrocal.receive_thread.priority": PRIORITY => receive_thread.priority;
+    "ferrocal.tcp.connect_timeout_ms": MILLISECONDS => tcp.connect_timeout;
+    "ferrocal.tcp.write_timeout_ms": MILLISECONDS => tcp.write_timeout;
+    "ferrocal.tcp.max_connections": AT_LEAST_1 => tcp.max_connections;
+    "ferrocal.allow.networks": NETWORKS => allow.networks;
+    "ferrocal.allow.host_names": NAMES => allow.host_names;
     "ferrocal.limits.max_peers": AT_LEAST_1 => limits.max_peers;
     "ferrocal.limits.max_registry_bytes": AT_LEAST_1 => limits.max_registry_bytes;
     "ferrocal.limits.max_publishers_per_subscriber": AT_LEAST_1 => limits.max_publishers_per_subscriber;
@@ -109,28 +131,14 @@ pub(super) struct Others {
     pub(super) is_allowed: fn(&Node) -> bool,
 }
 
-pub(super) const OTHERS: [Others; 5] = [
+pub(super) const OTHERS: [Others; 3] = [
     Others {
-        names: &[
-            "logging.receiver.enable",
-            "publisher.layer.shm.enable",
-            "publisher.layer.shm.zero_copy_mode",
-            "publisher.layer.tcp.enable",
-            "publisher.layer.udp.enable",
-            "subscriber.layer.shm.enable",
-            "subscriber.layer.tcp.enable",
-            "subscriber.layer.udp.enable",
-        ],
+        names: &["logging.receiver.enable"],
         expected: BOOL.expected,
         is_allowed: |node| (BOOL.read)(node).is_some(),
     },
     Others {
         names: &[
-            "publisher.layer.shm.acknowledge_timeout_ms",
-            "publisher.layer.shm.memfile_buffer_count",
-            "publisher.layer.shm.memfile_min_size_bytes",
-            "publisher.layer.shm.memfile_reserve_percent",
-            "registration.local.shm.queue_size",
             "transport_layer.tcp.max_reconnections",
             "transport_layer.tcp.number_executor_reader",
             "transport_layer.tcp.number_executor_writer",
@@ -142,7 +150,6 @@ pub(super) const OTHERS: [Others; 5] = [
         names: &[
             "application.sys.filter_excl",
             "application.terminal.emulator",
-            "registration.local.shm.domain",
             "registration.network.transport_mode",
             "registration.network.transport_type",
             "time.replay",
@@ -150,18 +157,6 @@ pub(super) const OTHERS: [Others; 5] = [
         ],
         expected: "a text",
         is_allowed: |node| kind::text(node).is_some(),
-    },
-    Others {
-        names: &["publisher.priority_local", "publisher.priority_network"],
-        expected: "a list of words",
-        is_allowed: |node| {
-            kind::list(node).is_some_and(|words| words.iter().all(|word| kind::text(word).is_some()))
-        },
-    },
-    Others {
-        names: &["registration.local.transport_type"],
-        expected: "udp or shm",
-        is_allowed: |node| matches!(kind::text(node), Some("udp" | "shm")),
     },
 ];
 

@@ -8,10 +8,15 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ferrocal_proto::{HEADER_LEN, HashVersion, MAX_DATAGRAM_LEN};
+use ferrocal_proto::{
+    HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN, MAX_MEMORY_FILES, is_memory_file_name,
+};
 
 use super::yaml::Node;
-use crate::{ConsoleStream, Fragmentation, InterfaceSelector, LogLevels, Mode, Selection, SendPath};
+use crate::{
+    ConsoleStream, Fragmentation, InterfaceSelector, LocalRegistration, LogLevels, Mode, Network, Selection,
+    SendPath,
+};
 
 /// A kind of values.
 pub(super) struct Kind<T: 'static> {
@@ -54,6 +59,7 @@ words! {
     HASH_VERSION: HashVersion, "v1 or v2", [V1, V2];
     SEND_PATH: SendPath, "socket or raw", [Socket, Raw];
     FRAGMENTATION: Fragmentation, "auto, large or mtu", [Auto, Large, Mtu];
+    LOCAL_REGISTRATION: LocalRegistration, "udp or shm", [Udp, Shm];
     CONSOLE_STREAM: ConsoleStream, "stderr or stdout", [Stderr, Stdout];
 }
 
@@ -127,6 +133,33 @@ pub(super) const MILLISECONDS: Kind<Duration> = Kind {
     show: |time| (time.as_secs_f64() * 1e3).to_string(),
 };
 
+/// Where 0 means not at all.
+pub(super) const MILLISECONDS_OR_0: Kind<Duration> = Kind {
+    expected: "a time in whole milliseconds",
+    read: |node| whole(node).map(Duration::from_millis),
+    is_allowed: |_| true,
+    show: |time| (time.as_secs_f64() * 1e3).to_string(),
+};
+
+/// A single name, as eCAL has it for files in shared memory.
+pub(super) const FILE_NAME: Kind<String> = Kind {
+    expected: "a name of letters, digits, `_`, `-` and `.`, 200 at most",
+    read: |node| text(node).map(str::to_owned),
+    is_allowed: |name| is_memory_file_name(name.as_bytes()),
+    show: String::clone,
+};
+
+/// As many as one registration may name.
+pub(super) const BUFFERS: Kind<usize> = Kind {
+    expected: "a number of memory files from 1 to 64",
+    read: whole,
+    is_allowed: |count| (1..=MAX_MEMORY_FILES).contains(count),
+    show: usize::to_string,
+};
+
+pub(super) const PERCENT: Kind<usize> =
+    Kind { expected: "a whole number of percent", read: whole, is_allowed: |_| true, show: usize::to_string };
+
 pub(super) const MICROSECONDS: Kind<Duration> = Kind {
     expected: "a time in whole microseconds",
     read: |node| whole(node).map(Duration::from_micros),
@@ -167,10 +200,22 @@ pub(super) const INTERFACES: Kind<Vec<InterfaceSelector>> = Kind {
     expected: "a list of addresses (10.0.0.7), networks (10.0.0.0/24) and names (eth0) of interfaces",
     read: |node| list(node)?.iter().map(|item| text(item)?.parse().ok()).collect(),
     is_allowed: |_| true,
-    show: |interfaces| {
-        let interfaces: Vec<_> = interfaces.iter().map(InterfaceSelector::to_string).collect();
-        format!("[{}]", interfaces.join(", "))
-    },
+    show: |interfaces| show_list(interfaces),
+};
+
+/// Who may be heard.
+pub(super) const NETWORKS: Kind<Vec<Network>> = Kind {
+    expected: "a list of IPv4 addresses (10.0.0.7) and networks (10.0.0.0/24); an empty one allows all",
+    read: |node| list(node)?.iter().map(|item| text(item)?.parse().ok()).collect(),
+    is_allowed: |_| true,
+    show: |networks| show_list(networks),
+};
+
+pub(super) const NAMES: Kind<Vec<String>> = Kind {
+    expected: "a list of names of hosts; an empty one allows all",
+    read: |node| list(node)?.iter().map(|item| text(item).map(str::to_owned)).collect(),
+    is_allowed: |_| true,
+    show: |names| show_list(names),
 };
 
 pub(super) const LEVELS: Kind<LogLevels> = Kind {
@@ -179,6 +224,26 @@ pub(super) const LEVELS: Kind<LogLevels> = Kind {
     is_allowed: |_| true,
     show: LogLevels::to_string,
 };
+
+/// In eCAL's words.
+pub(super) const LAYERS: Kind<Vec<LayerKind>> = Kind {
+    expected: "a list of shm, udp, tcp",
+    read: |node| {
+        let layer =
+            |item: &Node| text(item).and_then(|word| NAMED_LAYERS.iter().find(|(name, _)| *name == word));
+        list(node)?.iter().map(|item| layer(item).map(|&(_, kind)| kind)).collect()
+    },
+    is_allowed: |layers| layers.iter().all(|layer| NAMED_LAYERS.iter().any(|(_, kind)| kind == layer)),
+    show: |layers| {
+        let name = |layer: &LayerKind| {
+            NAMED_LAYERS.iter().find(|(_, kind)| kind == layer).map_or("?", |&(name, _)| name)
+        };
+        format!("[{}]", layers.iter().map(name).collect::<Vec<_>>().join(", "))
+    },
+};
+
+const NAMED_LAYERS: [(&str, LayerKind); 3] =
+    [("shm", LayerKind::SharedMemory), ("udp", LayerKind::UdpMulticast), ("tcp", LayerKind::Tcp)];
 
 /// eCAL takes an empty path as none.
 pub(super) const FOLDER: Kind<Vec<PathBuf>> = Kind {
@@ -242,6 +307,10 @@ fn address(node: &Node) -> Option<Ipv4Addr> {
 
 fn word<T: Debug>(value: &T) -> String {
     format!("{value:?}").to_lowercase()
+}
+
+fn show_list<T: ToString>(items: &[T]) -> String {
+    format!("[{}]", items.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
 }
 
 fn show_option<T: ToString>(value: &Option<T>) -> String {

@@ -67,6 +67,15 @@ struct Machine<'a> {
     is_folder: &'a dyn Fn(&Path) -> bool,
 }
 
+/// The settings of the bytes of a file, checked as those of a node are, and what was ignored.
+#[cfg(fuzzing)]
+pub fn load_config(file: &[u8]) -> Result<(Config, Vec<String>), ConfigError> {
+    let machine = Machine { environment: &|_| None, read: &|_| Ok(file.to_vec()), is_folder: &|_| true };
+    let (config, warnings) = machine.load(Some(Path::new("ecal.yaml")))?;
+    config.check()?;
+    Ok((config, warnings))
+}
+
 /// The longest configuration file that is read, in bytes. That of eCAL has 10000.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 

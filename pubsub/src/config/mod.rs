@@ -27,12 +27,14 @@ macro_rules! setters {
     };
 }
 
+mod allow;
 mod check;
 mod clock;
 mod error;
 mod file;
 mod keys;
 mod kind;
+mod layers;
 mod limits;
 mod load;
 mod logging;
@@ -41,7 +43,9 @@ mod origin;
 mod publisher;
 mod receive_thread;
 mod registration;
+mod shm;
 mod subscriber;
+mod tcp;
 mod udp;
 mod yaml;
 
@@ -52,15 +56,21 @@ use ferrocal_proto::{HashVersion, topic_group};
 
 use crate::{Mode, Selection};
 
+pub use allow::{AllowConfig, Network, ParseNetworkError};
 pub use clock::{Clock, ClockFunction};
 pub use error::{ConfigError, FilePosition};
+pub use layers::LayersConfig;
 pub use limits::{LimitsConfig, ServiceLimits};
+#[cfg(fuzzing)]
+pub use load::load_config;
 pub use logging::{ConsoleStream, LogConfig, LogLevels, LogSink};
 pub use origin::{Setting, SettingOrigin};
 pub use publisher::{Fragmentation, PublisherConfig};
 pub use receive_thread::ReceiveThreadConfig;
-pub use registration::RegistrationConfig;
+pub use registration::{LocalRegistration, RegistrationConfig};
+pub use shm::ShmConfig;
 pub use subscriber::SubscriberConfig;
+pub use tcp::TcpConfig;
 pub use udp::{Destination, UdpConfig};
 
 /// Settings of a [`Node`](crate::Node): plain data, checked once when the node opens.
@@ -89,9 +99,11 @@ pub struct Config {
     pub transport: Selection,
     /// The UDP layer (`transport_layer.udp`).
     pub udp: UdpConfig,
+    /// The TCP layer. Not in eCAL; `ferrocal.tcp`.
+    pub tcp: TcpConfig,
     /// How nodes find each other (`registration`).
     pub registration: RegistrationConfig,
-    /// The settings of publishers that have none of their own (`ferrocal.publisher`).
+    /// The settings of publishers that have none of their own (`publisher`, `ferrocal.publisher`).
     pub publisher: PublisherConfig,
     /// The most bytes of payload that all publishers of the node send in a second, headers of UDP and IP aside.
     /// Registrations are never limited. Default: `None`, no limit but that of
@@ -105,6 +117,8 @@ pub struct Config {
     pub clock: Clock,
     /// Where log lines go, and how they are received (`logging`, `ferrocal.logging`).
     pub logging: LogConfig,
+    /// Who may be heard. Not in eCAL; `ferrocal.allow`.
+    pub allow: AllowConfig,
     /// Bounds on what the network can make a node keep. Not in eCAL; `ferrocal.limits`.
     pub limits: LimitsConfig,
     /// What [`Config::load`] found, which [`Config::origin`] compares with.
@@ -115,12 +129,14 @@ setters!(Config {
     mode: Mode,
     transport: Selection,
     udp: UdpConfig,
+    tcp: TcpConfig,
     registration: RegistrationConfig,
     publisher: PublisherConfig,
     subscriber: SubscriberConfig,
     receive_thread: ReceiveThreadConfig,
     clock: Clock,
     logging: LogConfig,
+    allow: AllowConfig,
     limits: LimitsConfig,
 } optional {
     max_bytes_per_second: NonZeroU64,

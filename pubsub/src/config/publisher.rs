@@ -2,10 +2,13 @@
 
 use std::num::NonZeroU64;
 
-use ferrocal_proto::DataType;
+use ferrocal_proto::{DataType, LayerKind};
+
+use super::layers::{PRIORITY_LOCAL, PRIORITY_NETWORK};
+use crate::{LayersConfig, ShmConfig};
 
 /// How a publisher sends.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublisherConfig {
     /// The data type to register, instead of that of the [`Payload`](crate::Payload). Default: `None`.
@@ -18,14 +21,50 @@ pub struct PublisherConfig {
     /// Default: `None`. Long messages are then sent as fast as receivers with this node's receive buffer are expected to
     /// read them, unless the [node](crate::Config::max_bytes_per_second) has a limit.
     pub max_bytes_per_second: Option<NonZeroU64>,
+    /// The layers that it may send by (`publisher.layer`). Default: all.
+    pub layers: LayersConfig,
+    /// The order in which it prefers layers for a subscriber on the same host (`priority_local`). The first that both
+    /// have enabled carries the messages. A layer that is not named is not used. Default: shared memory, UDP, TCP.
+    pub priority_local: Vec<LayerKind>,
+    /// The same for subscribers on other hosts (`priority_network`). Default: UDP, TCP.
+    pub priority_network: Vec<LayerKind>,
+    /// How many bytes of messages wait for each subscriber that reads by TCP, while it takes them more slowly than they
+    /// are sent. When there are more, the oldest is dropped and counted
+    /// ([`overwritten`](crate::PublisherStats::overwritten)).
+    ///
+    /// Default: 0, as eCAL has it: beside the message that is being transferred, only the newest waits. A value that is
+    /// as large as what can come together loses nothing. Sending never waits.
+    pub tcp_queue_bytes: usize,
+    /// How it uses shared memory (`publisher.layer.shm`).
+    pub shm: ShmConfig,
 }
 
 setters!(PublisherConfig {
     fragmentation: Fragmentation,
+    layers: LayersConfig,
+    priority_local: Vec<LayerKind>,
+    priority_network: Vec<LayerKind>,
+    tcp_queue_bytes: usize,
+    shm: ShmConfig,
 } optional {
     data_type: DataType,
     max_bytes_per_second: NonZeroU64,
 });
+
+impl Default for PublisherConfig {
+    fn default() -> Self {
+        Self {
+            data_type: None,
+            fragmentation: Fragmentation::default(),
+            max_bytes_per_second: None,
+            layers: LayersConfig::PUBLISHER,
+            priority_local: PRIORITY_LOCAL.into(),
+            priority_network: PRIORITY_NETWORK.into(),
+            tcp_queue_bytes: 0,
+            shm: ShmConfig::default(),
+        }
+    }
+}
 
 /// The datagrams that a long message is cut into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

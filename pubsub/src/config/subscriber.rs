@@ -2,6 +2,8 @@
 
 use ferrocal_proto::DataType;
 
+use crate::LayersConfig;
+
 /// What a subscriber keeps, what it drops, and where its callback runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,6 +25,8 @@ pub struct SubscriberConfig {
     /// On the receiving thread it is called earliest, and its messages never wait in a queue. While it runs, the node
     /// receives nothing else, so it must be short and must not wait.
     pub inline: bool,
+    /// The layers that it reads (`subscriber.layer`). Default: shared memory and UDP.
+    pub layers: LayersConfig,
 }
 
 setters!(SubscriberConfig {
@@ -30,6 +34,7 @@ setters!(SubscriberConfig {
     queue_bytes: usize,
     drop_out_of_order: bool,
     inline: bool,
+    layers: LayersConfig,
 } optional {
     data_type: DataType,
 });
@@ -42,6 +47,7 @@ impl Default for SubscriberConfig {
             queue_bytes: 64 * 1024 * 1024,
             drop_out_of_order: true,
             inline: false,
+            layers: LayersConfig::SUBSCRIBER,
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct ClockFilter {
 struct Newest {
     origin: Arc<Origin>,
     clock: i64,
+    /// Which of the latest messages arrived: bit `n` is that of the clock `n` below the newest.
+    arrived: u128,
     /// The number of the arrival.
     arrival: u64,
 }
@@ -38,7 +40,8 @@ pub(super) enum Order {
     },
     /// It arrived before.
     Duplicate,
-    /// One after it arrived before.
+    /// A newer one arrived before, or was given up. It was counted as missing then. One that arrived before counts as late,
+    /// too, if 128 newer ones came since.
     Late,
 }
 
@@ -53,8 +56,12 @@ impl ClockFilter {
         }
     }
 
-    /// Stores a message's clock, if it is the newest.
+    /// Stores the clock of a message that arrived.
     pub(super) fn check(&mut self, origin: &Arc<Origin>, clock: i64) -> Order {
+        self.look_at(origin, clock, true)
+    }
+
+    fn look_at(&mut self, origin: &Arc<Origin>, clock: i64, has_arrived: bool) -> Order {
         self.arrivals += 1;
         let arrival = self.arrivals;
         if self.publishers.get(self.latest).is_none_or(|newest| !Arc::ptr_eq(&newest.origin, origin)) {
@@ -62,7 +69,8 @@ impl ClockFilter {
                 self.make_room();
                 self.latest = self.publishers.len();
                 self.indexes.insert(origin.clone(), self.latest);
-                self.publishers.push(Newest { origin: origin.clone(), clock, arrival });
+                let arrived = u128::from(has_arrived);
+                self.publishers.push(Newest { origin: origin.clone(), clock, arrived, arrival });
                 return Order::New { missing: 0 };
             };
             self.latest = index;
@@ -71,19 +79,26 @@ impl ClockFilter {
         }
         let newest = &mut self.publishers[self.latest];
         let step = clock.saturating_sub(newest.clock);
-        match step {
-            0 => Order::Duplicate,
-            ..0 => Order::Late,
-            1.. => {
-                (newest.clock, newest.arrival) = (clock, arrival);
-                Order::New { missing: step.unsigned_abs() - 1 }
-            }
+        let distance = step.unsigned_abs();
+        let shift = u32::try_from(distance).unwrap_or(u32::MAX);
+        if step > 0 {
+            (newest.clock, newest.arrival) = (clock, arrival);
+            newest.arrived = newest.arrived.checked_shl(shift).unwrap_or(0) | u128::from(has_arrived);
+            return Order::New { missing: distance - 1 };
         }
+        let bit = 1u128.checked_shl(shift).unwrap_or(0);
+        if newest.arrived & bit != 0 {
+            return Order::Duplicate;
+        }
+        if has_arrived {
+            newest.arrived |= bit;
+        }
+        Order::Late
     }
 
     /// Stores the clock of a message that was given up. Returns how many are missing with it that were not known of.
     pub(super) fn lost(&mut self, origin: &Arc<Origin>, clock: i64) -> u64 {
-        match self.check(origin, clock) {
+        match self.look_at(origin, clock, false) {
             Order::New { missing } => missing.saturating_add(1),
             Order::Duplicate | Order::Late => 0,
         }
@@ -132,6 +147,26 @@ mod tests {
         let origin = origin("a", 1);
         let orders = [5, 6, 6, 9, 8, 10].map(|clock| filter.check(&origin, clock));
         assert_eq!(orders, [new(0), new(0), Order::Duplicate, new(2), Order::Late, new(0)]);
+    }
+
+    #[test]
+    fn what_arrived_late_is_told_from_what_arrived_twice() {
+        let mut filter = ClockFilter::new(8);
+        let origin = origin("a", 1);
+        let orders = [1, 4, 2, 2, 1, 4, 3, 3].map(|clock| filter.check(&origin, clock));
+        let (twice, late) = (Order::Duplicate, Order::Late);
+        assert_eq!(orders, [new(0), new(2), late, twice, twice, twice, late, twice]);
+        assert_eq!(filter.lost(&origin, 5), 1);
+        assert_eq!(
+            [5, 5].map(|clock| filter.check(&origin, clock)),
+            [late, twice],
+            "it was given up too early"
+        );
+        // As far back as is remembered.
+        assert_eq!(filter.check(&origin, 5 + 127), new(126));
+        assert_eq!([5, 4].map(|clock| filter.check(&origin, clock)), [twice, late]);
+        assert_eq!(filter.check(&origin, 5 + 127 + 1000), new(999));
+        assert_eq!(filter.check(&origin, 5 + 127), late);
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! A queue that the program takes messages from: by blocking calls, as a stream, or asynchronously.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::EntityId;
 
 use super::waiting::{Discarded, Waiting};
+use crate::SubscriberConfig;
 use crate::layer::{Ended, Incoming, Origin, Sink};
 use crate::source::Ready;
 use crate::stats::Counters;
+use crate::waiting::{Condvar, Mutex, MutexGuard, lock};
 use crate::wakers::{Awaited, Ticket, Wakers};
 use crate::wall_clock::WallClock;
-use crate::{SubscriberConfig, lock};
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -162,6 +163,66 @@ impl Sink for Queue {
 impl Awaited for Queue {
     fn with_wakers(&self, f: &mut dyn FnMut(&mut Wakers)) {
         f(&mut lock(&self.state).tasks);
+    }
+}
+
+/// All interleavings of threads: `./ci.sh loom`.
+#[cfg(all(test, interleavings))]
+mod interleavings {
+    use loom::{model, thread};
+
+    use super::super::waiting::tests::message;
+    use super::*;
+
+    fn queue() -> Arc<Queue> {
+        Arc::new(Queue::new(&SubscriberConfig::default(), 2, Arc::default(), Arc::default()))
+    }
+
+    fn push(queue: &Queue, clocks: &[i64]) {
+        queue.push(&mut clocks.iter().map(|&clock| message(1, clock, 1)), &mut Ready::new());
+    }
+
+    fn pop_in_a_thread(queue: &Arc<Queue>) -> thread::JoinHandle<Option<i64>> {
+        let queue = queue.clone();
+        thread::spawn(move || queue.pop(None).ok().flatten().map(|message| message.clock))
+    }
+
+    #[test]
+    fn every_message_wakes_a_thread() {
+        model(|| {
+            let queue = queue();
+            let threads = [0, 1].map(|_| pop_in_a_thread(&queue));
+            push(&queue, &[1]);
+            push(&queue, &[2]);
+            let mut clocks = threads.map(|thread| thread.join().unwrap());
+            clocks.sort_unstable();
+            assert_eq!(clocks, [Some(1), Some(2)]);
+        });
+    }
+
+    #[test]
+    fn messages_that_come_together_wake_every_thread() {
+        model(|| {
+            let queue = queue();
+            let threads = [0, 1].map(|_| pop_in_a_thread(&queue));
+            push(&queue, &[1, 2]);
+            let mut clocks = threads.map(|thread| thread.join().unwrap());
+            clocks.sort_unstable();
+            assert_eq!(clocks, [Some(1), Some(2)]);
+        });
+    }
+
+    #[test]
+    fn the_end_wakes_every_thread_and_loses_no_message() {
+        model(|| {
+            let queue = queue();
+            let threads = [0, 1].map(|_| pop_in_a_thread(&queue));
+            push(&queue, &[1]);
+            queue.end(Ended::Replayed);
+            let mut clocks = threads.map(|thread| thread.join().unwrap());
+            clocks.sort_unstable();
+            assert_eq!(clocks, [None, Some(1)]);
+        });
     }
 }
 

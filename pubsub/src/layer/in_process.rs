@@ -7,12 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use ferrocal_proto::{EntityId, LayerKind};
+use ferrocal_proto::{EntityId, LayerKind, LayerParameters};
 use ferrocal_transport::{Interrupt, SendError};
 
 use super::{
-    Destination, Ended, Incoming, Inlet, Layer, Opened, Origin, Outgoing, Outlet, Reader, Sink, TooLong,
-    Writer, Written,
+    Destination, Ended, Endpoint, Incoming, Inlet, Layer, Opened, Origin, Outgoing, Outlet, Reader,
+    RegisteredPublisher, Sink, TooLong, Writer, Written,
 };
 use crate::source::{Flow, Ready, Source};
 use crate::{NodeError, lock};
@@ -29,9 +29,33 @@ struct Bus {
 
 #[derive(Default)]
 struct State {
+    /// The name of the file that publishers register. It is another one after each message that is the longest so far.
+    file: String,
+    longest: usize,
+    destinations: Vec<Destination>,
+    registered: Vec<(EntityId, LayerParameters)>,
     queue: VecDeque<(Arc<str>, Incoming)>,
     sinks: HashMap<Arc<str>, Vec<Arc<dyn Sink>>>,
     is_interrupted: bool,
+}
+
+impl InProcess {
+    /// What the endpoint of the latest publisher knows.
+    pub(crate) fn destinations(&self) -> Vec<Destination> {
+        lock(&self.0.state).destinations.clone()
+    }
+
+    /// Waits for the registration of a publisher with this file.
+    pub(crate) fn wait_for_file(&self, publisher: EntityId, file: &str) {
+        let state = lock(&self.0.state);
+        let is_missing = |state: &mut State| {
+            !state
+                .registered
+                .iter()
+                .any(|(id, with)| *id == publisher && with.memory_files.iter().any(|name| name == file))
+        };
+        drop(self.0.written.wait_while(state, is_missing).unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Layer for InProcess {
@@ -49,7 +73,7 @@ impl Layer for InProcess {
             source: Box::new(QueueSource(self.0.clone())),
             inlet: self.0.clone(),
             interrupt: self.0.clone(),
-            joins_segments: false,
+            joins_segments: None,
         })
     }
 }
@@ -63,6 +87,10 @@ struct QueueWriter {
 impl Writer for QueueWriter {
     fn connect(&mut self, _: &[Destination]) {}
 
+    fn endpoint(&self) -> Option<Arc<dyn Endpoint>> {
+        Some(self.bus.clone())
+    }
+
     fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError> {
         let incoming = messages.iter().map(|message| Incoming {
             payload: Bytes::copy_from_slice(message.payload),
@@ -72,13 +100,36 @@ impl Writer for QueueWriter {
             received: Instant::now(),
             received_ns: 0,
         });
-        lock(&self.bus.state).queue.extend(incoming.map(|incoming| (self.topic.clone(), incoming)));
+        let mut state = lock(&self.bus.state);
+        state.queue.extend(incoming.map(|incoming| (self.topic.clone(), incoming)));
+        let longest = messages.iter().map(|message| message.payload.len()).max().unwrap_or(0);
+        let registers_anew = longest > state.longest;
+        if registers_anew {
+            (state.longest, state.file) = (longest, format!("file of {longest} bytes"));
+        }
+        drop(state);
         self.bus.written.notify_all();
-        Ok(Written::default())
+        Ok(Written { registers_anew, ..Written::default() })
     }
 
     fn check(&mut self, _: &Outgoing<'_>) -> Result<(), TooLong> {
         Ok(())
+    }
+}
+
+impl Endpoint for Bus {
+    fn connect(&self, destinations: &[Destination]) {
+        lock(&self.state).destinations = destinations.to_vec();
+    }
+
+    fn parameters(&self) -> LayerParameters {
+        LayerParameters { memory_files: vec![(*lock(&self.state).file).into()], ..LayerParameters::default() }
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").finish_non_exhaustive()
     }
 }
 
@@ -101,6 +152,11 @@ impl Inlet for Bus {
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
         lock(&self.state).sinks.entry(topic.clone()).or_default().push(sink);
         Ok(Box::new(QueueReader))
+    }
+
+    fn registered(&self, publisher: &RegisteredPublisher<'_>) {
+        lock(&self.state).registered.push((publisher.id, publisher.parameters.clone()));
+        self.written.notify_all();
     }
 
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {

@@ -1,19 +1,33 @@
 //! How payload travels between publishers and subscribers: one trait, and a folder for each layer.
 //!
 //! A layer knows neither the registry nor subscribers' queues. The registry asks it which peers it can reach; a
-//! publisher gets a [`Writer`] of each layer; a subscriber hands each layer a [`Sink`]. A layer has no threads of its
-//! own: delivery runs its [`Source`].
+//! publisher gets a [`Writer`] of each layer, and chooses one for each subscriber ([`choice`]); a subscriber hands each
+//! layer that it reads a [`Sink`]. A layer has no threads of its own: delivery runs its [`Source`].
+//!
+//! If subscribers have to find something that a layer opened for a publisher (a port, a memory file), the writer has an
+//! [`Endpoint`]. Its parameters stand in the publisher's registration; the other side's [`Inlet`] gets them.
 
+mod choice;
+mod hash;
 #[cfg(test)]
 pub(crate) mod in_process;
+mod reason;
+pub(crate) mod shm;
+pub(crate) mod tcp;
 pub(crate) mod udp;
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ferrocal_proto::{EntityId, LayerKind, Text, TopicInfo};
+use ferrocal_proto::{EntityId, LayerKind, LayerParameters, Text, TopicInfo};
+use ferrocal_shm::OpenError;
 use ferrocal_transport::{Interrupt, SendError};
+
+pub(crate) use choice::{LayerSet, LayerUse};
+pub(crate) use hash::sample_hash;
+pub use reason::{LayerChoice, LayerReason};
 
 use crate::NodeError;
 use crate::source::{Ready, Source};
@@ -26,9 +40,14 @@ pub(crate) trait Layer: Send + Sync {
     /// Its name in registrations.
     fn kind(&self) -> LayerKind;
 
-    /// Whether payload can reach this subscriber.
-    fn reaches(&self, subscriber: &TopicInfo) -> bool {
+    /// Whether payload can reach this subscriber, which may be on this host.
+    fn reaches(&self, subscriber: &TopicInfo, _is_local: bool) -> bool {
         subscriber.layers.iter().any(|layer| layer.enabled && layer.kind == self.kind())
+    }
+
+    /// Whether its source is to run even while nobody subscribes: publishers need it, too.
+    fn serves_publishers(&self) -> bool {
+        false
     }
 
     /// What is to be set so that payload can go between this node and a peer for sure, if the peer seems to have other
@@ -53,8 +72,8 @@ pub(crate) struct Opened {
     pub(crate) inlet: Arc<dyn Inlet>,
     /// Ends the source's waiting, for good.
     pub(crate) interrupt: Arc<dyn Interrupt>,
-    /// Whether the system joins consecutive datagrams before it reads them.
-    pub(crate) joins_segments: bool,
+    /// Whether the system joins consecutive datagrams before it reads them, if the layer receives datagrams.
+    pub(crate) joins_segments: Option<bool>,
 }
 
 /// Where the messages of a layer can be had, topic by topic.
@@ -64,6 +83,10 @@ pub(crate) trait Inlet: Send + Sync {
     /// # Errors
     /// When the topic's messages cannot be received.
     fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError>;
+
+    /// Takes note of a publisher that has this layer enabled, with each of its registrations: what it needs to find the
+    /// publisher's messages, if the topic is read. Runs on the thread of registrations, so it must not wait.
+    fn registered(&self, _publisher: &RegisteredPublisher<'_>) {}
 
     /// Forgets what is remembered of a publisher that is gone.
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId);
@@ -75,6 +98,21 @@ pub(crate) trait Inlet: Send + Sync {
 /// What is open while a subscriber reads a topic. Dropping it closes it.
 pub(crate) trait Reader: Send + Sync {}
 
+/// A publisher that registered, for those who read what it publishes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RegisteredPublisher<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) host_name: &'a Text,
+    pub(crate) process_id: i32,
+    pub(crate) id: EntityId,
+    /// Whether it is on this host.
+    pub(crate) local: bool,
+    /// Those of this layer.
+    pub(crate) parameters: &'a LayerParameters,
+    /// Where the registration came from.
+    pub(crate) source: SocketAddrV4,
+}
+
 /// A publisher, for those who write what it publishes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outlet<'a> {
@@ -85,8 +123,10 @@ pub(crate) struct Outlet<'a> {
 }
 
 /// A matched subscriber that a layer carries payload to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
+    pub(crate) id: EntityId,
+    pub(crate) host_name: Text,
     pub(crate) process_id: i32,
     /// Whether it is on this host.
     pub(crate) local: bool,
@@ -108,11 +148,28 @@ pub(crate) trait Writer: Send {
     /// When the system refuses a message; none after it is sent.
     fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError>;
 
+    /// What is open for the publisher, if subscribers have to find it.
+    fn endpoint(&self) -> Option<Arc<dyn Endpoint>> {
+        None
+    }
+
     /// Whether a message can be sent at all.
     ///
     /// # Errors
     /// When it is longer than the settings allow.
     fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong>;
+}
+
+/// What a layer has open for a publisher, so that subscribers find it by the publisher's registration: a port, say, or
+/// memory files. Its writer sends there.
+pub(crate) trait Endpoint: Send + Sync + std::fmt::Debug {
+    /// Sets the subscribers that this layer carries messages to from now on, and opens what they need. The publisher
+    /// registers anew after it. Runs on the thread of registrations, so it must not wait.
+    fn connect(&self, destinations: &[Destination]);
+
+    /// What the publisher registers. Whoever changes it otherwise than in [`connect`](Self::connect) says so in
+    /// [`Written::registers_anew`].
+    fn parameters(&self) -> LayerParameters;
 }
 
 /// A message is longer than the settings allow.
@@ -128,6 +185,10 @@ pub(crate) struct TooLong {
 pub(crate) struct Written {
     /// Messages that the network could not take at present.
     pub(crate) not_sent: u64,
+    /// Messages that waited for a subscriber, and were given up for newer ones.
+    pub(crate) overwritten: u64,
+    /// Whether the parameters of the [endpoint](Endpoint::parameters) are others than before.
+    pub(crate) registers_anew: bool,
     /// What the log is to say of that. The program's logger must not run under the writer's lock.
     pub(crate) news: Option<News>,
 }
@@ -136,6 +197,8 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) enum News {
     Unreachable(SendError),
+    /// Shared memory.
+    NoMemory(OpenError),
     ReachableAgain,
 }
 

@@ -59,12 +59,20 @@ impl LogFile {
             return Ok(open);
         }
         let folder = std::env::temp_dir().join(format!("ferrocal-log-{:016x}", fastrand::u64(..)));
-        fs::create_dir(&folder)?;
+        create_private(&folder)?;
         open(&folder).inspect_err(|_| {
             // Not one more for each line.
             let _ = fs::remove_dir(&folder);
         })
     }
+}
+
+/// Creates a folder that nobody else can look into, as it is where everybody has folders.
+fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 /// The date and time of a second since the Unix epoch, in UTC, as a part of a file's name.
@@ -124,6 +132,11 @@ mod tests {
         let path = file.path().unwrap();
         assert!(path.starts_with(std::env::temp_dir()), "{path:?}");
         assert_eq!(fs::read_to_string(path).unwrap(), "line\n");
+        #[cfg(unix)]
+        {
+            let permissions = fs::metadata(path.parent().unwrap()).unwrap().permissions();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o777, 0o700);
+        }
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

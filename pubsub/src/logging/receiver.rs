@@ -14,7 +14,7 @@ use crate::feed::{Feed, FeedSender};
 use crate::source::{Flow, Ready, Source};
 use crate::stats::{add, get};
 use crate::wire::{EXPIRE_EVERY, Failures, Intake, Report};
-use crate::{Config, LogsError, Mode, ReceiveThreadConfig, RecvError, RecvTimeoutError, lock};
+use crate::{AllowConfig, Config, LogsError, Mode, ReceiveThreadConfig, RecvError, RecvTimeoutError, lock};
 
 /// Receives the log lines of all programs that send them by UDP, this one included. Made by
 /// [`Node::logs`](crate::Node::logs).
@@ -74,7 +74,8 @@ impl LogReceiver {
         let limits = Limits { max_message_len: MAX_LOG_MESSAGE_LEN, ..config.limits.reassembly };
         let source = LogSource {
             receiver,
-            intake: Intake::new(limits),
+            intake: Intake::only_of(config.allow.clone(), limits),
+            allow: config.allow.clone(),
             failures: Failures::default(),
             only_host: (config.mode == Mode::Local).then_some(host_name),
             feed: feed.clone(),
@@ -177,6 +178,7 @@ fn memory(message: &LogMessage) -> usize {
 struct LogSource {
     receiver: Box<dyn Receiver>,
     intake: Intake,
+    allow: AllowConfig,
     failures: Failures,
     /// The host whose lines are wanted, if not those of all.
     only_host: Option<String>,
@@ -186,10 +188,11 @@ struct LogSource {
 
 impl Source for LogSource {
     fn receive(&mut self, _: &mut Ready) -> Flow {
-        let Self { receiver, intake, failures, only_host, feed, counters } = self;
+        let Self { receiver, intake, allow, failures, only_host, feed, counters } = self;
         let result = receiver.recv(Wait::sleep(EXPIRE_EVERY), &mut |datagram| {
             intake.each_message(datagram, |message| {
                 let message = LogMessage::decode(message.as_slice())?;
+                allow.check_host(message.host_name.as_bytes())?;
                 if only_host.as_ref().is_some_and(|host| *host != message.host_name) {
                     add(&counters.other_hosts, 1);
                 } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{DropReason, EntityId, TopicInfo};
+use ferrocal_proto::{DropReason, EntityId, LayerKind, TopicInfo};
 
 use super::Registry;
 use super::entity::{Entity, Role};
@@ -77,7 +77,8 @@ impl Registry {
         if without_layer_for.is_none_or(|time| role == Role::Publisher && time < self.patience()) {
             return;
         }
-        let own = names(self.kinds.iter().copied());
+        let own = names(self.used(role.other()));
+        let first = names(self.used(role.other()).take(1));
         let others = names(info.layers.iter().filter(|layer| layer.enabled).map(|layer| layer.kind));
         match role {
             Role::Subscriber => self.notices.warn(
@@ -85,7 +86,7 @@ impl Registry {
                 about,
                 format_args!(
                     "topic `{topic}`: the subscriber of {peer} gets nothing from this node: it reads by {others}, and \
-                     this node sends by {own}; enable `subscriber.layer.{own}` in its ecal.yaml"
+                     this node sends by {own}; enable `subscriber.layer.{first}` in its ecal.yaml"
                 ),
             ),
             Role::Publisher if (info.connections_local, info.connections_external) == (0, 0) => self.notices.warn(
@@ -101,11 +102,20 @@ impl Registry {
                 about,
                 format_args!(
                     "topic `{topic}`: the publisher of {peer} sends nothing to this node: it sends by {others}, and \
-                     this node reads by {own}; enable `publisher.layer.{own}` in its ecal.yaml, and name it in \
+                     this node reads by {own}; enable `publisher.layer.{first}` in its ecal.yaml, and name it in \
                      `publisher.priority_local` and `priority_network`"
                 ),
             ),
         }
+    }
+
+    /// The layers that publishers or subscribers of this node use by its settings.
+    fn used(&self, role: Role) -> impl Iterator<Item = LayerKind> {
+        let enabled = match role {
+            Role::Publisher => self.publisher_layers,
+            Role::Subscriber => self.subscriber_layers,
+        };
+        self.kinds.iter().copied().filter(move |&kind| enabled.is_enabled(kind))
     }
 
     /// Stores that a message came of a publisher that is not registered, or not known to be.

@@ -1,7 +1,7 @@
 //! A publisher or subscriber of this node: its name on the wire, its connections and its registration.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{
@@ -11,7 +11,7 @@ use ferrocal_proto::{
 use super::identity::Identity;
 use super::tables::{Event, Link};
 use crate::feed::FeedSender;
-use crate::layer::MAX_LAYERS;
+use crate::layer::{Destination, Endpoint, LayerChoice, LayerSet, LayerUse, MAX_LAYERS};
 use crate::stats::{Counters, Frequency, Latency, get};
 use crate::{RecvError, lock};
 
@@ -31,34 +31,44 @@ impl Role {
     }
 }
 
+/// The peers of a topic that can be reached, by whether they are on the same host, and by the layers that reach them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Peers {
+    local: [u32; LayerSet::COUNT],
+    external: [u32; LayerSet::COUNT],
+}
+
+impl Peers {
+    pub(super) fn add(&mut self, link: Link) {
+        *self.count_mut(link) += 1;
+    }
+
+    pub(super) fn remove(&mut self, link: Link) {
+        *self.count_mut(link) -= 1;
+    }
+
+    fn count_mut(&mut self, link: Link) -> &mut u32 {
+        &mut (if link.local { &mut self.local } else { &mut self.external })[link.layers.index()]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.local.iter().chain(&self.external).all(|&count| count == 0)
+    }
+}
+
 /// The matched peers of an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Connections {
+struct Connections {
     /// On the same host.
     local: u32,
     /// On other hosts.
     external: u32,
-    /// Those that each layer carries payload to.
+    /// Of a publisher, those that each layer carries payload to.
     by_layer: [u32; MAX_LAYERS],
 }
 
 impl Connections {
-    pub(super) fn add(&mut self, link: Link) {
-        self.change(link, |count| *count += 1);
-    }
-
-    pub(super) fn remove(&mut self, link: Link) {
-        self.change(link, |count| *count -= 1);
-    }
-
-    fn change(&mut self, link: Link, change: impl Fn(&mut u32)) {
-        change(if link.local { &mut self.local } else { &mut self.external });
-        if let Some(layer) = link.layer {
-            change(&mut self.by_layer[layer]);
-        }
-    }
-
-    pub(super) fn total(&self) -> usize {
+    fn total(&self) -> usize {
         (self.local + self.external) as usize
     }
 }
@@ -81,6 +91,13 @@ pub(crate) struct Entity {
     /// Whether it had a connection, or was reported to have none.
     is_settled: AtomicBool,
     version: AtomicU64,
+    layers: LayerUse,
+    /// The layers that messages went by, a bit each.
+    active: AtomicU8,
+    /// What the layers have open for a publisher, each with the layer's index.
+    endpoints: OnceLock<Vec<(usize, Arc<dyn Endpoint>)>>,
+    /// The version of the connections that the endpoints know.
+    connected_version: Mutex<u64>,
     announcing: Mutex<Announcing>,
     listeners: Mutex<Vec<Arc<FeedSender<Event>>>>,
 }
@@ -105,7 +122,7 @@ struct Announcing {
 const LAYER_VERSION: i32 = 2;
 
 impl Entity {
-    pub(crate) fn new(id: EntityId, role: Role, topic: &str, data_type: DataType) -> Self {
+    pub(crate) fn new(id: EntityId, role: Role, topic: &str, data_type: DataType, layers: LayerUse) -> Self {
         Self {
             id,
             role,
@@ -120,6 +137,10 @@ impl Entity {
             created: Instant::now(),
             is_settled: AtomicBool::new(false),
             version: AtomicU64::new(0),
+            layers,
+            active: AtomicU8::new(0),
+            endpoints: OnceLock::new(),
+            connected_version: Mutex::new(0),
             announcing: Mutex::default(),
             listeners: Mutex::default(),
         }
@@ -145,9 +166,72 @@ impl Entity {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Stores the connections, after a peer has changed. Returns whether that changed what others are to hear: then the
-    /// caller [notifies](Self::notify), once it holds no lock.
-    pub(super) fn set_connections(&self, new: Connections) -> bool {
+    /// The layers that it may use.
+    pub(crate) fn layers(&self) -> &LayerUse {
+        &self.layers
+    }
+
+    /// Takes note that messages go by a layer.
+    pub(crate) fn set_active(&self, layer: usize) {
+        let bit = 1 << layer;
+        if self.active.load(Ordering::Relaxed) & bit == 0 {
+            self.active.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Stores what the layers have open for this publisher, before it is announced.
+    pub(crate) fn set_endpoints(&self, endpoints: Vec<(usize, Arc<dyn Endpoint>)>) {
+        // It is called once.
+        let _ = self.endpoints.set(endpoints);
+    }
+
+    /// Has the endpoints know the present subscribers: `destinations` are those of a layer.
+    pub(super) fn connect(&self, destinations: impl Fn(usize) -> Vec<Destination>) {
+        let Some(endpoints) = self.endpoints.get().filter(|endpoints| !endpoints.is_empty()) else { return };
+        // The destinations are looked up under this lock, so that older ones never replace newer ones.
+        let mut connected = lock(&self.connected_version);
+        let version = self.connections_version();
+        if *connected != version {
+            endpoints.iter().for_each(|(layer, endpoint)| endpoint.connect(&destinations(*layer)));
+            *connected = version;
+        }
+    }
+
+    /// Whether it is matched with a peer that can be reached so.
+    pub(super) fn is_matched(&self, link: Link) -> bool {
+        match self.role {
+            Role::Publisher => self.layer_to(link).is_some(),
+            Role::Subscriber => true,
+        }
+    }
+
+    /// The layer by which this publisher sends to a subscriber that can be reached so.
+    pub(super) fn layer_to(&self, link: Link) -> Option<usize> {
+        self.layers.choose(link.local, link.layers)
+    }
+
+    /// What each layer is on the way to a peer. The publisher chooses, so a subscriber does not know.
+    pub(super) fn explain(&self, link: Link) -> Vec<LayerChoice> {
+        match self.role {
+            Role::Publisher => self.layers.explain(link.local, link.layers).into(),
+            Role::Subscriber => Vec::new(),
+        }
+    }
+
+    /// Stores the peers of its topic, after one has changed. Returns whether that changed what others are to hear: then
+    /// the caller [notifies](Self::notify), once it holds no lock.
+    pub(super) fn set_connections(&self, peers: Peers) -> bool {
+        let mut new = Connections::default();
+        for (is_local, counts) in [(true, &peers.local), (false, &peers.external)] {
+            for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                if self.role == Role::Publisher {
+                    let layer = self.layers.choose(is_local, LayerSet::from_index(index));
+                    let Some(layer) = layer else { continue };
+                    new.by_layer[layer] += count;
+                }
+                *(if is_local { &mut new.local } else { &mut new.external }) += count;
+            }
+        }
         let mut matched = lock(&self.matched);
         let changed = matched.connections != new;
         matched.connections = new;
@@ -261,10 +345,21 @@ impl Entity {
     ) -> Registration {
         let connections = lock(&self.matched).connections;
         let messages = get(&self.counters.messages);
-        // A publisher names a layer once a subscriber has asked for it, a subscriber what it can read.
-        let is_offered = |index: usize| self.role == Role::Subscriber || connections.by_layer[index] > 0;
-        let offered = layers.iter().enumerate().filter(|(index, _)| is_offered(*index));
-        let layer = |kind| Layer { kind, version: LAYER_VERSION, enabled: true, active: messages > 0 };
+        // As eCAL: a publisher names a layer once a subscriber needs it, and a subscriber all of them.
+        let is_named = |index: usize| self.role == Role::Subscriber || connections.by_layer[index] > 0;
+        let named = layers.iter().enumerate().filter(|(index, _)| is_named(*index));
+        let active = self.active.load(Ordering::Relaxed);
+        let endpoints = self.endpoints.get().map_or(&[][..], |endpoints| endpoints);
+        let layer = |(index, &kind)| {
+            let endpoint = endpoints.iter().find(|(layer, _)| *layer == index);
+            Layer {
+                kind,
+                version: LAYER_VERSION,
+                enabled: self.layers.enabled.contains(index),
+                active: active & (1 << index) != 0,
+                parameters: endpoint.map(|(_, endpoint)| endpoint.parameters()).unwrap_or_default(),
+            }
+        };
         let info = TopicInfo {
             host_name: identity.host_name.clone(),
             shm_transport_domain: identity.domain.clone(),
@@ -274,7 +369,7 @@ impl Entity {
             topic_id: self.id,
             topic_name: (*self.topic).into(),
             data_type: self.data_type.clone(),
-            layers: offered.map(|(_, &kind)| layer(kind)).collect(),
+            layers: named.map(layer).collect(),
             registration_clock: announcing.clock,
             topic_size: self.counters.last_len.load(Ordering::Relaxed),
             connections_local: connections.local.cast_signed(),

@@ -2,6 +2,7 @@
 
 mod advice;
 mod entity;
+mod host_board;
 mod identity;
 mod notices;
 mod outcome;
@@ -23,18 +24,19 @@ use ferrocal_proto::{
 use ferrocal_transport::Sender;
 
 pub(crate) use entity::{Entity, Role};
+pub(crate) use host_board::HostBoard;
 pub(crate) use identity::Identity;
-pub(crate) use receive::RegistrationReceiver;
+pub(crate) use receive::{BoardReceiver, RegistrationReceiver};
 pub(crate) use services::ServiceEnd;
 pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
 use crate::feed::Feed;
-use crate::layer::{Destination, Ended, Inlet, Layer};
+use crate::layer::{Destination, Ended, Inlet, Layer, LayerSet, RegisteredPublisher};
 use crate::stats::Loss;
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
-use crate::{Config, Mode, lock};
+use crate::{Config, LayersConfig, Mode, lock};
 use identity::Runtime;
 use notices::Notices;
 use outcome::{Changed, Full, GonePublisher, Outcome};
@@ -56,10 +58,15 @@ pub(crate) struct Registry {
     timeout: Duration,
     /// In the order in which a publisher prefers them.
     layers: Vec<Arc<dyn Layer>>,
-    kinds: Vec<LayerKind>,
+    pub(crate) kinds: Vec<LayerKind>,
+    /// Those that publishers and subscribers use if they have no settings of their own.
+    publisher_layers: LayersConfig,
+    subscriber_layers: LayersConfig,
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
+    /// Where registrations go instead, if that is configured.
+    board: Option<Arc<HostBoard>>,
     wall_clock: Arc<WallClock>,
     destination: SocketAddrV4,
     /// Counts the registrations of the process.
@@ -71,7 +78,7 @@ pub(crate) struct Registry {
     pub(crate) watch: Watch,
     /// What the events that wait for one listener may keep in memory.
     max_event_bytes: usize,
-    inlets: Mutex<Vec<Arc<dyn Inlet>>>,
+    inlets: Mutex<Vec<(LayerKind, Arc<dyn Inlet>)>>,
     notices: Notices,
     strangers: Mutex<Strangers>,
     services: Services,
@@ -85,6 +92,7 @@ impl Registry {
         config: &Config,
         layers: Vec<Arc<dyn Layer>>,
         sender: Arc<dyn Sender>,
+        board: Option<Arc<HostBoard>>,
         wall_clock: Arc<WallClock>,
     ) -> Self {
         let limits = &config.limits;
@@ -95,9 +103,12 @@ impl Registry {
             refresh: config.registration.refresh,
             timeout: config.registration.timeout,
             kinds: layers.iter().map(|layer| layer.kind()).collect(),
+            publisher_layers: config.publisher.layers,
+            subscriber_layers: config.subscriber.layers,
             layers,
             tables: Mutex::new(Tables::new(limits.max_peers, limits.max_registry_bytes)),
             sender,
+            board,
             wall_clock,
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
@@ -122,6 +133,7 @@ impl Registry {
         if self.has_failed.load(Ordering::SeqCst) {
             entity.end();
         }
+        self.connect(entity);
         for _ in 0..NEW_ENTITY_ANNOUNCEMENTS {
             self.announce(std::slice::from_ref(entity));
         }
@@ -131,12 +143,14 @@ impl Registry {
     pub(crate) fn remove(&self, entity: &Entity) {
         lock(&self.tables).remove(entity);
         entity.close(&self.identity, &self.kinds, |registration| self.send(&registration));
+        self.post();
     }
 
     /// Announces the end of the process's registration.
     pub(crate) fn unregister(&self) {
         let clock = self.clock.load(Ordering::Relaxed);
         self.send(&self.identity.registration(Action::Unregister, clock));
+        self.post();
     }
 
     /// Sets how the process is, and announces that.
@@ -145,9 +159,19 @@ impl Registry {
         self.announce(&[]);
     }
 
-    /// Has an inlet hear of publishers that are gone, and of the end.
-    pub(crate) fn attach(&self, inlet: Arc<dyn Inlet>) {
-        lock(&self.inlets).push(inlet);
+    /// Announces a publisher whose endpoints have changed, before the next refresh is due.
+    pub(crate) fn announce_anew(&self, entity: &Arc<Entity>) {
+        self.announce(std::slice::from_ref(entity));
+    }
+
+    /// Has what the layers have open for a publisher know its subscribers.
+    fn connect(&self, entity: &Entity) {
+        entity.connect(|layer| self.destinations(entity, layer));
+    }
+
+    /// Has a layer's inlet hear of publishers, of those that are gone, and of the end.
+    pub(crate) fn attach(&self, kind: LayerKind, inlet: Arc<dyn Inlet>) {
+        lock(&self.inlets).push((kind, inlet));
     }
 
     /// Reports to everybody who waits that a thread of the node has failed.
@@ -158,11 +182,12 @@ impl Registry {
         self.watch.fail();
         self.services.end();
         let inlets = lock(&self.inlets).clone();
-        inlets.iter().for_each(|inlet| inlet.end(Ended::Failed));
+        inlets.iter().for_each(|(_, inlet)| inlet.end(Ended::Failed));
     }
 
     /// Has everybody hear of what a step changed. No lock is held: wakers are code of the program.
     fn settle(&self, outcome: &Outcome) {
+        outcome.changed.iter().for_each(|entity| self.connect(entity));
         outcome.changed.iter().for_each(|entity| entity.notify());
         outcome.events.iter().for_each(|(listener, event)| event.clone().send_to(listener));
         self.forget(&outcome.gone);
@@ -177,7 +202,7 @@ impl Registry {
         for GonePublisher { topic, host_name, id } in gone {
             // Nobody here reads a topic whose name is not UTF-8.
             let Ok(topic) = str::from_utf8(topic) else { continue };
-            inlets.iter().for_each(|inlet| inlet.forget(topic, host_name, *id));
+            inlets.iter().for_each(|(_, inlet)| inlet.forget(topic, host_name, *id));
         }
     }
 
@@ -191,9 +216,9 @@ impl Registry {
         lock(&self.tables).bytes()
     }
 
-    /// The matched subscribers of a topic that a layer carries payload to.
-    pub(crate) fn destinations(&self, topic: &str, layer: usize) -> Vec<Destination> {
-        lock(&self.tables).destinations(topic, layer)
+    /// The matched subscribers that a layer carries a publisher's payload to.
+    pub(crate) fn destinations(&self, publisher: &Entity, layer: usize) -> Vec<Destination> {
+        lock(&self.tables).destinations(publisher, layer)
     }
 
     /// The process and the data type of a publisher, if it registered.
@@ -270,16 +295,35 @@ impl Registry {
                 self.send(&registration)
             });
         }
+        self.post();
+    }
+
+    /// Has others see what was sent by way of shared memory: all of it at once.
+    fn post(&self) {
+        let Some(board) = &self.board else { return };
+        let name = &self.identity.unit_name;
+        match board.post() {
+            Ok(()) => self.is_announced(),
+            Err(_) if self.is_send_failing.swap(true, Ordering::Relaxed) => {}
+            Err(error) => {
+                log::warn!("node `{name}` cannot announce itself in shared memory: {error}; trying again");
+            }
+        }
+    }
+
+    fn is_announced(&self) {
+        if self.is_send_failing.swap(false, Ordering::Relaxed) {
+            log::info!("node `{}` announces itself now", self.identity.unit_name);
+        }
     }
 
     /// Sends a registration. It is repeated anyway, so a failure is only logged.
     fn send(&self, registration: &Registration) {
+        if let Some(board) = &self.board {
+            return board.put(registration);
+        }
         match send_message(&*self.sender, self.destination, &registration.encode()) {
-            Ok(()) => {
-                if self.is_send_failing.swap(false, Ordering::Relaxed) {
-                    log::info!("node `{}` announces itself now", self.identity.unit_name);
-                }
-            }
+            Ok(()) => self.is_announced(),
             Err(error) => {
                 if !self.is_send_failing.swap(true, Ordering::Relaxed) {
                     let hint = match self.mode {
@@ -336,23 +380,52 @@ impl Registry {
         let outcome = {
             let mut tables = lock(&self.tables);
             let link = self.link(role, &info, tables.runtime(&info));
-            let has_layer = self.layers.iter().any(|layer| layer.reaches(&info));
+            let has_layer = !self.reaching(&info).is_empty();
             tables.seen(now, role, &info, link, has_layer).map_err(|Full| DropReason::RegistryFull)?
         };
         self.settle(&outcome);
+        if role == Role::Publisher && outcome.seen.has_counterpart {
+            self.pass_on(source, &info);
+        }
         self.report_peer(source, role, &info, outcome.seen);
         Ok(outcome.changed)
     }
 
-    /// The way to a peer, if there is one. A publisher chooses the first of its layers that both sides have enabled.
+    /// Has the inlets know of a publisher, those of the layers that it has enabled.
+    fn pass_on(&self, source: SocketAddrV4, info: &TopicInfo) {
+        // Nobody here reads a topic whose name is not UTF-8.
+        let Ok(topic) = str::from_utf8(&info.topic_name) else { return };
+        let inlets = lock(&self.inlets).clone();
+        for layer in info.layers.iter().filter(|layer| layer.enabled) {
+            let publisher = RegisteredPublisher {
+                topic,
+                host_name: &info.host_name,
+                process_id: info.process_id,
+                id: info.topic_id,
+                local: info.host_name == self.identity.host_name,
+                parameters: &layer.parameters,
+                source,
+            };
+            let of_layer = inlets.iter().filter(|(kind, _)| *kind == layer.kind);
+            of_layer.for_each(|(_, inlet)| inlet.registered(&publisher));
+        }
+    }
+
+    /// The layers of this node that reach a peer.
+    fn reaching(&self, info: &TopicInfo) -> LayerSet {
+        let is_local = info.host_name == self.identity.host_name;
+        LayerSet::of(|index| self.layers.get(index).is_some_and(|layer| layer.reaches(info, is_local)))
+    }
+
+    /// The way to a peer, if there is one.
     fn link(&self, role: Role, info: &TopicInfo, runtime: Runtime) -> Option<Link> {
         let local = *info.host_name == *self.identity.host_name;
         match role {
             // It names its layers only once it is matched.
-            Role::Publisher => Some(Link { local, layer: None, runtime }),
+            Role::Publisher => Some(Link { local, layers: LayerSet::default(), runtime }),
             Role::Subscriber => {
-                let layer = self.layers.iter().position(|layer| layer.reaches(info))?;
-                Some(Link { local, layer: Some(layer), runtime })
+                let layers = self.reaching(info);
+                (!layers.is_empty()).then_some(Link { local, layers, runtime })
             }
         }
     }

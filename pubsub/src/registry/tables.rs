@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ferrocal_proto::{DataType, EntityId, Text, TopicInfo};
 
-use super::entity::{Connections, Entity, Role};
+use super::entity::{Entity, Peers, Role};
 use super::identity::Runtime;
 use super::outcome::{Changed, Full, GonePublisher, Known, Outcome, Seen, TypeConflict};
-use crate::layer::Destination;
+use crate::layer::{Destination, LayerSet};
 
 pub use events::{Event, EventKind, MatchedPeer};
 
@@ -57,7 +57,7 @@ struct Peer {
     last_seen: Instant,
     /// Registrations seen; the second one makes the connection (wire-format.md, section 5).
     sightings: u8,
-    /// What it adds to the connections of the entities of its topic, if it is matched.
+    /// The way to it, if there is one. Publishers that may use none of its layers are not matched all the same.
     link: Option<Link>,
     /// Since when it registers without any of this node's layers, while this node has its counterpart.
     without_layer: Option<Instant>,
@@ -69,8 +69,8 @@ struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) local: bool,
-    /// The index of the layer that payload takes to it. `None` for publishers, which choose themselves.
-    pub(super) layer: Option<usize>,
+    /// The layers by which payload reaches it. Empty for publishers, which choose themselves.
+    pub(super) layers: LayerSet,
     pub(super) runtime: Runtime,
 }
 
@@ -80,8 +80,8 @@ struct Topic {
     publishers: Vec<Arc<Entity>>,
     subscribers: Vec<Arc<Entity>>,
     /// The matched peers of each role.
-    peer_publishers: Connections,
-    peer_subscribers: Connections,
+    peer_publishers: Peers,
+    peer_subscribers: Peers,
 }
 
 /// All tables. Every change of connections is one step: nobody sees what is between.
@@ -120,7 +120,9 @@ impl Tables {
     /// them that have another data type.
     pub(super) fn add(&mut self, entity: Arc<Entity>) -> Vec<TypeConflict> {
         let is_matched = |key: &PeerKey, peer: &Peer| {
-            key.role == entity.role.other() && *peer.topic == *entity.topic.as_bytes() && peer.link.is_some()
+            key.role == entity.role.other()
+                && *peer.topic == *entity.topic.as_bytes()
+                && peer.link.is_some_and(|link| entity.is_matched(link))
         };
         let conflicts = self
             .peers
@@ -163,16 +165,17 @@ impl Tables {
         self.bytes
     }
 
-    /// The matched subscribers of a topic that a layer carries payload to.
-    pub(super) fn destinations(&self, topic: &str, layer: usize) -> Vec<Destination> {
-        let on_topic = self
-            .peers
-            .iter()
-            .filter(|(key, peer)| key.role == Role::Subscriber && *peer.topic == *topic.as_bytes());
+    /// The matched subscribers that a layer carries a publisher's payload to.
+    pub(super) fn destinations(&self, publisher: &Entity, layer: usize) -> Vec<Destination> {
+        let topic = publisher.topic.as_bytes();
+        let on_topic =
+            self.peers.iter().filter(|(key, peer)| key.role == Role::Subscriber && *peer.topic == *topic);
         let links = on_topic.filter_map(|(key, peer)| Some((key, peer.link?)));
         links
-            .filter(|(_, link)| link.layer == Some(layer))
+            .filter(|(_, link)| publisher.layer_to(*link) == Some(layer))
             .map(|(key, link)| Destination {
+                id: key.id,
+                host_name: key.process.host_name.clone(),
                 process_id: key.process.process_id,
                 local: link.local,
                 joins_segments: link.runtime.joins_segments,
@@ -331,20 +334,28 @@ impl Tables {
         if is_new {
             outcome.type_conflicts = self.type_conflicts(role, info);
         }
-        let (old_topic, was_matched) = (before.0, before.1.is_some());
-        let is_matched = link.is_some();
+        let (old_topic, old_link) = before;
         let has_moved = *old_topic != *info.topic_name;
-        if (was_matched != is_matched || has_moved || has_new_type)
+        if (old_link != link || has_moved || has_new_type)
             && let Some((key, peer)) = self.peers.get_key_value(&PeerKey::new(role, info))
         {
-            if was_matched && (has_moved || !is_matched) {
-                self.report(&old_topic, key, peer, EventKind::Disconnected, &mut outcome);
+            let is_matched =
+                |entity: &Entity, link: Option<Link>| link.is_some_and(|link| entity.is_matched(link));
+            if has_moved {
+                let disconnected =
+                    |entity: &Entity| is_matched(entity, old_link).then_some(EventKind::Disconnected);
+                self.report(&old_topic, key, peer, disconnected, &mut outcome);
             }
-            if is_matched && (has_moved || !was_matched) {
-                self.report(&peer.topic, key, peer, EventKind::Connected, &mut outcome);
-            } else if is_matched && has_new_type {
-                self.report(&peer.topic, key, peer, EventKind::TypeChanged, &mut outcome);
-            }
+            let step = |entity: &Entity| {
+                let was_matched = !has_moved && is_matched(entity, old_link);
+                match (was_matched, is_matched(entity, link)) {
+                    (true, false) => Some(EventKind::Disconnected),
+                    (false, true) => Some(EventKind::Connected),
+                    (true, true) if has_new_type => Some(EventKind::TypeChanged),
+                    _ => None,
+                }
+            };
+            self.report(&peer.topic, key, peer, step, &mut outcome);
         }
         Ok(outcome)
     }
@@ -392,8 +403,9 @@ impl Tables {
 
     fn forget(&mut self, key: PeerKey, peer: Peer, outcome: &mut Outcome) {
         let topic = peer.topic.clone();
-        if peer.link.is_some() {
-            self.report(&topic, &key, &peer, EventKind::Disconnected, outcome);
+        if let Some(link) = peer.link {
+            let disconnected = |entity: &Entity| entity.is_matched(link).then_some(EventKind::Disconnected);
+            self.report(&topic, &key, &peer, disconnected, outcome);
         }
         outcome.changed.extend(self.relink(key.role, (topic.clone(), peer.link), (topic.clone(), None)));
         let is_read = self.topics.get(&topic).is_some_and(|topic| !topic.subscribers.is_empty());
@@ -489,7 +501,8 @@ impl Topic {
     fn is_unused(&self) -> bool {
         self.publishers.is_empty()
             && self.subscribers.is_empty()
-            && self.peer_publishers.total() + self.peer_subscribers.total() == 0
+            && self.peer_publishers.is_empty()
+            && self.peer_subscribers.is_empty()
     }
 
     fn entities(&mut self, role: Role) -> &mut Vec<Arc<Entity>> {
@@ -499,7 +512,7 @@ impl Topic {
         }
     }
 
-    fn peers(&mut self, role: Role) -> &mut Connections {
+    fn peers(&mut self, role: Role) -> &mut Peers {
         match role {
             Role::Publisher => &mut self.peer_publishers,
             Role::Subscriber => &mut self.peer_subscribers,

@@ -23,6 +23,9 @@ pub struct PublisherStats {
     pub sent_bytes: u64,
     /// Messages that the system refused to send, because the network cannot be reached at present.
     pub not_sent: u64,
+    /// Messages that a subscriber did not get because it takes them too slowly: with TCP, a newer message replaces one
+    /// that still waits ([`tcp_queue_bytes`](crate::PublisherConfig::tcp_queue_bytes)). Each subscriber counts.
+    pub overwritten: u64,
     /// Messages published in a second, as the node registered it most recently and as eCAL's tools show it. It is 0
     /// before the second message, and when none came for three times the usual interval.
     pub frequency: f64,
@@ -32,6 +35,9 @@ pub struct PublisherStats {
 ///
 /// Each message that arrived is counted in `received` before the program gets it. What the program did not get is in one
 /// of the other counters.
+///
+/// From the first message of a publisher to its newest one, each is counted once as `received` or `lost`. With
+/// [`drop_out_of_order`](crate::SubscriberConfig::drop_out_of_order) off, those in `out_of_order` are in both.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct SubscriberStats {
@@ -39,13 +45,14 @@ pub struct SubscriberStats {
     pub received: u64,
     /// Bytes of payload received.
     pub received_bytes: u64,
-    /// Never arrived: incomplete messages that were given up, and gaps in the publishers' clocks.
+    /// Did not arrive in time: incomplete messages that were given up, and gaps in the publishers' clocks. What arrives
+    /// after a later message is here, too, as it was missing when that came.
     pub lost: u64,
     /// Dropped from the queue, because the program took them too slowly.
     pub queue_full: u64,
     /// Arrived again.
     pub duplicate: u64,
-    /// Arrived after a later one. Dropped unless
+    /// Arrived after a later one, and is therefore in `lost`, too. Dropped unless
     /// [`drop_out_of_order`](crate::SubscriberConfig::drop_out_of_order) is off.
     pub out_of_order: u64,
     /// Could not be decoded, and were skipped.
@@ -70,6 +77,8 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     /// Messages that could not be sent.
     pub(crate) not_sent: AtomicU64,
+    /// Messages that were given up for newer ones.
+    pub(crate) overwritten: AtomicU64,
     /// Messages that never arrived.
     pub(crate) lost: AtomicU64,
     /// The same, by publisher, since they were last reported.
@@ -86,6 +95,7 @@ impl Counters {
             sent: get(&self.sent),
             sent_bytes: get(&self.bytes),
             not_sent: get(&self.not_sent),
+            overwritten: get(&self.overwritten),
             frequency: self.ticks.frequency(),
         }
     }

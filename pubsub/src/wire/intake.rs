@@ -10,8 +10,8 @@ use ferrocal_transport::{
     Datagram, Granted, InterfaceStatus, Membership, ReceiveDrops, ReceiveError, Receiver,
 };
 
-use crate::lock;
 use crate::source::Flow;
+use crate::{AllowConfig, lock};
 
 /// What one receiver dropped, for others to read.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +43,9 @@ impl Report {
 #[derive(Debug)]
 pub(crate) struct Intake {
     reassembler: Reassembler,
-    /// Messages that were complete, but could not be used.
+    /// Who may be heard.
+    allow: AllowConfig,
+    /// Messages that were complete, but could not be used, and datagrams from others than may be heard.
     unusable: DropCounts,
     start: Instant,
     expired: Instant,
@@ -53,9 +55,15 @@ pub(crate) struct Intake {
 pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 impl Intake {
+    /// Takes what comes from anybody.
     pub(crate) fn new(limits: Limits) -> Self {
-        let start = Instant::now();
-        Self { reassembler: Reassembler::new(limits), unusable: DropCounts::default(), start, expired: start }
+        Self::only_of(AllowConfig::default(), limits)
+    }
+
+    /// Takes what comes from those who may be heard.
+    pub(crate) fn only_of(allow: AllowConfig, limits: Limits) -> Self {
+        let (reassembler, start) = (Reassembler::new(limits), Instant::now());
+        Self { reassembler, allow, unusable: DropCounts::default(), start, expired: start }
     }
 
     /// Passes the messages that a datagram completes to `use_message`, which returns why if it cannot use one. Returns
@@ -68,6 +76,11 @@ impl Intake {
         let now = self.since_start(datagram.received);
         if datagram.is_after_loss {
             self.reassembler.note_loss();
+        }
+        if !self.allow.allows_source(*datagram.source.ip()) {
+            let datagrams = datagram.bytes.len().div_ceil(datagram.segment_len.max(1)).max(1);
+            (0..datagrams).for_each(|_| self.unusable.count(DropReason::SourceNotAllowed));
+            return None;
         }
         let mut rest = datagram.bytes;
         let too_long = self.reassembler.drops().get(DropReason::TooLong);

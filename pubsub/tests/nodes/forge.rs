@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ferrocal::transport::memory::Network;
 use ferrocal::transport::{Sender, Transmit, Transport};
 use ferrocal_proto::{
-    Action, Announcement, EntityId, Fragments, Layer, LayerKind, MAX_DATAGRAM_LEN, PayloadSample,
-    ProcessInfo, Registration, TopicInfo,
+    Action, Announcement, EntityId, Fragments, Layer, LayerKind, LayerParameters, MAX_DATAGRAM_LEN,
+    PayloadSample, ProcessInfo, Registration, TopicInfo,
 };
 
 /// A host whose messages are made by hand.
@@ -67,7 +67,13 @@ pub(crate) fn topic(topic: &str, id: u64) -> TopicInfo {
         unit_name: "forged".into(),
         topic_id: EntityId::from_wire(id.to_string()),
         topic_name: topic.into(),
-        layers: vec![Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: false }],
+        layers: vec![Layer {
+            kind: LayerKind::UdpMulticast,
+            version: 2,
+            enabled: true,
+            active: false,
+            parameters: LayerParameters::default(),
+        }],
         ..TopicInfo::default()
     }
 }

@@ -196,3 +196,29 @@ fn each_of_many_publishers_is_looked_up_once() {
         assert!(first.iter().zip(&second).all(|(one, other)| Arc::ptr_eq(one, other)));
     });
 }
+
+#[test]
+fn publishers_that_did_not_register_are_not_looked_up_anew_with_each_message() {
+    // As many registered ones as are stored before the others are looked through for those that are gone.
+    within_hang(|| {
+        let network = Network::new(1);
+        let (subscribing, publishing) = (node(&network), node(&network));
+        let subscriber = subscribing.subscriber::<[u8]>("topic").unwrap();
+        let publishers: Vec<_> = (0..16).map(|_| publishing.publisher::<[u8]>("topic").unwrap()).collect();
+        assert!(subscriber.wait_for_publishers(publishers.len(), HANG));
+        for publisher in &publishers {
+            assert!(publisher.wait_for_subscriber(HANG));
+            publisher.send(b"x").unwrap();
+            subscriber.recv_timeout(HANG).unwrap();
+        }
+        let forger = Forger::new(&network);
+        let round = |clock| {
+            [1001, 1002].map(|id| {
+                forger.payload("topic", "forged", id, clock, b"x");
+                subscriber.recv_timeout(HANG).unwrap().publisher
+            })
+        };
+        let (first, second) = (round(1), round(2));
+        assert!(first.iter().zip(&second).all(|(one, other)| Arc::ptr_eq(one, other)));
+    });
+}

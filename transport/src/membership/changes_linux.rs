@@ -1,4 +1,5 @@
 //! Waits for changes of interfaces and routes, which Linux reports on a netlink socket (rtnetlink(7)).
+
 #![allow(unsafe_code)]
 
 use std::io::{self, PipeReader, PipeWriter, Read};

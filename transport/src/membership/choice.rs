@@ -242,6 +242,11 @@ impl Choice {
         }
     }
 
+    /// Returns the machine's interfaces.
+    pub(super) fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
     /// Returns the interfaces that the settings choose.
     pub(crate) fn chosen(&self) -> &[Chosen] {
         &self.chosen

@@ -64,11 +64,12 @@ impl Follower {
 
     fn start(&self) -> Option<Stopper> {
         let started = changes().and_then(|(stopper, changes)| {
-            let (chooser, members) = (self.chooser.clone(), Arc::downgrade(&self.members));
+            let (chooser, refusals) = (self.chooser.clone(), self.refusals.clone());
+            let members = Arc::downgrade(&self.members);
             // At most 15 characters, or Linux cuts it.
             thread::Builder::new()
                 .name("ferrocal-follow".into())
-                .spawn(move || run(&chooser, &members, &changes))?;
+                .spawn(move || run(&chooser, &refusals, &members, &changes))?;
             Ok(stopper)
         });
         started.inspect_err(|error| log::warn!("changes of interfaces are not followed: {error}")).ok()
@@ -81,9 +82,10 @@ impl std::fmt::Debug for Follower {
     }
 }
 
-fn run(chooser: &Chooser, members: &Weak<Members>, changes: &Changes) {
+fn run(chooser: &Chooser, refusals: &Refusals, members: &Weak<Members>, changes: &Changes) {
     loop {
         let choice = chooser.look();
+        refusals.keep_those_on(choice.interfaces());
         // Neither the list nor its lock is held while a member works.
         let Some(all) = members.upgrade().map(|members| lock(&members).clone()) else { return };
         for member in all.iter().filter_map(Weak::upgrade) {
@@ -97,8 +99,10 @@ fn run(chooser: &Chooser, members: &Weak<Members>, changes: &Changes) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::mpsc;
 
+    use super::super::Place;
     use super::*;
 
     struct Reporter(mpsc::Sender<()>);
@@ -119,6 +123,18 @@ mod tests {
         drop(member);
         // The channel ends as nobody else holds the member.
         while receiver.recv().is_ok() {}
+    }
+
+    #[test]
+    fn refusals_at_an_interface_that_is_gone_are_forgotten() {
+        let (sender, receiver) = mpsc::channel();
+        let follower = Follower::new(&Config::default());
+        let gone = Place { index: u32::MAX, address: Ipv4Addr::new(192, 0, 2, 1) };
+        assert!(follower.refusals().add(gone, false));
+        let member = Arc::new(Reporter(sender));
+        follower.add(&member);
+        receiver.recv().expect("it is called at once");
+        assert!(follower.refusals().add(gone, false), "it is new again");
     }
 
     #[test]

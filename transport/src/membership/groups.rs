@@ -9,6 +9,7 @@ use log::Level;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::follow::Follow;
+use super::interfaces::Interface;
 #[cfg(feature = "raw")]
 use super::interfaces::NO_PORT;
 use super::news::News;
@@ -47,6 +48,25 @@ struct State {
 /// Where the system refused to join groups. It is asked again, but logged once for all receivers of a transport.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<HashSet<(Place, AreFull)>>);
+
+impl Refusals {
+    /// Stores a refusal. Returns whether it is new.
+    pub(super) fn add(&self, place: Place, are_full: AreFull) -> bool {
+        lock(&self.0).insert((place, are_full))
+    }
+
+    /// Forgets the refusals at places that are on none of these interfaces any more. An interface that is made anew has
+    /// another index each time.
+    pub(super) fn keep_those_on(&self, interfaces: &[Interface]) {
+        let is_there = |place: Place| {
+            let has_it = |one: &Interface| {
+                one.index == place.index && (place.address.is_unspecified() || one.has(place.address))
+            };
+            place.index == 0 || interfaces.iter().any(has_it)
+        };
+        lock(&self.0).retain(|&(place, _)| is_there(place));
+    }
+}
 
 /// Whether no socket may be a member of more groups.
 type AreFull = bool;
@@ -134,7 +154,7 @@ fn update(
             Ok(socket) => joined.push(Joined { place, socket }),
             Err(refusal) => {
                 refused.push((place, refusal.state()));
-                if lock(&refusals.0).insert((place, refusal.are_full)) {
+                if refusals.add(place, refusal.are_full) {
                     news.add(Level::Warn, refusal.describe(group, place));
                 }
             }
@@ -306,5 +326,38 @@ impl Wanted {
             return Some(GroupState::Joined);
         }
         self.refused.iter().find(|(place, _)| place.index == index).map(|&(_, state)| state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_at_places_that_are_gone_are_forgotten() {
+        let interface = |index, last| Interface {
+            index,
+            name: "eth0".into(),
+            friendly_name: None,
+            addresses: vec![Ipv4Addr::new(10, 0, 0, last)],
+            mac: [0; 6],
+            mtu: 1500,
+            loopback: false,
+            has_carrier: true,
+        };
+        let by_route = Place { index: 0, address: Ipv4Addr::UNSPECIFIED };
+        let refusals = Refusals::default();
+        assert!(refusals.add(by_route, false));
+        // Made anew a hundred times, with a hundred addresses each time.
+        for (index, last) in (1..=100).flat_map(|index| (1..=100).map(move |last| (index, last))) {
+            let here = interface(index, last);
+            for place in [here.place(), Place { address: Ipv4Addr::UNSPECIFIED, ..here.place() }] {
+                refusals.keep_those_on(&[interface(1000, 1), here.clone()]);
+                assert_eq!(refusals.add(place, true), !place.address.is_unspecified() || last == 1);
+                assert!(!refusals.add(place, true), "it is known while it is there");
+            }
+        }
+        assert_eq!(lock(&refusals.0).len(), 3);
+        assert!(!refusals.add(by_route, false));
     }
 }

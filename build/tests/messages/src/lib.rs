@@ -1,6 +1,7 @@
 //! Messages that ferrocal-build compiles, with everything that it must get right.
 
 #![allow(missing_docs)]
+#![forbid(unsafe_code)]
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ferrocal::{Config, DataType, EntityId, LatencyInfo, Layer, LayerKind, Mode, TopicInfo};
+use ferrocal::{Config, DataType, EntityId, LatencyInfo, Layer, LayerKind, LayerParameters, Mode, TopicInfo};
 
 use super::*;
 use crate::doctor::facts::{
@@ -45,7 +45,13 @@ fn process(host: &str, pid: i32, source: Ipv4Addr) -> Process {
 }
 
 fn entity(host: &str, pid: i32, source: Ipv4Addr, id: u64) -> Entity {
-    let udp = Layer { kind: LayerKind::UdpMulticast, version: 2, enabled: true, active: true };
+    let udp = Layer {
+        kind: LayerKind::UdpMulticast,
+        version: 2,
+        enabled: true,
+        active: true,
+        parameters: LayerParameters::default(),
+    };
     let info = TopicInfo {
         host_name: host.into(),
         process_id: pid,
@@ -84,6 +90,7 @@ fn healthy() -> Facts {
             container: Ok(None),
             raw_frames: Ok("libpcap".into()),
             ecal_processes: Ok(vec![Program { pid: 1, name: "robot".into() }]),
+            unused_memory: Ok(Vec::new()),
         },
         wire: Wire {
             watched: Duration::from_secs(5),
@@ -414,6 +421,7 @@ fn what_cannot_be_observed_is_not_checked_and_not_fine() {
     machine.has_ipv6 = Err(unknown());
     machine.container = Err(unknown());
     machine.ecal_processes = Err(unknown());
+    machine.unused_memory = Err(unknown());
     machine.route.entry = Err(unknown());
     facts.frames = Err(unknown());
     facts.tests.clear();
@@ -429,12 +437,24 @@ fn what_cannot_be_observed_is_not_checked_and_not_fine() {
         "firewall",
         "ipv6",
         "container",
+        "shared_memory",
         "registration",
         "ports",
         "groups",
         "self_test",
     ];
     assert_eq!(unchecked, BTreeSet::from(expected));
+}
+
+#[test]
+fn files_that_belong_to_nobody_are_a_note() {
+    let mut facts = healthy();
+    facts.machine.unused_memory = Ok((0..7).map(|number| format!("ecal_{number}")).collect());
+    assert!(troubles(&facts).is_empty(), "{:#?}", troubles(&facts));
+    let findings = run(&facts);
+    let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();
+    assert!(finding.meaning.starts_with("7 files"), "{finding:?}");
+    assert!(finding.mend.ends_with(" /dev/shm/ecal_6"), "{finding:?}");
 }
 
 #[test]

@@ -2,10 +2,13 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use ferrocal_proto::HashVersion;
+use ferrocal_proto::{HashVersion, LayerKind};
 
 use super::*;
-use crate::{ConsoleStream, Fragmentation, LogLevel, LogLevels, LogSink, Selection, SendPath, UdpConfig};
+use crate::{
+    ConsoleStream, Fragmentation, LayersConfig, LocalRegistration, LogLevel, LogLevels, LogSink, Selection,
+    SendPath, UdpConfig,
+};
 
 fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
     let path = Path::new("ecal.yaml");
@@ -43,8 +46,16 @@ registration:
   registration_timeout: 3000
   loopback: false
   shm_transport_domain: \"domain\"
-  local: { udp: { port: 15000 } }
+  local: { udp: { port: 15000 }, transport_type: shm, shm: { domain: mine, queue_size: 26 } }
   network: { udp: { port: 15001 } }
+publisher:
+  layer:
+    shm:
+      zero_copy_mode: true
+      acknowledge_timeout_ms: 22
+      memfile_min_size_bytes: 23
+      memfile_reserve_percent: 24
+      memfile_buffer_count: 25
 subscriber:
   drop_out_of_order_messages: false
   layer: { shm: { enable: false }, udp: { enable: true } }
@@ -63,9 +74,11 @@ ferrocal:
   interfaces: [10.0.0.1, 10.0.1.0/24, eth0]
   loopback: false
   max_bytes_per_second: 1
-  publisher: { fragmentation: mtu, max_bytes_per_second: 2 }
+  publisher: { fragmentation: mtu, max_bytes_per_second: 2, tcp_queue_bytes: 18 }
+  tcp: { connect_timeout_ms: 19, write_timeout_ms: 20, max_connections: 21 }
   subscriber: { queue_len: 3, queue_bytes: 0, inline: true }
   receive_thread: { busy_poll_us: 20, cpu: 0, priority: 99 }
+  allow: { networks: [10.0.0.0/8, 10.1.2.3], host_names: [robot-1, robot-2] }
   limits:
     max_peers: 4
     max_registry_bytes: 5
@@ -100,10 +113,19 @@ ferrocal:
     assert_eq!(registration.shm_transport_domain.as_deref(), Some("domain"));
     assert_eq!((registration.local_port, registration.network_port), (15_000, 15_001));
 
+    assert_eq!(registration.local_transport, LocalRegistration::Shm);
+    assert_eq!((&*registration.local_shm_domain, registration.local_shm_queue_len), ("mine", 26));
+
     let (publisher, subscriber) = (&config.publisher, &config.subscriber);
     assert_eq!(config.max_bytes_per_second, NonZeroU64::new(1));
     assert_eq!(publisher.max_bytes_per_second, NonZeroU64::new(2));
-    assert_eq!(publisher.fragmentation, Fragmentation::Mtu);
+    assert_eq!((publisher.fragmentation, publisher.tcp_queue_bytes), (Fragmentation::Mtu, 18));
+    let shm = &publisher.shm;
+    assert_eq!((shm.zero_copy, shm.acknowledge_timeout), (true, Duration::from_millis(22)));
+    assert_eq!((shm.min_len, shm.reserve_percent, shm.buffer_count), (23, 24, 25));
+    let tcp = &config.tcp;
+    assert_eq!(tcp.connect_timeout, Duration::from_millis(19));
+    assert_eq!((tcp.write_timeout, tcp.max_connections), (Duration::from_millis(20), 21));
     assert!(!subscriber.drop_out_of_order && subscriber.inline);
     assert_eq!((subscriber.queue_len, subscriber.queue_bytes), (3, 0));
 
@@ -120,6 +142,9 @@ ferrocal:
     let thread = config.receive_thread;
     assert_eq!(thread.busy_poll, Duration::from_micros(20));
     assert_eq!((thread.cpu, thread.priority), (Some(0), Some(99)));
+
+    assert_eq!(config.allow.networks, ["10.0.0.0/8", "10.1.2.3"].map(|text| text.parse().unwrap()));
+    assert_eq!(config.allow.host_names, ["robot-1", "robot-2"]);
 
     let limits = &config.limits;
     assert_eq!((limits.max_peers, limits.max_registry_bytes), (4, 5));
@@ -292,7 +317,7 @@ fn wrong_types_are_errors_in_every_key() {
         ("time: { rt: [a] }", "ecal.yaml:1: time.rt: `[a]` is not a text"),
         (
             "publisher: { priority_local: udp }",
-            "ecal.yaml:1: publisher.priority_local: `udp` is not a list of words",
+            "ecal.yaml:1: publisher.priority_local: `udp` is not a list of shm, udp, tcp",
         ),
         (
             "registration: { local: { transport_type: tcp } }",
@@ -323,52 +348,47 @@ fn files_of_real_ecal_load_without_a_warning() {
         config.check().unwrap();
         // They spell the mask out, and eCAL's buffer, which is smaller.
         let UdpConfig { mask, receive_buffer_len, .. } = config.udp;
-        let like_default =
+        let mut like_default =
             Config::default().udp(UdpConfig::default().mask(mask).receive_buffer_len(receive_buffer_len));
+        // They have it on.
+        (like_default.publisher.layers.shm, like_default.subscriber.layers.shm) = (true, true);
         assert_eq!(config == like_default, name == "generated", "{name}");
     }
 }
 
 #[test]
-fn settings_that_do_not_apply_are_reported_once() {
+fn layers_and_their_order_are_those_of_the_file() {
+    use LayerKind::{SharedMemory, Tcp, UdpMulticast};
+
     let (config, warnings) = load(
         "
-subscriber: { layer: { shm: { enable: true }, udp: { enable: false } } }
-publisher: { layer: { udp: { enable: no } } }
+subscriber: { layer: { shm: { enable: false }, tcp: { enable: true } } }
+publisher:
+  layer: { udp: { enable: no } }
+  priority_local: [tcp, \"shm\"]
+  priority_network: []
 ",
     )
     .unwrap();
-    assert_eq!(config, Config::default());
-    assert_eq!(
-        warnings,
-        [
-            "ecal.yaml:2: `publisher.layer.udp.enable`, `subscriber.layer.udp.enable`: ignored, because UDP is the only \
-          layer here: it stays enabled"
-        ]
-    );
+    assert_eq!(warnings, [""; 0]);
+    config.check().unwrap();
+    let LayersConfig { shm, udp, tcp } = config.publisher.layers;
+    assert_eq!((shm, udp, tcp), (false, false, true));
+    let LayersConfig { shm, udp, tcp } = config.subscriber.layers;
+    assert_eq!((shm, udp, tcp), (false, true, true));
+    assert_eq!(config.publisher.priority_local, [Tcp, SharedMemory]);
+    assert_eq!(config.publisher.priority_network, []);
 
-    for (text, keys) in [
-        ("publisher: { priority_local: [shm, tcp] }", "`publisher.priority_local`"),
-        ("communication_mode: network\npublisher: { priority_network: [] }", "`publisher.priority_network`"),
-    ] {
-        let (_, warnings) = load(text).unwrap();
-        assert_eq!(warnings.len(), 1, "{text}");
-        assert!(
-            warnings[0].contains(&format!("{keys}: ignored, because UDP is the only layer")),
-            "{warnings:?}"
-        );
-    }
-    assert_eq!(load("publisher: { priority_network: [tcp] }").unwrap().1, [""; 0]);
+    let default = Config::default();
+    assert_eq!(default.publisher.priority_local, [SharedMemory, UdpMulticast, Tcp]);
+    assert_eq!(default.publisher.priority_network, [UdpMulticast, Tcp]);
+}
 
+#[test]
+fn settings_that_do_not_apply_are_reported_once() {
     let shm = "registration: { local: { transport_type: shm } }";
-    let (_, warnings) = load(shm).unwrap();
-    assert_eq!(
-        warnings,
-        [
-            "ecal.yaml:1: `registration.local.transport_type`: ignored, because registrations travel over UDP here: \
-          programs that register in shared memory are not found"
-        ]
-    );
+    let warnings = load(shm).unwrap().1;
+    assert_eq!(warnings.is_empty(), ferrocal_shm::is_available(), "{warnings:?}");
     assert_eq!(load(&format!("{shm}\ncommunication_mode: network")).unwrap().1, [""; 0]);
 
     let (config, warnings) = load(

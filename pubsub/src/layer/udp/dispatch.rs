@@ -9,6 +9,7 @@ use ferrocal_proto::{EntityId, Message, PayloadSample, SampleHead};
 use ferrocal_transport::Datagram;
 
 use super::readers::{Readers, Sinks};
+use crate::AllowConfig;
 use crate::layer::{Incoming, Origin};
 use crate::source::Ready;
 use crate::wire::Intake;
@@ -16,6 +17,8 @@ use crate::wire::Intake;
 /// What came for each topic, and what is known of those it came from.
 pub(super) struct Dispatch {
     readers: Arc<Readers>,
+    /// Who may be heard.
+    allow: AllowConfig,
     /// The topics that messages came for, with their sinks as of `version`.
     topics: Vec<Topic>,
     by_name: HashMap<Box<[u8]>, usize>,
@@ -39,9 +42,10 @@ struct Topic {
 }
 
 impl Dispatch {
-    pub(super) fn new(readers: Arc<Readers>) -> Self {
+    pub(super) fn new(readers: Arc<Readers>, allow: AllowConfig) -> Self {
         Self {
             readers,
+            allow,
             topics: Vec::new(),
             by_name: HashMap::new(),
             version: 0,
@@ -65,6 +69,7 @@ impl Dispatch {
                 (Some((index, origin)), Some(sample)) => (*index, origin.clone(), sample),
                 _ => {
                     let sample = PayloadSample::decode(bytes)?;
+                    self.allow.check_host(sample.host_name)?;
                     let Some(index) = self.index(sample.topic_name) else {
                         // Topics may share a group, so this is nobody's fault.
                         unsubscribed.fetch_add(1, Ordering::Relaxed);
@@ -105,6 +110,7 @@ impl Dispatch {
     pub(super) fn count_lost(&mut self, intake: &mut Intake) {
         for message in intake.take_given_up() {
             if let Some(sample) = PayloadSample::decode_prefix(&message.start)
+                && self.allow.check_host(sample.host_name).is_ok()
                 && let Some(index) = self.index(sample.topic_name)
                 // Without a clock, the next message's shows what is missing.
                 && sample.clock > 0

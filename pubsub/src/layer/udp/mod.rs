@@ -104,7 +104,7 @@ impl Layer for Udp {
             source: Box::new(source),
             inlet: Arc::new(UdpInlet::new(self.config.clone(), readers, groups)),
             interrupt,
-            joins_segments: granted.joins_segments,
+            joins_segments: Some(granted.joins_segments),
         })
     }
 }

@@ -31,13 +31,13 @@ impl UdpSource {
         readers: Arc<Readers>,
         counters: Arc<UdpCounters>,
     ) -> Self {
-        let intake = Intake::new(config.limits.reassembly);
+        let intake = Intake::only_of(config.allow.clone(), config.limits.reassembly);
         intake.report(&counters.report, &*receiver);
         Self {
             receiver,
             wait: Wait { timeout: EXPIRE_EVERY, busy_poll: config.receive_thread.busy_poll },
             intake,
-            dispatch: Dispatch::new(readers.clone()),
+            dispatch: Dispatch::new(readers.clone(), config.allow.clone()),
             failures: Failures::default(),
             readers,
             counters,

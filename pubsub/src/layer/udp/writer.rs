@@ -11,7 +11,7 @@ use super::pacing::Pacer;
 use super::send::{Outbound, Plan, ShortBatch, short_header};
 use super::window::{Receivers, Window};
 use crate::Fragmentation;
-use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written};
+use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written, sample_hash};
 
 /// Where the messages of a topic can be sent.
 #[derive(Clone, Copy)]
@@ -166,34 +166,5 @@ fn content<'a>(id: EntityId, message: &Outgoing<'a>) -> PayloadSample<'a> {
         hash: sample_hash(id, message.clock),
         payload: message.payload,
         ..PayloadSample::default()
-    }
-}
-
-/// A number that no other sample has: readers of eCAL 5 take samples with equal ones for the same.
-///
-/// It lies between 2^62 and 2^63, so that it always takes 9 bytes on the wire.
-fn sample_hash(id: EntityId, clock: i64) -> i64 {
-    // The finalizer of SplitMix64 is a bijection, so one publisher's hashes differ from each other except in the bits
-    // that are cut off.
-    let mut hash = id.get().wrapping_add(clock.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^= hash >> 31;
-    ((hash >> 1) | (1 << 62)).cast_signed()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn hashes_differ_and_take_the_same_room() {
-        let ids = [EntityId::from_wire("1"), EntityId::from_wire("2")];
-        let hashes: HashSet<_> =
-            ids.iter().flat_map(|&id| (1..10_000).map(move |clock| sample_hash(id, clock))).collect();
-        assert_eq!(hashes.len(), 2 * 9_999);
-        assert!(hashes.iter().all(|&hash| hash >= 1 << 62));
     }
 }

@@ -9,6 +9,7 @@ use super::super::entity::{Entity, Role};
 use super::super::outcome::Outcome;
 use super::{Peer, PeerKey, Tables, TopicName};
 use crate::feed::FeedSender;
+use crate::layer::LayerChoice;
 
 /// Something that happened to a publisher or subscriber of this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,10 +64,13 @@ pub struct MatchedPeer {
     pub id: EntityId,
     /// Its data type. Without the descriptor if it is a subscriber, or if there was no room for it.
     pub data_type: Arc<DataType>,
+    /// If it is a subscriber: which layer carries messages to it, and why not the others. Empty for a publisher, which
+    /// chooses itself.
+    pub layers: Vec<LayerChoice>,
 }
 
 impl MatchedPeer {
-    fn new(key: &PeerKey, peer: &Peer) -> Self {
+    fn new(key: &PeerKey, peer: &Peer, layers: Vec<LayerChoice>) -> Self {
         Self {
             host_name: key.process.host_name.clone(),
             process_id: key.process.process_id,
@@ -74,6 +78,7 @@ impl MatchedPeer {
             unit_name: peer.unit_name.clone(),
             id: key.id,
             data_type: peer.data_type.clone(),
+            layers,
         }
     }
 
@@ -100,25 +105,28 @@ impl Tables {
     /// The peers that an entity is matched with.
     pub(in crate::registry) fn matched(&self, entity: &Entity) -> Vec<MatchedPeer> {
         let is_matched = |key: &PeerKey, peer: &Peer| {
-            key.role == entity.role.other() && *peer.topic == *entity.topic.as_bytes() && peer.link.is_some()
+            key.role == entity.role.other()
+                && *peer.topic == *entity.topic.as_bytes()
+                && peer.link.is_some_and(|link| entity.is_matched(link))
         };
         let peers = self.peers.iter().filter(|(key, peer)| is_matched(key, peer));
-        peers.map(|(key, peer)| MatchedPeer::new(key, peer)).collect()
+        let layers = |peer: &Peer| peer.link.map_or_else(Vec::new, |link| entity.explain(link));
+        peers.map(|(key, peer)| MatchedPeer::new(key, peer, layers(peer))).collect()
     }
 
     /// A publisher that registered, by the process that its id names.
     pub(in crate::registry) fn publisher_peer(&self, host_name: &[u8], id: EntityId) -> Option<MatchedPeer> {
         let key = PeerKey::of_publisher(host_name.into(), id)?;
-        self.peers.get(&key).map(|peer| MatchedPeer::new(&key, peer))
+        self.peers.get(&key).map(|peer| MatchedPeer::new(&key, peer, Vec::new()))
     }
 
-    /// Adds what a peer's step means to the entities of a topic, as far as somebody listens.
+    /// Adds what a peer's step means to the entities of a topic, as far as somebody listens: `step` returns it for each.
     pub(super) fn report(
         &self,
         topic: &TopicName,
         key: &PeerKey,
         peer: &Peer,
-        kind: EventKind,
+        step: impl Fn(&Entity) -> Option<EventKind>,
         outcome: &mut Outcome,
     ) {
         let Some(topic) = self.topics.get(topic) else { return };
@@ -128,13 +136,15 @@ impl Tables {
         };
         for entity in entities {
             let listeners = entity.listeners();
-            if listeners.is_empty() {
-                continue;
-            }
+            let Some(kind) = step(entity).filter(|_| !listeners.is_empty()) else { continue };
             let (own, other) = (&entity.data_type().name, &peer.data_type.name);
             let differs = !own.is_empty() && !other.is_empty() && own != other;
             let follows = matches!(kind, EventKind::Connected | EventKind::TypeChanged) && differs;
-            let matched = Arc::new(MatchedPeer::new(key, peer));
+            let matched = Arc::new(MatchedPeer::new(
+                key,
+                peer,
+                peer.link.map_or_else(Vec::new, |link| entity.explain(link)),
+            ));
             for kind in [Some(kind), follows.then_some(EventKind::TypeDiffers)].into_iter().flatten() {
                 let event = Event::new(kind, Some(matched.clone()));
                 outcome.events.extend(listeners.iter().map(|listener| (listener.clone(), event.clone())));

@@ -1,8 +1,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ferrocal_proto::DataType;
+use ferrocal_proto::{DataType, LayerKind};
 
 use super::*;
+use crate::PublisherConfig;
+use crate::layer::LayerUse;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -22,11 +24,12 @@ fn info(topic: &str, id: u64) -> TopicInfo {
 
 fn entity(role: Role, topic: &str, type_name: &str) -> Arc<Entity> {
     let data_type = DataType { name: type_name.into(), ..DataType::default() };
-    Arc::new(Entity::new(EntityId::from_wire("1000"), role, topic, data_type))
+    let layers = LayerUse::of_publisher(&[LayerKind::UdpMulticast], &PublisherConfig::default());
+    Arc::new(Entity::new(EntityId::from_wire("1000"), role, topic, data_type, layers))
 }
 
 const JOINS: Runtime = Runtime { shares_groups: true, joins_segments: true };
-const LINK: Link = Link { local: true, layer: Some(0), runtime: JOINS };
+const LINK: Link = Link { local: true, layers: LayerSet::from_index(1), runtime: JOINS };
 
 /// Stores a registration of a peer that can be reached; returns how many entities that changed.
 fn see(tables: &mut Tables, now: Instant, role: Role, info: &TopicInfo) -> usize {
@@ -131,7 +134,7 @@ fn a_changed_link_is_one_step() {
             let changed =
                 tables.seen(now, Role::Subscriber, &info("a", 1), Some(link), true).unwrap().changed;
             assert!(changed.is_empty(), "others need not hear of it");
-            assert_eq!(tables.destinations("a", 0)[0].joins_segments, joins_segments);
+            assert_eq!(tables.destinations(&publisher, 0)[0].joins_segments, joins_segments);
         }
         stop.store(true, Ordering::Relaxed);
         watch.join().unwrap()

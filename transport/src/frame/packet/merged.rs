@@ -4,13 +4,14 @@ use ferrocal_proto::Header;
 
 /// Takes a UDP payload apart in which segmentation offload put several eCAL datagrams behind each other.
 ///
-/// Each is as long as its header states. What does not parse is passed on as it is, with everything behind it, so that
-/// the caller's parser counts it. An ordinary datagram, good or bad, is therefore passed on once and whole.
+/// Each is as long as its header states, and has the header of another one behind it. Whatever else there is is passed on as
+/// it is, with everything behind it, so that the caller's parser counts it. An ordinary datagram, good or bad, is therefore
+/// passed on once and whole, also if its header states less than it holds.
 pub(crate) fn each_datagram<'a>(payload: &'a [u8], mut each: impl FnMut(&'a [u8])) {
     let mut rest = payload;
     while let Some((datagram, behind)) = Header::datagram_len(rest)
         .and_then(|len| rest.split_at_checked(len))
-        .filter(|(_, behind)| !behind.is_empty())
+        .filter(|(_, behind)| Header::datagram_len(behind).is_some())
     {
         each(datagram);
         rest = behind;
@@ -55,17 +56,23 @@ mod tests {
         for one in [datagram(Kind::Info, 0, 5), datagram(Kind::Whole, 5, 5), Vec::new(), vec![b'E'; 23]] {
             assert_eq!(split(&one), [&one[..]]);
         }
+        // What holds more than it states is not taken for two.
+        for bad in [datagram(Kind::Whole, 5, 4), datagram(Kind::Fragment, 100, 0), datagram(Kind::Info, 3, 3)]
+        {
+            assert_eq!(split(&bad), [&bad[..]]);
+        }
     }
 
     #[test]
     fn what_does_not_parse_is_the_rest() {
         let good = datagram(Kind::Whole, 5, 5);
-        for bad in
-            [datagram(Kind::Whole, 5, 99), datagram(Kind::Whole, 5, u32::MAX), vec![1, 2, 3], vec![0; 100]]
-        {
+        let with_header = [datagram(Kind::Whole, 5, 99), datagram(Kind::Whole, 5, u32::MAX)];
+        for bad in &with_header {
+            let run = [&good[..], &good, bad].concat();
+            assert_eq!(split(&run), [&good[..], &good, bad]);
+        }
+        for bad in with_header.into_iter().chain([vec![1, 2, 3], vec![0; 100]]) {
             assert_eq!(split(&bad), [&bad[..]]);
-            let run = [&good[..], &good, &bad].concat();
-            assert_eq!(split(&run), [&good[..], &good, &bad]);
             // Nothing states where the next begins.
             let run = [&bad[..], &good].concat();
             assert_eq!(split(&run), [&run[..]]);

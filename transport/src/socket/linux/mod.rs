@@ -1,4 +1,5 @@
 //! Many datagrams a system call: recvmmsg(2) with `UDP_GRO`, sendmsg(2) with `UDP_SEGMENT` and sendmmsg(2).
+
 #![allow(unsafe_code)]
 
 mod queues;

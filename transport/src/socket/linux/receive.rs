@@ -1,5 +1,7 @@
 //! Receiving.
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};

@@ -1,5 +1,7 @@
 //! Sending: sendmsg(2) with `UDP_SEGMENT`, and sendmmsg(2).
 
+#![allow(unsafe_code)]
+
 use std::cell::Cell;
 use std::io;
 use std::mem::{self, MaybeUninit};

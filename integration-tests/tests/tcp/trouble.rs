@@ -1,0 +1,199 @@
+//! Peers that lie, that say nothing, and that are slow.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use ferrocal::{Config, DropReason, Node, TcpStatus};
+use ferrocal_integration_tests::ours;
+use ferrocal_integration_tests::wait;
+use ferrocal_integration_tests::world::{Mode, World};
+use ferrocal_proto::TCP_HANDSHAKE;
+
+use super::forged::{Forger, Peer, frame, port_of};
+use super::tcp_only;
+
+/// Bounds a hang.
+const HANG: Duration = Duration::from_secs(60);
+const TOPIC: &str = "trouble";
+
+/// A node whose peers need not register again, and which waits for them as long as that.
+fn node(world: &World, patience: Duration) -> Node {
+    let mut config: Config = tcp_only(ours::config(world, world.here()));
+    config.registration.timeout = Duration::from_secs(10_000);
+    config.tcp.connect_timeout = patience;
+    config.tcp.write_timeout = patience;
+    Node::with_config("troubled", config).expect("a node opens")
+}
+
+const IMPATIENT: Duration = Duration::from_millis(200);
+
+fn status(node: &Node) -> TcpStatus {
+    node.status().tcp.expect("the layer is there")
+}
+
+fn dropped(node: &Node, reason: DropReason) -> u64 {
+    node.status().drops.get(reason)
+}
+
+/// Of a publisher of ours.
+pub(crate) fn hostile_subscribers() {
+    let world = World::new(Mode::Local);
+    let node = node(&world, HANG);
+    let publisher = node.publisher::<[u8]>(TOPIC).expect("a good name");
+    let forger = Forger::new();
+    (0..2).for_each(|_| forger.subscriber(1, TOPIC));
+    assert!(publisher.wait_for_subscriber(HANG));
+    let port = port_of(&node, TOPIC);
+
+    // One says nothing. The others do not wait for it.
+    let _silent = Peer::connect(port);
+    // A body of 2^64 - 1 bytes, a header that is too short, payload in place of a handshake.
+    for bytes in
+        [&[12, 0, 1, 0, 255, 255, 255, 255, 255, 255, 255, 255][..], &[1, 0], &frame(1, TOPIC, 1, b"payload")]
+    {
+        let mut peer = Peer::connect(port);
+        peer.write(bytes);
+        peer.expect_closed();
+    }
+    assert_eq!(dropped(&node, DropReason::TooLong), 2);
+    assert_eq!(dropped(&node, DropReason::BadSample), 1);
+    // More than a handshake.
+    let mut talkative = Peer::connect(port);
+    talkative.shake_hands();
+    talkative.write(&TCP_HANDSHAKE);
+    talkative.expect_closed();
+    assert_eq!(dropped(&node, DropReason::UnexpectedSample), 1);
+
+    let mut bytewise = Peer::connect(port);
+    bytewise.write_bytewise(&TCP_HANDSHAKE);
+    assert!(bytewise.frame().is_some());
+    publisher.send(b"to who is good").expect("it is sent");
+    assert_eq!(bytewise.message(), Some((1, b"to who is good".to_vec())));
+    drop(bytewise);
+    wait::until_eq("connections", &1, || status(&node).subscribers);
+
+    let node = self::node(&world, IMPATIENT);
+    let publisher = node.publisher::<[u8]>("impatient").expect("a good name");
+    (0..2).for_each(|_| forger.subscriber(1, "impatient"));
+    assert!(publisher.wait_for_subscriber(HANG));
+    Peer::connect(port_of(&node, "impatient")).expect_closed();
+    assert_eq!((status(&node).timed_out, status(&node).subscribers), (1, 0));
+}
+
+/// Of a subscriber of ours.
+pub(crate) fn hostile_publishers() {
+    let world = World::new(Mode::Local);
+    let node = node(&world, HANG);
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let forger = Forger::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    // Each registration makes a connection, once the one before has ended. It may not have been noticed.
+    let connect = |before: u64| {
+        wait::until("the end of the connection before", || status(&node).publishers == before);
+        forger.publisher(1, TOPIC, port);
+        Peer::accept(&listener)
+    };
+
+    let mut short = frame(1, TOPIC, 1, b"payload");
+    short.truncate(short.len() - 1);
+    short[4] -= 1;
+    let mut foreign = frame(1, TOPIC, 1, b"payload");
+    foreign[12..16].copy_from_slice(b"LACE");
+    let cases = [
+        (vec![12, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255], DropReason::TooLong),
+        (vec![0, 0], DropReason::BadSample),
+        (short, DropReason::LengthMismatch),
+        (foreign, DropReason::ForeignMagic),
+        (frame(2, TOPIC, 1, b"of somebody else"), DropReason::UnexpectedSample),
+        (vec![12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], DropReason::UnknownVersion),
+    ];
+    for (bytes, reason) in cases {
+        let before = dropped(&node, reason);
+        let mut peer = connect(0);
+        assert!(peer.frame().is_some(), "the handshake");
+        peer.write(&bytes);
+        peer.expect_closed();
+        assert_eq!(dropped(&node, reason), before + 1, "{reason:?}");
+    }
+
+    // A good one, a byte at a time, with a header of a later version.
+    let mut good = connect(0);
+    assert!(good.frame().is_some());
+    let mut message = frame(1, TOPIC, 1, b"good");
+    message.splice(12..12, [9; 4]);
+    message[0] = 16;
+    good.write_bytewise(&TCP_HANDSHAKE);
+    good.write_bytewise(&message);
+    assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload, &b"good"[..]);
+
+    // It is not connected to a second time while it is there, and again once it is gone.
+    forger.publisher(1, TOPIC, port);
+    good.write(&frame(1, TOPIC, 2, &[7; 100_000]));
+    assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload.len(), 100_000);
+    assert_eq!(status(&node).publishers, 1);
+    drop(good);
+    let mut again = connect(0);
+    again.write(&TCP_HANDSHAKE);
+    again.write(&frame(1, TOPIC, 3, b"again"));
+    assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload, &b"again"[..]);
+    assert_eq!(subscriber.stats().received, 3);
+
+    // Nobody reads any more.
+    drop(subscriber);
+    again.expect_closed();
+
+    // One accepts, and says nothing.
+    let node = self::node(&world, IMPATIENT);
+    let _subscriber = node.subscriber::<[u8]>("impatient").expect("a good name");
+    forger.publisher(1, "impatient", port);
+    let mut silent = Peer::accept(&listener);
+    assert!(silent.frame().is_some());
+    silent.expect_closed();
+    assert_eq!((status(&node).timed_out, status(&node).publishers), (1, 0));
+}
+
+/// A subscriber that takes messages more slowly than they are sent, and then not at all.
+pub(crate) fn a_slow_subscriber() {
+    const COUNT: usize = 100;
+    const LEN: usize = 1_000_000;
+    let world = World::new(Mode::Local);
+    let mut config: Config = tcp_only(ours::config(&world, world.here()));
+    config.registration.timeout = Duration::from_secs(10_000);
+    let node = Node::with_config("fast", config).expect("a node opens");
+    let forger = Forger::new();
+    for (topic, queue, loses) in [("latest", 0, true), ("all", COUNT * (LEN + 1000), false)] {
+        let settings = node.config().publisher.clone().tcp_queue_bytes(queue);
+        let publisher = node.publisher_with::<[u8]>(topic, settings).expect("a good name");
+        (0..2).for_each(|_| forger.subscriber(1, topic));
+        assert!(publisher.wait_for_subscriber(HANG));
+        let mut slow = Peer::connect(port_of(&node, topic));
+        slow.shake_hands();
+        // Nothing is read meanwhile, and nobody waits for it.
+        for number in 0..COUNT {
+            publisher.send(&vec![number as u8; LEN]).expect("it is sent");
+        }
+        let overwritten = publisher.stats().overwritten;
+        assert_eq!(overwritten > 0, loses, "{overwritten}");
+        let mut clocks = Vec::new();
+        while clocks.last() != Some(&(COUNT as i64)) {
+            let (clock, payload) = slow.message().expect("the newest one comes");
+            assert!(payload.len() == LEN && payload.iter().all(|byte| i64::from(*byte) == clock - 1));
+            clocks.push(clock);
+        }
+        assert!(clocks.is_sorted());
+        assert_eq!(clocks.len(), COUNT - overwritten as usize, "what did not come is counted");
+    }
+
+    let node = self::node(&world, IMPATIENT);
+    let publisher = node.publisher::<[u8]>("never").expect("a good name");
+    (0..2).for_each(|_| forger.subscriber(1, "never"));
+    assert!(publisher.wait_for_subscriber(HANG));
+    let mut stuck = Peer::connect(port_of(&node, "never"));
+    stuck.shake_hands();
+    wait::until_eq("the end of who takes nothing", &1, || {
+        publisher.send(&vec![0; LEN]).expect("it is sent");
+        status(&node).timed_out
+    });
+    assert_eq!(status(&node).subscribers, 0);
+}

@@ -1,0 +1,210 @@
+//! The topics that are read, and the publishers to connect to for them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
+
+use ferrocal_proto::EntityId;
+
+use super::{Command, Shared};
+use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
+use crate::{NodeError, lock};
+
+/// The sinks of one topic.
+pub(super) type Sinks = Arc<[Arc<dyn Sink>]>;
+
+/// A publisher to connect to.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) topic: Arc<str>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) port: NonZeroU16,
+    /// Where its registration came from.
+    pub(super) source: IpAddr,
+    pub(super) process_id: i32,
+    pub(super) is_local: bool,
+}
+
+impl Target {
+    /// Where it is most likely to be found.
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.source, self.port.get())
+    }
+
+    /// Where it may be found, without a look at its host's name.
+    pub(super) fn addresses(&self) -> VecDeque<SocketAddr> {
+        let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port.get());
+        let mut addresses = VecDeque::from([self.address()]);
+        if self.is_local && self.address() != loopback {
+            addresses.push_back(loopback);
+        }
+        addresses
+    }
+
+    /// Whether it is the same port of the same publisher.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.port == other.port
+    }
+}
+
+/// The sinks of each topic, and the publishers that the source has a connection to, or makes one.
+#[derive(Default)]
+pub(super) struct Readers(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    topics: HashMap<Arc<str>, Sinks>,
+    publishers: HashMap<Arc<Origin>, Publisher>,
+    ended: Option<Ended>,
+}
+
+struct Publisher {
+    target: Target,
+    /// Whether the source has it.
+    is_taken: bool,
+    /// Whether the log said that it cannot be connected to.
+    is_reported: bool,
+}
+
+impl Readers {
+    pub(super) fn sinks(&self, topic: &str) -> Option<Sinks> {
+        lock(&self.0).topics.get(topic).cloned()
+    }
+
+    /// Whether the publisher is still to be connected to.
+    pub(super) fn is_wanted(&self, target: &Target) -> bool {
+        let state = lock(&self.0);
+        state
+            .publishers
+            .get(&target.origin)
+            .is_some_and(|known| known.is_taken && known.target.is_same(target))
+    }
+
+    /// Takes note that the connection to a publisher has ended. Its next registration makes another one.
+    pub(super) fn disconnected(&self, target: &Target) {
+        if let Some(known) = lock(&self.0).publishers.get_mut(&target.origin)
+            && known.target.is_same(target)
+        {
+            known.is_taken = false;
+        }
+    }
+
+    pub(super) fn connected(&self, target: &Target) {
+        if let Some(known) = lock(&self.0).publishers.get_mut(&target.origin) {
+            known.is_reported = false;
+        }
+    }
+
+    /// Whether it is to be reported that a publisher cannot be connected to: once, until it can.
+    pub(super) fn is_new_failure(&self, target: &Target) -> bool {
+        let mut state = lock(&self.0);
+        let known = state.publishers.get_mut(&target.origin);
+        known.is_some_and(|known| !std::mem::replace(&mut known.is_reported, true))
+    }
+}
+
+/// Opens readers.
+pub(super) struct TcpInlet {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+}
+
+impl TcpInlet {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, readers: Arc::default() }
+    }
+
+    pub(super) fn readers(&self) -> Arc<Readers> {
+        self.readers.clone()
+    }
+}
+
+impl Inlet for TcpInlet {
+    fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
+        let ended = {
+            let mut state = lock(&self.readers.0);
+            let sinks = state.topics.entry(topic.clone()).or_insert_with(|| Arc::new([]));
+            *sinks = sinks.iter().cloned().chain([sink.clone()]).collect();
+            state.ended
+        };
+        if let Some(why) = ended {
+            sink.end(why);
+        }
+        let (shared, readers) = (self.shared.clone(), self.readers.clone());
+        Ok(Box::new(TcpReader { topic: topic.clone(), sink, shared, readers }))
+    }
+
+    fn registered(&self, publisher: &RegisteredPublisher<'_>) {
+        let Some(port) = publisher.parameters.tcp_port else { return };
+        let mut state = lock(&self.readers.0);
+        let Some((topic, _)) = state.topics.get_key_value(publisher.topic) else { return };
+        let origin = Arc::new(Origin { host_name: publisher.host_name.clone(), id: publisher.id });
+        let source = IpAddr::V4(*publisher.source.ip());
+        let target = Target {
+            topic: topic.clone(),
+            origin: origin.clone(),
+            port,
+            source,
+            process_id: publisher.process_id,
+            is_local: publisher.local,
+        };
+        match state.publishers.entry(origin) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                if known.is_taken && known.target.is_same(&target) {
+                    return;
+                }
+                (known.target, known.is_taken) = (target.clone(), true);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Publisher { target: target.clone(), is_taken: true, is_reported: false });
+            }
+        }
+        drop(state);
+        self.shared.command(Command::Connect(target));
+    }
+
+    /// What the publisher sent before it left may still come.
+    fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
+        let sinks = {
+            let mut state = lock(&self.readers.0);
+            state.publishers.retain(|origin, _| origin.id != publisher || *origin.host_name != *host_name);
+            state.topics.get(topic).cloned()
+        };
+        sinks.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.forget(host_name, publisher));
+    }
+
+    fn end(&self, why: Ended) {
+        let topics: Vec<Sinks> = {
+            let mut state = lock(&self.readers.0);
+            state.ended.get_or_insert(why);
+            state.topics.values().cloned().collect()
+        };
+        topics.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.end(why));
+    }
+}
+
+struct TcpReader {
+    topic: Arc<str>,
+    sink: Arc<dyn Sink>,
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+}
+
+impl Reader for TcpReader {}
+
+impl Drop for TcpReader {
+    fn drop(&mut self) {
+        let mut state = lock(&self.readers.0);
+        let Some(sinks) = state.topics.get_mut(&self.topic) else { return };
+        *sinks = sinks.iter().filter(|one| !Arc::ptr_eq(one, &self.sink)).cloned().collect();
+        if sinks.is_empty() {
+            state.topics.remove(&self.topic);
+            state.publishers.retain(|_, publisher| publisher.target.topic != self.topic);
+            drop(state);
+            self.shared.command(Command::Unread(self.topic.clone()));
+        }
+    }
+}

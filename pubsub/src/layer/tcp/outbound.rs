@@ -1,0 +1,332 @@
+//! A connection to one subscriber, as the publisher has it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use ferrocal_proto::TCP_HANDSHAKE;
+use mio::Token;
+use mio::net::TcpStream;
+
+use super::{Command, Shared};
+use crate::lock;
+
+/// So many frames go in one system call.
+pub(super) const MAX_FRAMES: usize = 64;
+/// So many system calls are made for one subscriber on the thread that sends. More would wait for a reader that takes
+/// them as fast as they come.
+const DIRECT_WRITES: usize = 2;
+/// So many system calls are made for one subscriber before it is another one's turn.
+const WRITES_AT_ONCE: usize = 16;
+
+/// A connection to a subscriber.
+pub(super) struct Connection {
+    pub(super) token: Token,
+    pub(super) stream: TcpStream,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether the subscriber has said which version it has.
+    is_ready: bool,
+    is_closed: bool,
+    /// Whether nothing more will be sent, so that it is to be closed once nothing waits.
+    is_ending: bool,
+    /// The rest of the frame that is being transferred.
+    current: Bytes,
+    /// Frames behind it, and their bytes.
+    waiting: VecDeque<Bytes>,
+    waiting_bytes: usize,
+    /// Since when the subscriber takes nothing.
+    blocked_since: Option<Instant>,
+}
+
+/// What is left after writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// The system takes no more at present.
+    Blocked,
+    /// It is another one's turn.
+    More,
+    /// Nothing will be written any more.
+    Closed,
+}
+
+/// The frames of some messages: each a head and a payload, which are copied only for those who cannot take them now.
+pub(super) struct Frames<'a> {
+    /// The heads, consecutive, and where each ends.
+    pub(super) heads: &'a [u8],
+    pub(super) ends: &'a [usize],
+    pub(super) payloads: &'a [&'a [u8]],
+    /// The frames that were copied.
+    pub(super) copies: &'a mut Vec<Option<Bytes>>,
+}
+
+impl Frames<'_> {
+    fn head(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.heads[start..self.ends[index]]
+    }
+
+    fn len_of(&self, index: usize) -> usize {
+        self.head(index).len() + self.payloads[index].len()
+    }
+
+    fn copy(&mut self, index: usize) -> Bytes {
+        self.copies.resize(self.ends.len(), None);
+        if let Some(copy) = &self.copies[index] {
+            return copy.clone();
+        }
+        let copy = Bytes::from([self.head(index), self.payloads[index]].concat());
+        self.copies[index] = Some(copy.clone());
+        copy
+    }
+}
+
+impl Connection {
+    pub(super) fn new(token: Token, stream: TcpStream, shared: Arc<Shared>) -> Self {
+        Self { token, stream, shared, state: Mutex::default() }
+    }
+
+    /// Sends frames, as far as the system takes them at once. The rest waits, but no more than `max_bytes` of it and the
+    /// newest. Returns how many were given up for that.
+    pub(super) fn send(&self, frames: &mut Frames<'_>, max_bytes: usize) -> u64 {
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return 0;
+        }
+        let mut next = 0;
+        if state.is_ready && state.is_idle() {
+            let (index, offset) = match self.write_now(frames) {
+                Ok(position) => position,
+                Err(_) => {
+                    state.close(&self.stream);
+                    drop(state);
+                    self.shared.command(Command::Flush(self.token));
+                    return 0;
+                }
+            };
+            next = index;
+            if index < frames.ends.len() && offset > 0 {
+                state.current = frames.copy(index).slice(offset..);
+                next += 1;
+            }
+        }
+        let was_idle = state.blocked_since.is_none();
+        let overwritten =
+            (next..frames.ends.len()).map(|index| state.push(frames.copy(index), max_bytes)).sum();
+        if state.is_ready && !state.is_idle() && was_idle {
+            state.blocked_since = Some(Instant::now());
+            drop(state);
+            self.shared.command(Command::Flush(self.token));
+        }
+        overwritten
+    }
+
+    /// Writes frames without waiting. Returns which one comes next, and how much of it is written.
+    fn write_now(&self, frames: &Frames<'_>) -> io::Result<(usize, usize)> {
+        let count = frames.ends.len();
+        let (mut index, mut offset) = (0, 0);
+        for _ in 0..DIRECT_WRITES {
+            let mut slices = [IoSlice::new(&[]); 2 * MAX_FRAMES];
+            let mut used = 0;
+            for frame in index..count.min(index + MAX_FRAMES) {
+                let mut skipped = if frame == index { offset } else { 0 };
+                for part in [frames.head(frame), frames.payloads[frame]] {
+                    let rest = &part[skipped.min(part.len())..];
+                    skipped -= part.len() - rest.len();
+                    if !rest.is_empty() {
+                        slices[used] = IoSlice::new(rest);
+                        used += 1;
+                    }
+                }
+            }
+            let mut written = match (&self.stream).write_vectored(&slices[..used]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(error) if is_temporary(&error) => 0,
+                Err(error) => return Err(error),
+            };
+            if written == 0 {
+                break;
+            }
+            while index < count && written >= frames.len_of(index) - offset {
+                written -= frames.len_of(index) - offset;
+                (index, offset) = (index + 1, 0);
+            }
+            offset += written;
+            if index == count {
+                break;
+            }
+        }
+        Ok((index, offset))
+    }
+
+    /// Answers the handshake, and sends what waits.
+    pub(super) fn accept(&self) -> Left {
+        let mut state = lock(&self.state);
+        if !state.is_ready {
+            state.is_ready = true;
+            state.current = Bytes::from_static(&TCP_HANDSHAKE);
+        }
+        drop(state);
+        self.flush()
+    }
+
+    /// Goes on writing what waits.
+    pub(super) fn flush(&self) -> Left {
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return Left::Closed;
+        }
+        if !state.is_ready {
+            return Left::Nothing;
+        }
+        for _ in 0..WRITES_AT_ONCE {
+            if state.is_idle() {
+                state.blocked_since = None;
+                if state.is_ending {
+                    state.close(&self.stream);
+                    return Left::Closed;
+                }
+                return Left::Nothing;
+            }
+            let written = {
+                let mut slices = [IoSlice::new(&[]); MAX_FRAMES];
+                let frames = std::iter::once(&state.current).chain(&state.waiting);
+                let mut used = 0;
+                for (slice, frame) in slices.iter_mut().zip(frames) {
+                    *slice = IoSlice::new(frame);
+                    used += 1;
+                }
+                (&self.stream).write_vectored(&slices[..used])
+            };
+            match written {
+                Ok(0) => return state.close(&self.stream),
+                Ok(written) => state.written(written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    state.blocked_since.get_or_insert_with(Instant::now);
+                    return Left::Blocked;
+                }
+                Err(_) => return state.close(&self.stream),
+            }
+        }
+        Left::More
+    }
+
+    /// Has the connection closed once what waits is sent.
+    pub(super) fn end(&self) -> Left {
+        {
+            let mut state = lock(&self.state);
+            state.is_ending = true;
+            if !state.is_ready {
+                return state.close(&self.stream);
+            }
+        }
+        self.flush()
+    }
+
+    pub(super) fn close(&self) {
+        lock(&self.state).close(&self.stream);
+    }
+
+    /// Whether the subscriber has taken nothing of what waits for as long as that.
+    pub(super) fn is_blocked_for(&self, timeout: Duration, now: Instant) -> bool {
+        let since = lock(&self.state).blocked_since;
+        since.is_some_and(|since| now.saturating_duration_since(since) >= timeout)
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.current.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Adds a frame behind those that wait. Returns how many were given up for it.
+    fn push(&mut self, frame: Bytes, max_bytes: usize) -> u64 {
+        self.waiting_bytes += frame.len();
+        self.waiting.push_back(frame);
+        let mut overwritten = 0;
+        while self.waiting.len() > 1 && self.waiting_bytes > max_bytes {
+            self.waiting_bytes -= self.waiting.pop_front().map_or(0, |frame| frame.len());
+            overwritten += 1;
+        }
+        overwritten
+    }
+
+    /// Takes note that so many bytes were written.
+    fn written(&mut self, mut count: usize) {
+        // It takes what it gets.
+        self.blocked_since = self.blocked_since.map(|_| Instant::now());
+        loop {
+            let step = count.min(self.current.len());
+            self.current.advance(step);
+            count -= step;
+            if !self.current.is_empty() {
+                return;
+            }
+            let Some(next) = self.waiting.pop_front() else { return };
+            self.waiting_bytes -= next.len();
+            self.current = next;
+            if count == 0 {
+                // A frame of which nothing is written may still be given up for a newer one.
+                self.waiting_bytes += self.current.len();
+                self.waiting.push_front(std::mem::take(&mut self.current));
+                return;
+            }
+        }
+    }
+
+    fn close(&mut self, stream: &TcpStream) -> Left {
+        *self = Self { is_closed: true, is_ready: self.is_ready, ..Self::default() };
+        // It may be closed already.
+        let _ = stream.shutdown(Shutdown::Both);
+        Left::Closed
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(state: &State) -> Vec<usize> {
+        state.waiting.iter().map(Bytes::len).collect()
+    }
+
+    #[test]
+    fn only_the_newest_waits_unless_there_is_room() {
+        let mut state = State::default();
+        assert_eq!([10, 20, 30].map(|len| state.push(vec![0; len].into(), 0)), [0, 1, 1]);
+        assert_eq!((waiting(&state), state.waiting_bytes), (vec![30], 30));
+        assert_eq!([10, 20].map(|len| state.push(vec![0; len].into(), 60)), [0, 0]);
+        assert_eq!(state.push(vec![0; 1].into(), 60), 1);
+        assert_eq!((waiting(&state), state.waiting_bytes), (vec![10, 20, 1], 31));
+        assert_eq!(state.push(vec![0; 1000].into(), 60), 3, "one may be longer than the room");
+    }
+
+    #[test]
+    fn what_is_written_is_taken_from_the_front() {
+        let mut state = State { current: vec![0; 5].into(), ..State::default() };
+        state.push(vec![1; 10].into(), 100);
+        state.push(vec![2; 10].into(), 100);
+        state.written(3);
+        assert_eq!((state.current.len(), state.waiting_bytes), (2, 20));
+        state.written(2);
+        assert_eq!((state.current.len(), waiting(&state)), (0, vec![10, 10]), "no frame has begun");
+        state.written(14);
+        assert_eq!((&state.current[..], state.waiting_bytes), (&[2; 6][..], 0));
+        state.written(6);
+        assert!(state.is_idle());
+    }
+}

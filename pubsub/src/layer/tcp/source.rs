@@ -1,0 +1,494 @@
+//! Waits for all sockets of the layer, and does what they are ready for.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{DropReason, TcpFrame, TcpFrameReader};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use super::addresses::{Resolved, is_from_here, prepare, resolve};
+use super::inbound::{self, Phase, Progress};
+use super::inlet::{Readers, Target};
+use super::outbound::{self, Left};
+use super::port::Port;
+use super::{Command, Shared, WAKER};
+use crate::layer::Incoming;
+use crate::source::{Flow, Ready, Source};
+use crate::{Mode, lock};
+
+/// What is read at once, unless a long message is being read to its place.
+const BUFFER_LEN: usize = 128 * 1024;
+/// How often deadlines are looked at, while there are any.
+const TICK: Duration = Duration::from_millis(250);
+/// Events that are taken from the system at once.
+const EVENTS: usize = 256;
+/// A pause after waiting has failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// All sockets of the layer.
+pub(super) struct TcpSource {
+    poll: Poll,
+    events: Events,
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    sockets: HashMap<Token, Socket>,
+    next_token: usize,
+    /// Sockets that have something to do, in turn.
+    turns: VecDeque<Token>,
+    waiting: HashSet<Token>,
+    /// Those with a deadline, or with frames that wait.
+    watched: HashSet<Token>,
+    next_tick: Instant,
+    /// The memory of all incomplete messages, in bytes.
+    held: usize,
+    buffer: Vec<u8>,
+    messages: Vec<Incoming>,
+}
+
+enum Socket {
+    Listener(TcpListener, Arc<Port>),
+    Subscriber(Subscriber),
+    Publisher(Box<inbound::Connection>),
+}
+
+/// The connection of a subscriber to a publisher of this node.
+struct Subscriber {
+    connection: Arc<outbound::Connection>,
+    port: Arc<Port>,
+    /// What it sends, until its handshake has come.
+    reader: TcpFrameReader,
+    deadline: Option<Instant>,
+}
+
+impl TcpSource {
+    pub(super) fn new(poll: Poll, shared: Arc<Shared>, readers: Arc<Readers>) -> Self {
+        Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            shared,
+            readers,
+            sockets: HashMap::new(),
+            next_token: 0,
+            turns: VecDeque::new(),
+            waiting: HashSet::new(),
+            watched: HashSet::new(),
+            next_tick: Instant::now(),
+            held: 0,
+            buffer: vec![0; BUFFER_LEN],
+            messages: Vec::new(),
+        }
+    }
+
+    fn new_token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    /// Has a socket get its turn.
+    fn schedule(&mut self, token: Token) {
+        if self.waiting.insert(token) {
+            self.turns.push_back(token);
+        }
+    }
+
+    fn run_commands(&mut self) {
+        let commands = std::mem::take(&mut *lock(&self.shared.commands));
+        for command in commands {
+            match command {
+                Command::Listen(mut listener, port) => {
+                    let token = self.new_token();
+                    match self.poll.registry().register(&mut listener, token, Interest::READABLE) {
+                        Ok(()) => {
+                            self.sockets.insert(token, Socket::Listener(listener, port));
+                        }
+                        Err(error) => log::warn!("{port:?}: connections cannot be accepted: {error}"),
+                    }
+                }
+                Command::Close(port) => self.close_port(&port),
+                Command::Flush(token) => self.schedule(token),
+                Command::Connect(target) => self.connect(target),
+                Command::Resolved(Resolved { target, addresses }) => {
+                    self.connect_to(target, addresses.into(), true);
+                }
+                Command::Unread(topic) => {
+                    let is_unread = |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.topic == topic);
+                    self.close_all(is_unread);
+                }
+            }
+        }
+    }
+
+    fn close_port(&mut self, port: &Arc<Port>) {
+        let mut ended = Vec::new();
+        self.sockets.retain(|token, socket| match socket {
+            Socket::Listener(_, of) => !Arc::ptr_eq(of, port),
+            Socket::Subscriber(subscriber) if Arc::ptr_eq(&subscriber.port, port) => {
+                // Those that are not closed yet get a turn.
+                subscriber.connection.end();
+                ended.push(*token);
+                true
+            }
+            _ => true,
+        });
+        ended.into_iter().for_each(|token| self.schedule(token));
+    }
+
+    fn close_all(&mut self, is_meant: impl Fn(&Socket) -> bool) {
+        let meant = self.sockets.iter().filter(|(_, socket)| is_meant(socket));
+        let tokens: Vec<_> = meant.map(|(token, _)| *token).collect();
+        tokens.into_iter().for_each(|token| self.close(token));
+    }
+
+    fn close(&mut self, token: Token) {
+        self.watched.remove(&token);
+        match self.sockets.remove(&token) {
+            Some(Socket::Subscriber(Subscriber { connection, port, .. })) => {
+                connection.close();
+                port.remove(&connection);
+                self.shared.counters.subscribers.fetch_sub(1, Ordering::Relaxed);
+            }
+            Some(Socket::Publisher(connection)) => {
+                self.held -= connection.held();
+                self.readers.disconnected(&connection.target);
+                self.shared.counters.publishers.fetch_sub(1, Ordering::Relaxed);
+            }
+            Some(Socket::Listener(..)) | None => {}
+        }
+    }
+
+    fn connections(&self) -> usize {
+        let counters = &self.shared.counters;
+        let count =
+            counters.subscribers.load(Ordering::Relaxed) + counters.publishers.load(Ordering::Relaxed);
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    fn has_room(&self) -> bool {
+        let has_room = self.connections() < self.shared.config.max_connections;
+        if !has_room {
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    fn connect(&mut self, target: Target) {
+        // Another port of the same publisher is an older one.
+        let is_older =
+            |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.origin == target.origin);
+        self.close_all(is_older);
+        let addresses = target.addresses();
+        self.connect_to(target, addresses, false);
+    }
+
+    /// Connects to the first of some addresses that does not refuse at once.
+    fn connect_to(
+        &mut self,
+        target: Target,
+        mut candidates: VecDeque<std::net::SocketAddr>,
+        is_resolved: bool,
+    ) {
+        if !self.readers.is_wanted(&target) {
+            return;
+        }
+        if !self.has_room() {
+            return self.readers.disconnected(&target);
+        }
+        let mut failure = None;
+        while let Some(address) = candidates.pop_front() {
+            let token = self.new_token();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let stream = TcpStream::connect(address).and_then(|mut stream| {
+                self.poll.registry().register(&mut stream, token, interest).map(|()| stream)
+            });
+            match stream {
+                Ok(stream) => {
+                    let deadline = Instant::now() + self.shared.config.connect_timeout;
+                    let max = self.shared.max_body_len();
+                    let mut connection = inbound::Connection::new(target, stream, deadline, max);
+                    (connection.candidates, connection.is_resolved) = (candidates, is_resolved);
+                    self.sockets.insert(token, Socket::Publisher(Box::new(connection)));
+                    self.shared.counters.publishers.fetch_add(1, Ordering::Relaxed);
+                    self.watched.insert(token);
+                    return self.schedule(token);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        self.give_up(target, is_resolved, failure);
+    }
+
+    /// A connection could not be made: tries the next address, if there is one.
+    fn not_connected(&mut self, token: Token, failure: std::io::Error) {
+        let Some(Socket::Publisher(connection)) = self.sockets.remove(&token) else { return };
+        self.watched.remove(&token);
+        self.held -= connection.held();
+        self.shared.counters.publishers.fetch_sub(1, Ordering::Relaxed);
+        let inbound::Connection { target, candidates, is_resolved, .. } = *connection;
+        if candidates.is_empty() {
+            self.give_up(target, is_resolved, Some(failure));
+        } else {
+            self.connect_to(target, candidates, is_resolved);
+        }
+    }
+
+    /// No address is left: looks the name up, if that was not done.
+    fn give_up(&mut self, target: Target, is_resolved: bool, failure: Option<std::io::Error>) {
+        if !is_resolved {
+            let known = target.clone();
+            match resolve(target, self.shared.clone()) {
+                // Whether it could be connected to is not known yet.
+                Ok(()) => return,
+                Err(error) => log::warn!("a host's name could not be looked up: {error}"),
+            }
+            self.readers.disconnected(&known);
+            return;
+        }
+        if self.readers.is_new_failure(&target) {
+            let why = failure.map_or_else(|| "its name has no address".into(), |error| error.to_string());
+            log::warn!(
+                "topic `{}`: the publisher {} of process {} on {} cannot be connected to by TCP, neither at {} nor by its host's name: \
+                 {why}; trying again with each of its registrations",
+                target.topic,
+                target.origin.id,
+                target.process_id,
+                target.origin.host_name,
+                target.address(),
+            );
+        }
+        self.readers.disconnected(&target);
+    }
+
+    fn accept(&mut self, token: Token) {
+        loop {
+            let Some(Socket::Listener(listener, port)) = self.sockets.get(&token) else { return };
+            let (mut stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Of the connection, which is gone by now.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    log::debug!("{port:?}: a connection cannot be accepted: {error}");
+                    // Nothing says when it can: the next tick tries again.
+                    self.watched.insert(token);
+                    return;
+                }
+            };
+            let port = port.clone();
+            if self.shared.mode == Mode::Local && !is_from_here(&stream, peer) {
+                self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            if !self.has_room() {
+                continue;
+            }
+            let token = self.new_token();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let prepared = prepare(&stream);
+            if prepared.and_then(|()| self.poll.registry().register(&mut stream, token, interest)).is_err() {
+                continue;
+            }
+            let connection = Arc::new(outbound::Connection::new(token, stream, self.shared.clone()));
+            if !port.add(connection.clone()) {
+                continue;
+            }
+            self.shared.counters.subscribers.fetch_add(1, Ordering::Relaxed);
+            let deadline = Some(Instant::now() + self.shared.config.connect_timeout);
+            let reader = TcpFrameReader::new(0);
+            self.sockets.insert(token, Socket::Subscriber(Subscriber { connection, port, reader, deadline }));
+            self.watched.insert(token);
+            self.schedule(token);
+        }
+    }
+
+    /// Does what a socket is ready for, once.
+    fn take_turn(&mut self, token: Token, ready: &mut Ready) {
+        match self.sockets.get_mut(&token) {
+            None => {}
+            Some(Socket::Listener(..)) => self.accept(token),
+            Some(Socket::Subscriber(subscriber)) => {
+                let left = match subscriber.read(&mut self.buffer) {
+                    Ok(()) => subscriber.connection.flush(),
+                    Err(reason) => {
+                        if let Some(reason) = reason {
+                            self.shared.counters.count(reason);
+                        }
+                        Left::Closed
+                    }
+                };
+                let has_deadline = subscriber.deadline.is_some();
+                match left {
+                    Left::Closed => self.close(token),
+                    Left::More => self.schedule(token),
+                    Left::Blocked => {
+                        self.watched.insert(token);
+                    }
+                    Left::Nothing if !has_deadline => {
+                        self.watched.remove(&token);
+                    }
+                    Left::Nothing => {}
+                }
+            }
+            Some(Socket::Publisher(connection)) => {
+                let was_connecting = matches!(connection.phase, Phase::Connecting { .. });
+                if let Err(error) = connection.advance() {
+                    return self.not_connected(token, error);
+                }
+                let before = connection.held();
+                let progress = connection.read(&mut self.buffer, &mut self.messages);
+                let (held, phase) = (connection.held(), connection.phase);
+                self.held = self.held - before + held;
+                if phase == Phase::Open {
+                    if self.watched.remove(&token) || was_connecting {
+                        self.readers.connected(&connection.target);
+                    }
+                    let topic = connection.target.topic.clone();
+                    self.deliver(&topic, ready);
+                }
+                match progress {
+                    Progress::More if self.held > self.shared.max_bytes => {
+                        self.shared.counters.count(DropReason::OverCap);
+                        self.close(token);
+                    }
+                    Progress::More => self.schedule(token),
+                    Progress::Blocked => {}
+                    Progress::Closed => self.close(token),
+                    Progress::Unusable(reason) => {
+                        self.shared.counters.count(reason);
+                        self.close(token);
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, topic: &str, ready: &mut Ready) {
+        if self.messages.is_empty() {
+            return;
+        }
+        if let Some(sinks) = self.readers.sinks(topic)
+            && let Some((last, others)) = sinks.split_last()
+        {
+            for sink in others {
+                sink.push(&mut self.messages.iter().cloned(), ready);
+            }
+            last.push(&mut self.messages.drain(..), ready);
+        }
+        self.messages.clear();
+    }
+
+    /// Closes what took too long.
+    fn tick(&mut self, now: Instant) {
+        let write_timeout = self.shared.config.write_timeout;
+        let mut late = Vec::new();
+        for &token in &self.watched {
+            let is_late = match self.sockets.get(&token) {
+                Some(Socket::Subscriber(Subscriber { connection, deadline, .. })) => {
+                    deadline.is_some_and(|deadline| now >= deadline)
+                        || connection.is_blocked_for(write_timeout, now)
+                }
+                Some(Socket::Publisher(connection)) => {
+                    connection.deadline().is_some_and(|deadline| now >= deadline)
+                }
+                // It could not accept.
+                Some(Socket::Listener(..)) | None => true,
+            };
+            if is_late {
+                late.push(token);
+            }
+        }
+        for token in late {
+            self.watched.remove(&token);
+            match self.sockets.get(&token) {
+                Some(Socket::Listener(..)) => self.schedule(token),
+                Some(Socket::Publisher(connection))
+                    if matches!(connection.phase, Phase::Connecting { .. }) =>
+                {
+                    self.shared.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+                    self.not_connected(token, ErrorKind::TimedOut.into());
+                }
+                Some(_) => {
+                    self.shared.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+                    self.close(token);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        if !self.turns.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        (!self.watched.is_empty()).then(|| self.next_tick.saturating_duration_since(now))
+    }
+}
+
+impl Subscriber {
+    /// Reads what a subscriber sends: the handshake. After it, nothing is to come.
+    ///
+    /// # Errors
+    /// When the connection is to be closed, and why if it is the subscriber's fault.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), Option<DropReason>> {
+        loop {
+            let count = match (&self.connection.stream).read(buffer) {
+                Ok(0) => return Err(None),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Err(None),
+            };
+            let mut bytes = &buffer[..count];
+            if self.deadline.is_none() {
+                return Err(Some(DropReason::UnexpectedSample));
+            }
+            match self.reader.read(&mut bytes) {
+                Ok(None) => {}
+                Ok(Some(TcpFrame::Handshake(_))) if bytes.is_empty() => {
+                    self.deadline = None;
+                    self.connection.accept();
+                }
+                Ok(Some(_)) => return Err(Some(DropReason::UnexpectedSample)),
+                Err(reason) => return Err(Some(reason)),
+            }
+        }
+    }
+}
+
+impl Source for TcpSource {
+    fn receive(&mut self, ready: &mut Ready) -> Flow {
+        if self.shared.is_interrupted.load(Ordering::SeqCst) {
+            return Flow::Continue;
+        }
+        let now = Instant::now();
+        let timeout = self.timeout(now);
+        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+            if error.kind() == ErrorKind::Interrupted {
+                return Flow::Continue;
+            }
+            log::warn!("waiting for TCP connections has failed: {error}");
+            return Flow::Pause(PAUSE);
+        }
+        let tokens: Vec<_> = self.events.iter().map(|event| event.token()).collect();
+        tokens.into_iter().filter(|token| *token != WAKER).for_each(|token| self.schedule(token));
+        self.run_commands();
+        if let Some(token) = self.turns.pop_front() {
+            self.waiting.remove(&token);
+            self.take_turn(token, ready);
+        }
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+        Flow::Continue
+    }
+}
