@@ -16,8 +16,8 @@ First steps:
   ferrocal doctor         why nothing is seen
   ferrocal help VERB      the options of a verb, and the keys of its JSON
 
-Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 something was lost or a check failed, 4 nothing was found
-in time, 130 Ctrl-C before there was a result.";
+Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 something was lost or a check failed, 4 nothing was \
+found in time, 130 Ctrl-C before there was a result.";
 
 /// Shows, tries and explains an eCAL network.
 #[derive(Parser)]
