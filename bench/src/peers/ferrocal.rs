@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ferrocal::{Bytes, Config, LayersConfig, Message, Mode, Node, Publisher, RecvTimeoutError, Subscriber, Subscription};
+use ferrocal::{
+    Bytes, Config, LayersConfig, Message, Mode, Node, Publisher, RecvTimeoutError, Subscriber, Subscription,
+};
 
 use super::{Outcome, Outlet, PATIENCE, Peer};
 use crate::role::{Role, Setup};

@@ -135,9 +135,7 @@ impl Peer {
             | Self::FerrocalCallback
             | Self::FerrocalInline
             | Self::FerrocalSpin
-            | Self::FerrocalShm => {
-                Box::new(ferrocal::Single::new(setup)?)
-            }
+            | Self::FerrocalShm => Box::new(ferrocal::Single::new(setup)?),
             Self::FerrocalBatch => Box::new(ferrocal::Batch::new(setup)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::Sender::new(setup)?),
@@ -182,9 +180,7 @@ impl Peer {
             | Self::FerrocalInline
             | Self::FerrocalSpin
             | Self::FerrocalBatch
-            | Self::FerrocalShm => {
-                Box::new(ferrocal::InlineLine::new(setup, out, into)?)
-            }
+            | Self::FerrocalShm => Box::new(ferrocal::InlineLine::new(setup, out, into)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::Line::new(setup, out, into)?),
             #[cfg(feature = "peers")]
