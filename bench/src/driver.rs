@@ -8,7 +8,7 @@ use ferrocal_integration_tests::ecal::Release;
 use ferrocal_integration_tests::netns;
 use ferrocal_integration_tests::world::{Mode, World};
 
-use crate::peers::{Outcome, Peer};
+use crate::peers::Outcome;
 use crate::plan::{self, Kind, Row};
 use crate::report::{self, Figures, Measured};
 use crate::search::{self, Effort};
