@@ -101,7 +101,13 @@ pub(crate) fn list_and_info_show_the_peers(side: Side) {
     assert!(reasons[0] == Some("off in the subscriber") || reasons[0] == Some("another host"), "{route}");
     assert_eq!(reasons[1..], [Some("carries the messages"), Some("off in the subscriber")], "{route}");
     let text = side.run(&["info", "text"]).text(0);
-    for part in ["text: publishers 1, subscribers 1", "10 in all", "udp active", "of 10 messages", "route    udp from"] {
+    for part in [
+        "text: publishers 1, subscribers 1",
+        "10 in all",
+        "udp active",
+        "of 10 messages",
+        "route    udp from",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
