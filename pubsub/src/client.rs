@@ -28,9 +28,9 @@ use crate::{CallError, ClientEvent, Payload, RecvError, ServerIdentity, ServiceE
 /// use ferrocal::{CallError, Node};
 ///
 /// let node = Node::new("my_robot")?;
-/// # let server = node.server("arm")?;
+/// # let server = node.server("display")?;
 /// # server.method::<str, str>("say", |text| Ok(text.to_uppercase()))?;
-/// let client = node.client("arm")?;
+/// let client = node.client("display")?;
 /// let say = client.method::<str, str>("say")?;
 /// client.wait_for_server(Duration::from_secs(5));
 ///

@@ -20,13 +20,13 @@ use crate::{MethodError, Payload, RecvError, ServerEvent, ServerStats, ServiceEr
 /// use ferrocal::{MethodError, Node};
 ///
 /// let node = Node::new("my_robot")?;
-/// let server = node.server("arm")?;
-/// server.method::<str, str>("say", |text| Ok(format!("arm says {text}")))?;
+/// let server = node.server("gripper")?;
+/// server.method::<str, str>("say", |text| Ok(format!("gripper says {text}")))?;
 /// server.method::<[u8], [u8]>("move", |_| Err(MethodError::new("the brake is on")))?;
-/// # let client = node.client("arm")?;
+/// # let client = node.client("gripper")?;
 /// # let say = client.method::<str, str>("say")?;
 /// # assert!(client.wait_for_server(Duration::from_secs(30)));
-/// # assert_eq!(say.call("hi", Duration::from_secs(30))?.payload, "arm says hi");
+/// # assert_eq!(say.call("hi", Duration::from_secs(30))?.payload, "gripper says hi");
 /// # Ok(())
 /// # }
 /// ```
