@@ -18,7 +18,7 @@ RICH_VERSION=15.0.0
 WINDOWS_TARGET=x86_64-pc-windows-gnu
 JOBS=(fmt structure generated clippy features doc package wasm targets msrv test fuzz snippet screens windows)
 # Run only when named.
-EXTRA_JOBS=(generate pictures deny miri loom sanitizers bench floods attacks load soak)
+EXTRA_JOBS=(generate pictures deny miri loom sanitizers bench floods attacks load soak kills)
 
 # Where everything has to run, a test that cannot run is a failure.
 if [[ ${CI:-} == true ]]; then
@@ -260,6 +260,7 @@ FUZZ_TARGETS=(
     "node 200 1024 seeds/node"
     "service 100000 8192 seeds/service"
     "tcp 100000 8192 seeds/tcp"
+    "memory_file 200000 8192 seeds/memory_file"
 )
 
 # Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in
@@ -361,6 +362,15 @@ windows() {
     cargo build --workspace --examples --release
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
         cargo test --workspace --release --test windows
+}
+
+# Either side of an exchange by shared memory killed 200 times, at any moment of it.
+kills() {
+    prepare_python
+    prepare_ip
+    cargo build --release --package ferrocal-examples --examples
+    FERROCAL_KILLS=${FERROCAL_KILLS:-100} cargo test --release --package ferrocal-integration-tests \
+        --test shared_memory killed
 }
 
 # FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.

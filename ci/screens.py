@@ -95,7 +95,7 @@ SCENES = {
 def main():
     """Checks the pages, runs what is on them, and takes the pictures."""
     ferrocal, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    at_once = int(sys.argv[3]) if len(sys.argv) > 3 else len(SCENES) + 1
+    at_once = int(sys.argv[3]) if len(sys.argv) > 3 else len(SCENES) + 2
     commands = [] if os.environ.get("BOOT") else read_pages()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ferrocal-screens-") as scratch:
@@ -103,8 +103,11 @@ def main():
         start = Start(ferrocal, scratch)
         start.files()
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-            jobs = [pool.submit(run_commands, start, commands)]
-            jobs += [pool.submit(take, start, name, scene, folder) for name, scene in SCENES.items()]
+            # Meanwhile, what needs the recording is not begun.
+            recorded = pool.submit(start.record)
+            scenes = sorted(SCENES.items(), key=lambda scene: "drive.mcap" in scene[1].command)
+            jobs = [pool.submit(take, start, name, scene, folder, recorded) for name, scene in scenes]
+            jobs += [pool.submit(run_commands, start, commands, recorded)]
             problems = [problem for job in jobs for problem in job.result()]
     if problems:
         sys.exit("\n".join(problems))
@@ -168,9 +171,15 @@ class Start:
                 angle = step / 100
                 pose = {"frame": "map", "x": 4 * math.cos(angle), "y": 3 * math.sin(angle), "heading": angle}
                 lines.write(json.dumps(pose) + "\n")
+
+    def record(self):
+        """Makes the recording, and a capture file of it."""
+        inside, outside = self.copy("recording")
         with self.world() as world:
-            world.run("laptop", ["ferrocal", "record", "-o", "drive.mcap", "--duration", "4"], HOME, check=True)
-            world.run("laptop", ["ferrocal", "convert", "drive.mcap", "drive.pcap"], HOME, check=True)
+            world.run("laptop", ["ferrocal", "record", "-o", "drive.mcap", "--duration", "4"], inside, check=True)
+            world.run("laptop", ["ferrocal", "convert", "drive.mcap", "drive.pcap"], inside, check=True)
+        for name in ("drive.mcap", "drive.pcap"):
+            (outside / name).rename(self.home / name)
 
     @contextlib.contextmanager
     def world(self):
@@ -262,9 +271,10 @@ class World:
             process.wait()
 
 
-def run_commands(start, commands):
+def run_commands(start, commands, recorded):
     """Runs the commands of the pages at once. Returns what is wrong."""
     problems = []
+    recorded.result()
     with start.world() as world:
         world.shell("robot", "while ferrocal logs --level warning --send 'the battery is low'; do sleep 1; done")
         world.shell("robot", "exec ferrocal doctor --listen")
@@ -300,11 +310,14 @@ def run_commands(start, commands):
     return problems
 
 
-def take(start, name, scene, folder):
+def take(start, name, scene, folder, recorded):
     """Takes a picture. Returns what is wrong."""
+    if "drive.mcap" in scene.command and name != "record":
+        recorded.result()
     home, outside = start.copy(name)
     if name == "record":
-        (outside / "drive.mcap").unlink()
+        # The recording may be here already.
+        (outside / "drive.mcap").unlink(missing_ok=True)
     with start.world() as world:
         if scene.beside:
             world.shell("robot", scene.beside)

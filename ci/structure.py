@@ -19,7 +19,7 @@ ORDER = {
         "registry delivery",
         "layer",
         "wire",
-        "feed payload sending source stats status thread wall_clock",
+        "feed payload sending shutdown source stats status thread wall_clock",
         "wakers",
         "error",
         "config",

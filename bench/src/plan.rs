@@ -3,8 +3,8 @@
 use ferrocal_integration_tests::world::Mode;
 
 use crate::peers::Peer::{
-    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, Ferrocal, FerrocalBatch,
-    FerrocalCallback, FerrocalInline, FerrocalSpin, Lcm, Zenoh,
+    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, EcalShm, Ferrocal, FerrocalBatch,
+    FerrocalCallback, FerrocalInline, FerrocalShm, FerrocalSpin, Lcm, Zenoh,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,10 @@ const ROUND_TRIPS: &[[Peer; 2]] = &[
 /// What the other bare ones are in network mode, anyway.
 const UNCONNECTED: &[[Peer; 2]] = &[[BareSendto, BareSendto]];
 
+/// Within a host only.
+const MEMORY: &[[Peer; 2]] =
+    &[[FerrocalShm, FerrocalShm], [EcalShm, EcalShm], [FerrocalShm, EcalShm], [EcalShm, FerrocalShm]];
+
 const BATCHES: &[[Peer; 2]] = &[[FerrocalBatch, FerrocalBatch], [BareBatch, BareBatch]];
 
 /// All rows that one of `filters` selects; without any, all. Rows of one group follow each other.
@@ -156,7 +160,9 @@ pub(crate) fn rows(filters: &[String]) -> Vec<Row> {
                 let is_short = kind == Kind::Throughput && size <= 1000;
                 let batches = if is_short { BATCHES } else { &[] };
                 let unconnected = if is_short && place == Mode::Local { UNCONNECTED } else { &[] };
-                for &peers in all_peers.iter().chain(unconnected).chain(batches) {
+                let has_memory = matches!(kind, Kind::Throughput | Kind::RoundTrip) && place == Mode::Local;
+                let memory = if has_memory { MEMORY } else { &[] };
+                for &peers in all_peers.iter().chain(unconnected).chain(batches).chain(memory) {
                     rows.extend(counts.iter().map(|&count| Row { kind, place, size, peers, count }));
                 }
             }

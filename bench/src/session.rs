@@ -181,7 +181,7 @@ fn spawn(world: &World, row: &Row, role: Role, peer: Peer) -> Process {
         nodes: row.count_of(&[Kind::Nodes]),
     };
     let mut command = match peer {
-        Peer::Ecal => ecal::command(host),
+        Peer::Ecal | Peer::EcalShm => ecal::command(host),
         _ => own_command(host),
     };
     command.args(setup.arguments());

@@ -8,9 +8,20 @@ use ferrocal::{InterfaceSelector, Selection};
 
 use crate::verbs::Verb;
 
+const FIRST_STEPS: &str = "\
+First steps:
+  ferrocal list -t        who publishes and subscribes, and with which types
+  ferrocal echo TOPIC     the messages of a topic
+  ferrocal monitor        all of it, live
+  ferrocal doctor         why nothing is seen
+  ferrocal help VERB      the options of a verb, and the keys of its JSON
+
+Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 something was lost or a check failed, 4 nothing was \
+found in time, 130 Ctrl-C before there was a result.";
+
 /// Shows, tries and explains an eCAL network.
 #[derive(Parser)]
-#[command(name = "ferrocal", version, max_term_width = 100)]
+#[command(name = "ferrocal", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub(crate) struct Command {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -25,8 +36,8 @@ pub(crate) struct Common {
     /// How far to look: at this computer, or at the network [default: what ecal.yaml says, else local].
     #[arg(long, global = true, value_enum)]
     pub(crate) mode: Option<ModeOption>,
-    /// The interface to use in network mode: its address, its network (10.0.0.0/24) or its name [default: the system's
-    /// routes choose].
+    /// The interface to use in network mode: its address, its network (10.0.0.0/24) or its name. Local mode uses loopback alone,
+    /// and refuses one [default: the system's routes choose].
     #[arg(long, global = true)]
     pub(crate) interface: Option<InterfaceSelector>,
     /// What moves the datagrams: auto, socket, npcap, or a capture file to replay, file:PATH (file-fast:PATH as fast as it

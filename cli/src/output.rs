@@ -44,39 +44,42 @@ impl Output {
 
     /// Writes a line for people. What comes from the network must have been [cleaned](clean).
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        self.raw.flush()?;
-        writeln!(self.text, "{line}")
+        self.raw.flush().and_then(|()| writeln!(self.text, "{line}")).map_err(named)
     }
 
     /// Writes a line of JSON.
     pub(crate) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
-        self.text.flush()?;
-        serde_json::to_writer(&mut self.raw, object)?;
-        self.raw.write_all(b"\n")
+        self.text.flush().map_err(named)?;
+        serde_json::to_writer(&mut self.raw, object)
+            .map_err(io::Error::from)
+            .and_then(|()| self.raw.write_all(b"\n"))
+            .map_err(named)
     }
 
     /// Writes a line of JSON: an object that has a key already, and behind its own another key with a value that is JSON
     /// already. serde_json would look at each of its bytes, which takes longer than making them.
     pub(crate) fn json_and(&mut self, object: &impl Serialize, key: &str, json: &[u8]) -> io::Result<()> {
-        self.text.flush()?;
+        self.text.flush().map_err(named)?;
         let mut line = serde_json::to_vec(object)?;
         line.pop();
         write!(line, ",\"{key}\":")?;
-        self.raw.write_all(&line)?;
-        self.raw.write_all(json)?;
-        self.raw.write_all(b"}\n")
+        let parts = [&line[..], json, b"}\n"];
+        parts.into_iter().try_for_each(|part| self.raw.write_all(part)).map_err(named)
     }
 
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.text.flush()?;
-        self.raw.write_all(bytes)
+        self.text.flush().and_then(|()| self.raw.write_all(bytes)).map_err(named)
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.text.flush()?;
-        self.raw.flush()
+        self.text.flush().and_then(|()| self.raw.flush()).map_err(named)
     }
+}
+
+/// An error of standard output, which says so. Its kind stays.
+fn named(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("standard output cannot be written: {error}"))
 }
 
 /// A text of others, without what would move a terminal's cursor or change its colours.

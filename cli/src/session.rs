@@ -1,6 +1,7 @@
 //! What every verb works with: the settings, a node, standard output, and the end.
 
 use std::cell::{RefCell, RefMut};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use ferrocal::{Config, Mode, Node, Selection};
 use crate::args::{Common, ModeOption};
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::recording::Kind;
 use crate::stop::Stop;
 
 /// What every verb works with.
@@ -72,6 +74,11 @@ impl Session {
         if let Some(transport) = transport {
             settings.transport = transport.clone();
         }
+        if let Some(path) = capture(&settings)
+            && let Ok(kind @ (Kind::Mcap | Kind::Measurement)) = Kind::of(path)
+        {
+            return Err(Exit::Usage.because(not_a_capture(path, kind)));
+        }
         if mode.is_none() && is_replay(&settings) {
             // What comes of a capture is of any host.
             settings.mode = Mode::Network;
@@ -123,13 +130,28 @@ impl Session {
     }
 }
 
+/// What to do with a recording that was given as a capture file.
+fn not_a_capture(path: &Path, kind: Kind) -> String {
+    let shown = path.display();
+    match kind {
+        Kind::Mcap => format!(
+            "{shown} is a recording, not a capture file: `ferrocal rec-info` shows what it holds, `ferrocal play` publishes \
+             it, and `ferrocal convert {shown} NAME.pcap` makes a capture file of it"
+        ),
+        _ => format!(
+            "{shown} is a measurement, not a capture file: `ferrocal rec-info` shows what it holds, and `ferrocal convert \
+             {shown} NAME.mcap` makes a recording of it"
+        ),
+    }
+}
+
 /// Whether a capture is replayed, which has an end.
 pub(crate) fn is_replay(config: &Config) -> bool {
     matches!(config.transport, Selection::File(_) | Selection::FileFast(_))
 }
 
 /// The capture file that is replayed, if it is one that can be read twice.
-pub(crate) fn capture(config: &Config) -> Option<&std::path::Path> {
+pub(crate) fn capture(config: &Config) -> Option<&Path> {
     match &config.transport {
         Selection::File(path) | Selection::FileFast(path) if path.is_file() => Some(path),
         _ => None,

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     test("local_and_large_captures_are_shown", local_and_large_captures_are_shown);
     test("delay_is_that_of_the_frames", delay_is_that_of_the_frames);
     test("an_interface_of_local_mode_is_refused", an_interface_of_local_mode_is_refused);
+    test("what_is_waited_for_is_said", what_is_waited_for_is_said);
     test("bytes_have_a_type_of_any_name", bytes_have_a_type_of_any_name);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
@@ -131,6 +132,20 @@ fn an_interface_of_local_mode_is_refused() {
     run(&["config", "--mode", "network", "--interface", "lo", "--set"]).text(0);
 }
 
+fn what_is_waited_for_is_said() {
+    let start = |arguments: &[&str]| common::start(Host::first(), arguments);
+    let no_type = start(&["pub", "goal", "{}", "--type", "robots.Goal", "--timeout", "2.5"]);
+    let nobody = start(&["pub", "nobody", "hello", "--once", "--timeout", "2.5"]);
+    for (process, waits, fails) in [
+        (no_type, "waiting for a program that has the type robots.Goal", "no protobuf type `robots.Goal`"),
+        (nobody, "waiting for 1 subscriber of topic nobody", "topic `nobody` has 0 subscribers, not 1"),
+    ] {
+        let ended = Ended::of(process);
+        ended.failed(4, fails);
+        assert!(ended.err[0].starts_with(waits), "{ended:?}");
+    }
+}
+
 fn bytes_have_a_type_of_any_name() {
     let image = ["pub", "image", "--file", env!("CARGO_MANIFEST_PATH"), "--type", "image/jpeg"];
     let rows = run(&[&image[..], &["--count", "1", "--json"]].concat()).rows();
@@ -145,11 +160,17 @@ fn what_a_capture_does_not_have_is_not_found() {
         run(&[verb, "unknown", "--transport", &transport])
             .failed(4, "has no messages of topic `unknown`; it has hello");
     }
+    let fields = run(&["echo", "hello", "--field", "x", "--count", "1", "--transport", &fast(SMALL[1])]);
+    assert!(fields.err.iter().any(|line| line.contains("no fields")), "{fields:?}");
     run(&["info", "unknown", "--transport", &transport])
         .failed(4, "topic `unknown` was not found in this capture");
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
     let foreign = format!("file:{}", env!("CARGO_MANIFEST_PATH"));
     run(&["list", "--transport", &foreign]).failed(1, "Cargo.toml");
+    let measurement = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/data/measurement-6.0.hdf5");
+    run(&["list", "--transport", measurement]).failed(2, "is a measurement, not a capture file");
+    run(&["record", "-o", "-"]).failed(2, "name one");
+    run(&["record", "-o", env!("CARGO_MANIFEST_PATH")]).failed(1, "is there already");
     run(&["echo", "hello", "--transport", "pigeon"]).failed(2, "pigeon");
 }
 

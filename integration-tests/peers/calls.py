@@ -85,6 +85,15 @@ def main():
                 client.call_with_callback_async(rest[0], str(n).encode(), answered)
             done.wait()
             common.emit("many", answers=sorted(int(text) for state, text in answers if state == "EXECUTED"))
+        elif command == "stop":
+            ecal.shutdown_process_by_pid(int(rest[0]))
+        elif command == "stopped":
+            # eCAL takes requests from its first look on.
+            looked = ecal.ok()
+            common.emit("looking", ok=looked)
+            while ecal.ok():
+                time.sleep(0.005)
+            common.emit("stopped")
         elif command == "release":
             release.release()
         else:

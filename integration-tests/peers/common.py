@@ -26,11 +26,15 @@ transport_layer:
     config_version: {config_version}
 publisher:
   layer:
-    shm: {{enable: {shm}}}
+    shm:
+      enable: {shm}
+      memfile_buffer_count: {buffer_count}
+      acknowledge_timeout_ms: {acknowledge}
+      zero_copy_mode: {zero_copy}
     udp: {{enable: {udp}}}
     tcp: {{enable: {tcp}}}
-  priority_local: ["{layer}"]
-  priority_network: ["{layer}"]
+  priority_local: [{priority_local}]
+  priority_network: [{priority_network}]
 subscriber:
   layer:
     shm: {{enable: {shm}}}
@@ -59,7 +63,15 @@ def add_system(parser, unit_name):
     parser.add_argument("--receive-buffer", type=int, default=16777216, help="in bytes")
     parser.add_argument("--mask", default="255.255.255.240", help="of the topics' groups")
     parser.add_argument("--config-version", choices=["v1", "v2"], default="v2", help="of the topics' groups")
-    parser.add_argument("--layer", choices=["udp", "shm", "tcp"], default="udp", help="the only one")
+    parser.add_argument(
+        "--layer",
+        choices=["udp", "shm", "tcp", "both", "default"],
+        default="udp",
+        help="which there are; both: shared memory and UDP; default: eCAL has no configuration at all",
+    )
+    parser.add_argument("--buffer-count", type=int, default=1, help="of shared memory")
+    parser.add_argument("--acknowledge", type=int, default=0, help="of shared memory, in milliseconds")
+    parser.add_argument("--zero-copy", action="store_const", const="true", default="false")
     parser.add_argument("--registration", choices=["udp", "shm"], default="udp", help="in local mode")
     parser.add_argument("--latin-1", action="store_true", help="the unit's name goes out in Latin-1")
     parser.add_argument("--registration-timeout", type=int, default=10000, help="in milliseconds")
@@ -70,8 +82,14 @@ def initialize(args):
     """Starts eCAL with a configuration of our own and returns its module."""
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "ecal.yaml"), "w", encoding="ascii") as file:
-            layers = {layer: str(layer == args.layer).lower() for layer in ("shm", "udp", "tcp")}
-            file.write(_ECAL_YAML.format(**layers, **vars(args)))
+            own = ("shm", "udp") if args.layer == "both" else (args.layer,)
+            layers = {layer: str(layer in own).lower() for layer in ("shm", "udp", "tcp")}
+            local = '"shm", "udp"' if args.layer == "both" else f'"{args.layer}"'
+            network = '"udp"' if args.layer == "both" else f'"{args.layer}"'
+            priorities = {"priority_local": local, "priority_network": network}
+            file.write(_ECAL_YAML.format(**layers, **priorities, **vars(args)))
+        if args.layer == "default":
+            os.remove(file.name)
         os.environ["ECAL_DATA"] = folder  # read when eCAL is imported or initialized
         import ecal.nanobind_core as ecal
 
@@ -79,7 +97,7 @@ def initialize(args):
         if not ecal.initialize(unit_name, ecal.init.ALL):
             sys.exit("eCAL cannot be initialized")
         loaded = ecal.get_configuration().get_configuration_file_path()
-        if os.path.dirname(loaded) != folder:
+        if os.path.dirname(loaded) != ("" if args.layer == "default" else folder):
             sys.exit(f"eCAL took its configuration from {loaded!r}")
     return ecal
 

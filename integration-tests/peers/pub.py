@@ -3,6 +3,7 @@
 Reads commands from standard input, a line each, and ends with it:
   send COUNT RATE   COUNT messages on every topic at RATE Hz; RATE 0: as fast as it goes; COUNT 0: until the next line
   send_at TIME      one message on every topic with this send time, in microseconds since the epoch
+  size BYTES        messages are so long from now on
   bytes HEX         one message on every topic, with this payload
   drop              the publishers are gone, and nothing but the end can follow
 """
@@ -55,6 +56,11 @@ def main():
             del publisher
             publishers.clear()
             common.emit("dropped")
+            command = commands.get()
+            continue
+        if command[:1] == ["size"]:
+            publishers = [(name, int(command[1]), publisher) for name, _, publisher in publishers]
+            ramp = common.Ramp(int(command[1]))
             command = commands.get()
             continue
         if command[:1] in (["send_at"], ["bytes"]):

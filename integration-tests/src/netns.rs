@@ -1,6 +1,6 @@
 //! Network namespaces as hosts: the test binary runs inside one, a second one is joined to it by a veth pair.
 //!
-//! Everything is done by `unshare`, `nsenter` (util-linux), `ip` (iproute2) and `hostname`, so there is no unsafe
+//! Everything is done by `unshare`, `nsenter`, `mount` (util-linux), `ip` (iproute2) and `hostname`, so there is no unsafe
 //! code and no root needed where the system allows user namespaces.
 
 use std::ffi::OsStr;
@@ -30,10 +30,13 @@ pub const FIRST_LINK: &str = "veth-a";
 /// The second host's end of the veth.
 pub const SECOND_LINK: &str = "veth-b";
 
+/// Where POSIX shared memory is: that of the tests alone.
+pub const SHARED_MEMORY: &str = "/dev/shm";
+
 /// Holds the name of the network namespace that the test binary was started in.
 const OUTSIDE: &str = "FERROCAL_OUTSIDE_NETNS";
 
-/// Runs the whole program again inside fresh network and UTS namespaces, unless it is inside already.
+/// Runs the whole program again inside fresh network, UTS and mount namespaces, unless it is inside already.
 ///
 /// Returns inside, with the loopback interface up and able to carry multicast.
 ///
@@ -71,8 +74,8 @@ fn run_again_inside(current: &str) -> Result<String, String> {
 
 /// The flags with which unshare(1) works here: as root directly, else through a user namespace.
 fn usable_flags() -> Result<&'static [&'static str], String> {
-    const PLAIN: &[&str] = &["--net", "--uts"];
-    const THROUGH_USER: &[&str] = &["--user", "--map-root-user", "--net", "--uts"];
+    const PLAIN: &[&str] = &["--net", "--uts", "--mount"];
+    const THROUGH_USER: &[&str] = &["--user", "--map-root-user", "--net", "--uts", "--mount"];
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     if is_root && run(Command::new("unshare").args(PLAIN).arg("true")).is_ok() {
         return Ok(PLAIN);
@@ -84,6 +87,8 @@ fn usable_flags() -> Result<&'static [&'static str], String> {
 fn prepare_first_host() -> Result<(), String> {
     let host = Host::first();
     run(host.command("hostname").arg(FIRST_NAME))?;
+    // Shared memory is no part of a network: this one is for the tests, and for both hosts.
+    run(host.command("mount").args(["-t", "tmpfs", "-o", "size=2g", "tmpfs", SHARED_MEMORY]))?;
     host.prepare_loopback()
 }
 

@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use ferrocal::{Clock, Config, CreateError, Message, Node, NodeError, Subscriber, SubscriberConfig};
 use ferrocal_integration_tests::netns::Host;
@@ -377,23 +376,21 @@ fn buffers_at_the_minimum() {
         publisher.send(&ramp::message(number, 300_000)).expect("a message is sent");
     }
     // A short one ends the account of those before it.
-    let mut sent = 10 + LONG;
-    let last = wait::until_some("a short message", || {
-        publisher.send(&ramp::message(sent, 500)).expect("a message is sent");
-        sent += 1;
-        std::iter::from_fn(|| subscriber.recv_timeout(Duration::from_millis(20)).ok())
-            .inspect(|message| {
-                let number = message.clock.cast_unsigned() - 1;
-                assert!(
-                    ramp::is(&message.payload, number, message.payload.len()),
-                    "message {number} is corrupt"
-                );
-            })
-            .find(|message| message.payload.len() == 500)
+    let (mut sent, mut newest, mut is_short) = (10 + LONG, 0, false);
+    wait::until("a short message, and the account of all up to it", || {
+        if !is_short {
+            publisher.send(&ramp::message(sent, 500)).expect("a message is sent");
+            sent += 1;
+        }
+        while let Some(message) = subscriber.try_recv() {
+            newest = message.clock.cast_unsigned();
+            assert!(ramp::is(&message.payload, newest - 1, message.payload.len()), "{newest} is corrupt");
+            is_short |= message.payload.len() == 500;
+        }
+        let stats = subscriber.stats();
+        is_short && stats.received + stats.lost == newest
     });
-    let stats = subscriber.stats();
     assert!(!receiving.status().has_failed && !sending.status().has_failed);
-    assert_eq!(stats.received + stats.lost, last.clock.cast_unsigned(), "{stats:?}");
 }
 
 /// Lets this process open no more descriptors, until it is dropped.
@@ -402,9 +399,8 @@ struct NoDescriptors(Rlimit);
 impl NoDescriptors {
     fn new() -> Self {
         let before = getrlimit(Resource::Nofile);
-        // The system gives the lowest that is free.
-        let lowest = File::open("/dev/null").expect("one is left").as_raw_fd();
-        let limit = Rlimit { current: Some(u64::try_from(lowest).expect("it is not negative")), ..before };
+        // Those that are open stay so.
+        let limit = Rlimit { current: Some(3), ..before };
         setrlimit(Resource::Nofile, limit).expect("the limit can be lowered");
         assert!(File::open("/dev/null").is_err(), "none is left");
         Self(before)
@@ -488,13 +484,12 @@ fn little_memory_and_a_slow_program() {
 
 /// The clock of the program steps back and forth, as far as it goes, while messages and registrations go on.
 fn clocks_that_step() {
-    const TIMEOUT: Duration = Duration::from_millis(500);
     let now = Arc::new(AtomicU64::new(1_700_000_000));
     let clock = {
         let now = now.clone();
         move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed))
     };
-    let mut config = config(Mode::Local, None, TIMEOUT);
+    let mut config = config(Mode::Local, None, HANG);
     config.clock = Clock::program(clock);
     let [sending, receiving] =
         ["sending", "receiving"].map(|name| Node::with_config(name, config.clone()).expect("a node opens"));
@@ -518,11 +513,12 @@ fn clocks_that_step() {
         let (stats, sent) = (subscriber.stats(), publisher.stats());
         assert!(stats.frequency.is_finite() && sent.frequency.is_finite(), "{stats:?} {sent:?}");
     }
-    // Long enough for a peer to run out.
-    for seconds in [BEYOND, 0] {
+    // Something new is matched by its second registration: by then, both nodes have looked for peers that ran out.
+    for (seconds, topic) in [(BEYOND, "beyond"), (0, "0")] {
         now.store(seconds, Ordering::Relaxed);
-        let start = Instant::now();
-        wait::until("the time-out passes", || start.elapsed() > TIMEOUT + REFRESH);
+        let new_publisher = sending.publisher::<str>(topic).expect("a good topic");
+        let new_subscriber = receiving.subscriber::<str>(topic).expect("a good topic");
+        assert!(new_publisher.wait_for_subscriber(HANG) && new_subscriber.wait_for_publisher(HANG));
     }
     publisher.send("still connected").expect("a message is sent");
     assert_eq!(subscriber.recv_timeout(HANG).expect("it arrives").payload, "still connected");
@@ -549,19 +545,29 @@ fn ten_thousand_publishers() {
             if number % 10 == 0 {
                 drop(node.subscriber::<[u8]>(&topic).expect("a good topic"));
             }
+            drop(publisher);
+            if number % 500 == 499 {
+                wait::until_eq("peers", &[2, 2], || [node.status().peers, other.status().peers]);
+            }
         }
-        wait::until_eq("peers", &[2, 2], || [node.status().peers, other.status().peers]);
     };
     let usage = || Usage::of(std::process::id());
-    // Tables keep the size they once had.
     create(COUNT);
-    let before = usage();
-    create(COUNT);
-    wait::until_eq("descriptors and threads", &(before.descriptors, before.threads), || {
+    let mut grown = Vec::new();
+    // Tables keep the size they once had, and how many peers are there at once is a matter of speed.
+    for _ in 0..3 {
+        let before = usage();
+        create(COUNT);
+        wait::until_eq("descriptors and threads", &(before.descriptors, before.threads), || {
+            let now = usage();
+            (now.descriptors, now.threads)
+        });
         let now = usage();
-        (now.descriptors, now.threads)
-    });
-    let now = usage();
-    // 50 bytes of each would show.
-    assert!(now.memory_kb < before.memory_kb + 500, "{before:?} {now:?}");
+        // 50 bytes of each would show.
+        if now.memory_kb < before.memory_kb + 500 {
+            return;
+        }
+        grown.push((before, now));
+    }
+    panic!("it grows: {grown:?}");
 }

@@ -1,11 +1,14 @@
 //! What leaves a host, and who is heard by it: no more than the settings say.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ferrocal::{Config, DropCounts, DropReason, LogLevel, Mode, Node, Selection, SendPath, Status};
+use ferrocal::{
+    Config, DropCounts, DropReason, LayersConfig, LogLevel, Mode, Node, Selection, SendPath, Status,
+};
 use ferrocal_integration_tests::netns::{FIRST_ADDRESS, FIRST_LINK, FIRST_NAME, Host, SecondHost};
 use ferrocal_integration_tests::pair::{GROUP, Pair};
 use ferrocal_integration_tests::process::HANG;
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         test("only_allowed_networks_are_heard", only_allowed_networks);
         test("only_allowed_hosts_are_heard", only_allowed_hosts);
     }
+    tests.push(Test::new("only_allowed_networks_can_connect", &[], only_allowed_networks_can_connect));
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, RAW, body));
     // The capture is libpcap's.
     test("local_mode_stays_on_loopback::sockets", || local_mode_stays_on_loopback(Selection::Socket));
@@ -107,6 +111,46 @@ fn only_allowed_networks(pair: &Pair) {
     assert!(subscriber.wait_for_publisher(HANG));
     injector.payload(&[forge::whole(&forge::payload(TOPIC, 1, 2, b"x"))]);
     assert_eq!(subscriber.recv_timeout(HANG).expect("it is allowed").clock, 2);
+}
+
+/// A server of services, and a publisher over TCP.
+fn only_allowed_networks_can_connect() {
+    let second = SecondHost::new().unwrap_or_else(|error| panic!("{error}"));
+    let mut config = Config::default().mode(Mode::Network);
+    config.udp.interfaces = vec![FIRST_ADDRESS.into()];
+    config.allow.networks = vec![FIRST_ADDRESS.into()];
+    config.publisher.layers = LayersConfig::NONE.tcp(true);
+    config.subscriber.layers = LayersConfig::NONE.tcp(true);
+    let node = Node::with_config("guarded", config).expect("a node opens");
+    let monitor = node.monitor();
+    let server = node.server("here").expect("a server opens");
+    let publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG));
+    // A message that is sent before a connection is made reaches nobody.
+    wait::until("its own messages arrive", || {
+        publisher.send(b"x").expect("a message is sent");
+        subscriber.try_recv().is_some()
+    });
+    let tcp_port = wait::until_some("the port of the publisher", || {
+        let publishers = monitor.snapshot().publishers;
+        publishers.iter().flat_map(|seen| &seen.info.layers).find_map(|layer| layer.parameters.tcp_port)
+    });
+    // What is closed at once says nothing, if it does not refuse to be read at all.
+    let read = |port: u16| {
+        let mut stream = TcpStream::connect((FIRST_ADDRESS, port)).expect("the port is open");
+        stream.set_read_timeout(Some(HANG)).expect("a time");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).map_or(0, |len| len)
+    };
+    let read_all = || [server.port(), tcp_port.get()].map(read);
+    assert_eq!(second.host().run(read_all), [0, 0]);
+    assert_eq!(server.stats().refused_hosts, 1);
+    assert_eq!(drops(&node.status(), DropReason::SourceNotAllowed), 1);
+    publisher.send(b"after").expect("a message is sent");
+    wait::until("its own messages arrive", || {
+        subscriber.try_recv().is_some_and(|message| &message.payload[..] == b"after")
+    });
 }
 
 /// Nothing is stored of hosts with other names, whatever they send.

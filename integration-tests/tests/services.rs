@@ -7,7 +7,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use ferrocal::{CallError, Client, ClientMethod, MethodError, Node, Server, ServiceEventKind};
+use ferrocal::{
+    CallError, Client, ClientMethod, MethodError, Node, Server, ServiceEventKind, ShutdownError,
+    request_shutdown,
+};
 use ferrocal_integration_tests::ecal::{Calls, Monitor, Release};
 use ferrocal_integration_tests::netns::FIRST_ADDRESS;
 use ferrocal_integration_tests::process::HANG;
@@ -28,6 +31,12 @@ fn main() -> ExitCode {
     ] {
         let needs: &[Need] = if release == Release::Old { &[Need::OldEcal] } else { &[Need::Ecal] };
         test(name, needs, Box::new(move || calls_go_both_ways(mode, release)));
+    }
+    for (name, release) in
+        [("both_ask_to_end::6.1", Release::Current), ("both_ask_to_end::6.0", Release::Old)]
+    {
+        let needs: &[Need] = if release == Release::Old { &[Need::OldEcal] } else { &[Need::Ecal] };
+        test(name, needs, Box::new(move || both_ask_to_end(release)));
     }
     test("local_mode_is_for_this_host", &[], Box::new(local_mode_is_for_this_host));
     suite::main(tests)
@@ -188,4 +197,26 @@ fn local_mode_is_for_this_host() {
     assert_eq!(answer().unwrap()[..], ServiceFrame::handshake_response());
     world.there().run(answer).unwrap_err();
     assert_eq!(server.stats().refused_hosts, 1);
+}
+
+/// eCAL's request to a process that it ends, both ways.
+fn both_ask_to_end(release: Release) {
+    let world = World::new(Mode::Local);
+    let node = ours::node(&world, world.here(), "ours");
+    let first = node.shutdown_requested().unwrap();
+    let second = node.shutdown_requested().unwrap();
+    let mut real = start(release, &world);
+    assert!(!first.is_requested());
+    real.process.send_line(&format!("stop {}", std::process::id()));
+    assert!(first.wait_timeout(HANG) && second.wait_timeout(HANG));
+    drop((first, second));
+    assert!(
+        matches!(request_shutdown(std::process::id()), Err(ShutdownError::NotListening(_))),
+        "nobody waits"
+    );
+    assert!(!node.shutdown_requested().unwrap().is_requested(), "that was asked before");
+    real.process.send_line("stopped");
+    assert_eq!(real.process.event("looking")["ok"], true);
+    request_shutdown(real.process.id()).unwrap();
+    real.process.event("stopped");
 }

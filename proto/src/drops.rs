@@ -46,6 +46,14 @@ pub enum DropReason {
     SourceNotAllowed,
     /// A message is from a host whose name the settings do not allow.
     HostNotAllowed,
+    /// The head of a memory file makes no sense, or claims more than the file has.
+    BadMemoryFile,
+    /// A message in shared memory changed while it was read.
+    Torn,
+    /// A message in shared memory could not be read, because somebody else held the lock of its file for too long.
+    Locked,
+    /// A memory file, or its lock or its event, was damaged or taken away while it was in use.
+    MemoryFileLost,
 }
 
 impl Reason for DropReason {
@@ -68,6 +76,10 @@ impl Reason for DropReason {
         Self::RegistryFull,
         Self::SourceNotAllowed,
         Self::HostNotAllowed,
+        Self::BadMemoryFile,
+        Self::Torn,
+        Self::Locked,
+        Self::MemoryFileLost,
     ];
 
     fn index(self) -> usize {
@@ -96,6 +108,10 @@ impl fmt::Display for DropReason {
             Self::RegistryFull => "too many peers, or too much memory for them",
             Self::SourceNotAllowed => "the datagram is from an address that is not allowed",
             Self::HostNotAllowed => "the message is from a host that is not allowed",
+            Self::BadMemoryFile => "the head of the memory file makes no sense",
+            Self::Torn => "the message in shared memory changed while it was read",
+            Self::Locked => "the lock of the memory file was held for too long",
+            Self::MemoryFileLost => "the memory file was damaged or taken away",
         })
     }
 }

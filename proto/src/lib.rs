@@ -24,6 +24,7 @@ mod fragment;
 mod header;
 mod id;
 mod log;
+mod memory_file;
 mod multicast;
 mod reassemble;
 mod registration;
@@ -44,6 +45,9 @@ pub use fragment::{Datagram, FragmentError, Fragments};
 pub use header::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
 pub use id::EntityId;
 pub use log::{LogLevel, LogMessage, MAX_LOG_MESSAGE_LEN};
+pub use memory_file::{
+    Broadcast, BroadcastEvent, BroadcastKind, FileHead, FileLayout, MemoryMessage, is_memory_file_name,
+};
 pub use multicast::{HashVersion, topic_group};
 pub use reassemble::{GivenUp, Limits, Message, Reassembler};
 pub use registration::{

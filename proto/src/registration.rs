@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::sample::put_name;
-use crate::wire::Fields;
+use crate::wire::{Fields, put_len_prefix};
 use crate::{DropReason, EntityId, Text, pb, split_name};
 
 mod convert;
@@ -285,6 +285,10 @@ impl Registration {
             return Err(DropReason::TooLong);
         }
         let (_, sample) = split_name(message)?;
+        Self::decode_sample(sample)
+    }
+
+    fn decode_sample(sample: &[u8]) -> Result<Self, DropReason> {
         check_counts(sample)?;
         let sample = pb::Sample::decode(sample).map_err(|_| DropReason::BadSample)?;
         convert::registration_from_wire(sample)
@@ -299,7 +303,40 @@ impl Registration {
         message.extend_from_slice(&sample.encode_to_vec());
         message
     }
+
+    /// Appends this registration to a list, as processes of one host share it in memory.
+    pub fn encode_into_list(&self, list: &mut Vec<u8>) {
+        let sample = convert::registration_to_wire(self).encode_to_vec();
+        put_len_prefix(list, SAMPLE_OF_LIST, sample.len());
+        list.extend_from_slice(&sample);
+    }
+
+    /// Decodes each registration of a list, and skips what it holds otherwise. Ends at the first damage.
+    ///
+    /// # Errors
+    /// Of each as [`decode`](Self::decode).
+    pub fn decode_list(list: &[u8]) -> impl Iterator<Item = Result<Self, DropReason>> + '_ {
+        let mut fields = Some(Fields(list));
+        core::iter::from_fn(move || {
+            loop {
+                match fields.as_mut()?.next() {
+                    Ok(Some((SAMPLE_OF_LIST, value))) => {
+                        return Some(value.bytes().and_then(Self::decode_sample));
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(reason) => {
+                        fields = None;
+                        return Some(Err(reason));
+                    }
+                }
+            }
+        })
+    }
 }
+
+/// The one field of a list of registrations.
+const SAMPLE_OF_LIST: u32 = 1;
 
 /// Checks how many layers, memory files and methods a sample has, before anything is allocated for them.
 ///

@@ -5,21 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
-use ferrocal_transport::{Backend, Selected, Transport};
+use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
+use crate::layer::shm::{Shm, ShmCounters};
 use crate::layer::tcp::{Tcp, TcpCounters};
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
-use crate::registry::{Entity, Identity, RegistrationReceiver, Registry, Role};
+use crate::registry::{BoardReceiver, Entity, HostBoard, Identity, RegistrationReceiver, Registry, Role};
 use crate::service::{Io, Services};
 use crate::source::{Ready, Source};
 use crate::wall_clock::WallClock;
 use crate::wire::open_sender;
 use crate::{
-    Clock, Config, CreateError, LayerAvailability, Mode, NodeError, PublisherConfig, ReceiveThreadConfig,
-    ServiceError, TopicNameError, lock,
+    Clock, Config, CreateError, LayerAvailability, LocalRegistration, Mode, NodeError, PublisherConfig,
+    ReceiveThreadConfig, ServiceError, TopicNameError, lock,
 };
 
 pub(crate) struct Core {
@@ -45,6 +46,7 @@ pub(crate) struct Core {
 /// What the layers count, and whether there are those that a node may lack.
 pub(crate) struct LayerCounters {
     pub(crate) udp: Arc<UdpCounters>,
+    pub(crate) shm: Result<Arc<ShmCounters>, LayerAvailability>,
     pub(crate) tcp: Result<Arc<TcpCounters>, LayerAvailability>,
 }
 
@@ -63,8 +65,21 @@ impl Core {
         }
         let transport = Arc::new(selected);
         let udp = Udp::open(&config, transport.clone())?;
-        let mut counters = LayerCounters { udp: udp.counters(), tcp: Err(LayerAvailability::NotWithBackend) };
+        let mut counters = LayerCounters {
+            udp: udp.counters(),
+            shm: Err(LayerAvailability::NotWithBackend),
+            tcp: Err(LayerAvailability::NotWithBackend),
+        };
         let mut layers: Vec<Arc<dyn Layer>> = vec![Arc::new(udp)];
+        // Programs that bring a network of their own want their messages to go there, and a replay replaces the real one.
+        let is_provided = matches!(transport.reason(), SelectionReason::Provided);
+        if !Shm::is_available() {
+            counters.shm = Err(LayerAvailability::NotHere);
+        } else if !is_provided && transport.backend() != Backend::File {
+            let shm = Shm::new(&config);
+            counters.shm = Ok(shm.counters());
+            layers.push(Arc::new(shm));
+        }
         // A transport that is no network of this system has addresses of its own.
         if matches!(transport.backend(), Backend::Socket | Backend::Npcap) {
             match Tcp::open(&config) {
@@ -92,7 +107,9 @@ impl Core {
         let identity = Identity::new(name, &config);
         let sender = open_sender(&*transport, &config)?;
         let logger = Logger::new(&config, &identity, transport.clone(), wall_clock.clone());
-        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, wall_clock.clone()));
+        let board = open_board(&config);
+        let (reader, clock) = (board.clone(), wall_clock.clone());
+        let registry = Arc::new(Registry::new(identity, &config, layers.clone(), sender, board, clock));
         let has_failed = Arc::new(AtomicBool::new(false));
         let crew = |settings| {
             let (registry, has_failed) = (registry.clone(), has_failed.clone());
@@ -102,15 +119,17 @@ impl Core {
             };
             Crew::start(settings, Box::new(on_failure)).map_err(NodeError::Thread)
         };
-        let receiver = transport.receiver(config.registration_port())?;
-        receiver.membership().join(config.destination().group)?;
         let registration = crew(ReceiveThreadConfig::default())?;
-        let source = {
+        let (source, interrupt): (Box<dyn Source>, _) = if let Some(board) = reader {
+            let (receiver, interrupt) = BoardReceiver::new(registry.clone(), board, &config);
+            (Box::new(receiver), interrupt)
+        } else {
+            let receiver = transport.receiver(config.registration_port())?;
+            receiver.membership().join(config.destination().group)?;
             let interrupt = receiver.interrupter();
-            let source = RegistrationReceiver::new(registry.clone(), receiver, &config);
-            move || Some((Box::new(source) as Box<dyn Source>, interrupt))
+            (Box::new(RegistrationReceiver::new(registry.clone(), receiver, &config)), interrupt)
         };
-        registration.open(Box::new(source));
+        registration.open(Box::new(move || Some((source, interrupt))));
         let slot =
             |layer| Ok(LayerSlot { layer, crew: crew(config.receive_thread)?, inlet: Mutex::new(None) });
         let layers = layers.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
@@ -330,6 +349,15 @@ impl Sink for LayerSink {
     fn end(&self, why: Ended) {
         self.sink.end(why);
     }
+}
+
+/// Where registrations are posted in shared memory, if that is configured.
+fn open_board(config: &Config) -> Option<Arc<HostBoard>> {
+    let is_wanted =
+        config.mode == Mode::Local && config.registration.local_transport == LocalRegistration::Shm;
+    let opened = is_wanted.then(|| HostBoard::open(&config.registration))?;
+    let warn = |error| log::warn!("registration.local.transport_type: shm: {error}; using udp");
+    opened.map_err(warn).ok().map(Arc::new)
 }
 
 /// What reads simulated time, and is announced.

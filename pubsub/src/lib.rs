@@ -437,6 +437,7 @@ mod registry;
 mod sending;
 mod server;
 mod service;
+mod shutdown;
 mod source;
 mod stats;
 mod status;
@@ -495,9 +496,9 @@ pub use capture::{
 pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{
     AllowConfig, Clock, ClockFunction, Config, ConfigError, ConsoleStream, Destination, FilePosition,
-    Fragmentation, LayersConfig, LimitsConfig, LogConfig, LogLevels, LogSink, Network, ParseNetworkError,
-    PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting, SettingOrigin,
-    SubscriberConfig, TcpConfig, UdpConfig,
+    Fragmentation, LayersConfig, LimitsConfig, LocalRegistration, LogConfig, LogLevels, LogSink, Network,
+    ParseNetworkError, PublisherConfig, ReceiveThreadConfig, RegistrationConfig, ServiceLimits, Setting,
+    SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
     CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
@@ -529,6 +530,7 @@ pub use service::{
     CallError, ClientEvent, MethodError, ServerEvent, ServerIdentity, ServerStats, ServiceError,
     ServiceEventKind,
 };
+pub use shutdown::{ShutdownError, ShutdownRequest, request_shutdown};
 pub use stats::{Latency, PublisherStats, SubscriberStats};
 pub use status::{LayerAvailability, LayerStatus, Status, TcpStatus};
 pub use subscriber::Subscriber;

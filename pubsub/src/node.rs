@@ -12,7 +12,7 @@ use crate::status;
 use crate::{
     Client, Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver, Logger, LogsError,
     Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError,
-    Status, Subscriber, SubscriberConfig, Subscription,
+    ShutdownError, ShutdownRequest, Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -194,6 +194,15 @@ impl Node {
         Client::open(&self.core, service)
     }
 
+    /// Whether somebody asks this process to end, as `ecal_stop`, eCAL Sys and `ferrocal stop` do, from now on: a flag, a
+    /// future, and something to wait for. Nothing ends by itself. A program that never calls this takes no requests.
+    ///
+    /// # Errors
+    /// When this system has no such requests, or the event or the thread for them cannot be made.
+    pub fn shutdown_requested(&self) -> Result<ShutdownRequest, ShutdownError> {
+        ShutdownRequest::open()
+    }
+
     /// Sets how the process is, for those who watch the network. The default is healthy, level 1, without a text.
     ///
     /// A text longer than 64 KiB is not read by other nodes.
@@ -235,11 +244,12 @@ impl Node {
     /// What the node is doing.
     pub fn status(&self) -> Status {
         let Core { transport, registry, counters, config, .. } = &*self.core;
-        let LayerCounters { udp, tcp } = counters;
+        let LayerCounters { udp, shm, tcp } = counters;
         let (registration, payload) = (registry.report(), udp.report());
         let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
+        shm.iter().for_each(|shm| drops.add(&shm.drops()));
         tcp.iter().for_each(|tcp| drops.add(&tcp.drops()));
         let layer = |kind, availability| LayerStatus {
             kind,
@@ -248,7 +258,10 @@ impl Node {
             subscribes: config.subscriber.layers.is_enabled(kind),
         };
         let layers = [
-            layer(LayerKind::SharedMemory, LayerAvailability::NotHere),
+            layer(
+                LayerKind::SharedMemory,
+                shm.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available),
+            ),
             layer(LayerKind::UdpMulticast, LayerAvailability::Available),
             layer(LayerKind::Tcp, tcp.as_ref().map_or_else(|why| *why, |_| LayerAvailability::Available)),
         ];
@@ -302,10 +315,16 @@ mod tests {
         node_with(name, network, first, Config::default().mode(Mode::Network))
     }
 
-    fn node_with(name: &str, network: &Network, first: Option<InProcess>, config: Config) -> Node {
+    fn node_with(name: &str, network: &Network, first: Option<InProcess>, mut config: Config) -> Node {
+        // The layer in the tests goes by that name.
+        (config.publisher.layers.shm, config.subscriber.layers.shm) = (true, true);
         let transport = Arc::new(Selected::fixed(Arc::new(network.host()), SelectionReason::Provided));
         let udp = Udp::open(&config, transport.clone()).unwrap();
-        let counters = LayerCounters { udp: udp.counters(), tcp: Err(LayerAvailability::NotWithBackend) };
+        let counters = LayerCounters {
+            udp: udp.counters(),
+            shm: Err(LayerAvailability::NotWithBackend),
+            tcp: Err(LayerAvailability::NotWithBackend),
+        };
         let first = first.map(|layer| Arc::new(layer) as Arc<dyn Layer>);
         let layers = first.into_iter().chain([Arc::new(udp) as Arc<dyn Layer>]).collect();
         Node { core: Core::with_layers(name, config, transport, counters, layers).unwrap() }

@@ -334,6 +334,10 @@ impl Line {
                     error.source
                 );
             }
+            Some(News::NoMemory(error)) => {
+                let topic = &self.entity.topic;
+                log::warn!("topic `{topic}`: shared memory: {error}; such messages are counted as not sent");
+            }
             Some(News::ReachableAgain) => {
                 log::info!("topic `{}`: messages are sent again", self.entity.topic)
             }

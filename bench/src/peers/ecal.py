@@ -174,10 +174,14 @@ def main():
     parser.add_argument("--subscribers", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=1)
     args = parser.parse_args()
-    args.mode = "network" if args.interface else "local"
-    args.unit_name = f"bench_{args.role}"
-    args.registration_timeout = 10000
-    roles[args.role](common.initialize(args), args)
+    system = argparse.ArgumentParser()
+    common.add_system(system, f"bench_{args.role}")
+    options = ["--mode", "network" if args.interface else "local"]
+    if args.peer == "ecal-shm":
+        options += ["--layer", "shm"]
+        if args.role in ("pub", "sub"):
+            options += ["--acknowledge", "1000"]
+    roles[args.role](common.initialize(system.parse_args(options)), args)
 
 
 main()

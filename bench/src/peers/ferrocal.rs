@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ferrocal::{Bytes, Config, Message, Mode, Node, Publisher, RecvTimeoutError, Subscriber, Subscription};
+use ferrocal::{
+    Bytes, Config, LayersConfig, Message, Mode, Node, Publisher, RecvTimeoutError, Subscriber, Subscription,
+};
 
 use super::{Outcome, Outlet, PATIENCE, Peer};
 use crate::role::{Role, Setup};
@@ -16,6 +18,13 @@ pub(super) const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 
 fn config(setup: &Setup) -> Config {
     let mut config = Config::default();
+    // What is measured is UDP, unless the name says otherwise.
+    let is_shm = setup.peer == Peer::FerrocalShm;
+    config.publisher.layers = LayersConfig::NONE.udp(!is_shm).shm(is_shm);
+    config.subscriber.layers = config.publisher.layers;
+    if matches!(setup.role, Role::Pub | Role::Sub) {
+        config.publisher.shm.acknowledge_timeout = Duration::from_secs(1);
+    }
     config.udp.receive_buffer_len = RECEIVE_BUFFER;
     if setup.peer == Peer::FerrocalSpin {
         config.receive_thread.busy_poll = Duration::from_millis(10);

@@ -33,8 +33,12 @@ pub(crate) enum Peer {
     FerrocalSpin,
     /// As `FerrocalInline`, and messages are sent in batches.
     FerrocalBatch,
+    /// As `FerrocalInline`, through shared memory, where the subscriber acknowledges each message.
+    FerrocalShm,
     /// The real eCAL, by its Python binding.
     Ecal,
+    /// As `Ecal`, through shared memory, where the subscriber acknowledges each message.
+    EcalShm,
     /// Sockets: datagrams of 1472 bytes, many in one call each way, by segmentation offload.
     BareGso,
     /// Sockets: datagrams of 65507 bytes, many in one call each way.
@@ -105,7 +109,13 @@ impl Peer {
                 | Self::FerrocalInline
                 | Self::FerrocalSpin
                 | Self::FerrocalBatch
+                | Self::FerrocalShm
         )
+    }
+
+    /// Whether it is the real eCAL.
+    pub(crate) const fn is_ecal(self) -> bool {
+        matches!(self, Self::Ecal | Self::EcalShm)
     }
 
     /// Whether it is the floor that the others stand on.
@@ -121,9 +131,11 @@ impl Peer {
     /// The way to publish on all topics of `setup`.
     pub(crate) fn outlet(self, setup: &Setup) -> Outcome<Box<dyn Outlet>> {
         Ok(match self {
-            Self::Ferrocal | Self::FerrocalCallback | Self::FerrocalInline | Self::FerrocalSpin => {
-                Box::new(ferrocal::Single::new(setup)?)
-            }
+            Self::Ferrocal
+            | Self::FerrocalCallback
+            | Self::FerrocalInline
+            | Self::FerrocalSpin
+            | Self::FerrocalShm => Box::new(ferrocal::Single::new(setup)?),
             Self::FerrocalBatch => Box::new(ferrocal::Batch::new(setup)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::Sender::new(setup)?),
@@ -134,7 +146,7 @@ impl Peer {
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Sender::new(setup)?)
             }
-            Self::Ecal => return Err("the real eCAL is a script".into()),
+            Self::Ecal | Self::EcalShm => return Err("the real eCAL is a script".into()),
         })
     }
 
@@ -145,7 +157,8 @@ impl Peer {
             | Self::FerrocalCallback
             | Self::FerrocalInline
             | Self::FerrocalSpin
-            | Self::FerrocalBatch => Box::new(ferrocal::subscribe(setup, tallies)?),
+            | Self::FerrocalBatch
+            | Self::FerrocalShm => Box::new(ferrocal::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
@@ -155,7 +168,7 @@ impl Peer {
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::subscribe(setup, tallies)?)
             }
-            Self::Ecal => return Err("the real eCAL is a script".into()),
+            Self::Ecal | Self::EcalShm => return Err("the real eCAL is a script".into()),
         })
     }
 
@@ -163,9 +176,11 @@ impl Peer {
     pub(crate) fn line(self, setup: &Setup, out: &str, into: &str) -> Outcome<Box<dyn Line>> {
         Ok(match self {
             Self::Ferrocal => Box::new(ferrocal::Line::new(setup, out, into)?),
-            Self::FerrocalCallback | Self::FerrocalInline | Self::FerrocalSpin | Self::FerrocalBatch => {
-                Box::new(ferrocal::InlineLine::new(setup, out, into)?)
-            }
+            Self::FerrocalCallback
+            | Self::FerrocalInline
+            | Self::FerrocalSpin
+            | Self::FerrocalBatch
+            | Self::FerrocalShm => Box::new(ferrocal::InlineLine::new(setup, out, into)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::Line::new(setup, out, into)?),
             #[cfg(feature = "peers")]
@@ -175,7 +190,7 @@ impl Peer {
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Line::new(setup, out < into)?)
             }
-            Self::Ecal => return Err("the real eCAL is a script".into()),
+            Self::Ecal | Self::EcalShm => return Err("the real eCAL is a script".into()),
         })
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Machine {
     pub(crate) raw_frames: Result<String, String>,
     /// The processes of this network namespace that have loaded eCAL's library.
     pub(crate) ecal_processes: Known<Vec<Program>>,
+    /// The files of eCAL's in shared memory that no process has open.
+    pub(crate) unused_memory: Known<Vec<String>>,
 }
 
 /// An interface of this computer.

@@ -38,6 +38,12 @@ impl Kind {
             start if start.starts_with(mcap::MAGIC) => Ok(Self::Mcap),
             b"\x89HDF\r\n\x1a\n" => Ok(Self::Measurement),
             [0x0a, 0x0d, 0x0d, 0x0a, ..] | [0x1f, 0x8b, ..] => Ok(Self::Capture),
+            [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [b'P', b'K', 3, 4, ..]
+            | [0xfd, b'7', b'z', ..]
+            | [b'B', b'Z', b'h', ..] => {
+                bail!("{shown}: it is compressed; decompress it first")
+            }
             [a, b, c, d, ..] if is_pcap([*a, *b, *c, *d]) => Ok(Self::Capture),
             [] => bail!("{shown}: the file is empty"),
             _ => bail!("{shown}: neither MCAP nor an HDF5 measurement nor a capture file"),
@@ -82,11 +88,14 @@ mod tests {
             (b"", None),
             (b"#!/bin/sh", None),
             (b"\x89MCAP", None),
+            (b"\x28\xb5\x2f\xfd\x04", None),
         ] {
             fs::write(&path, bytes).unwrap();
             assert_eq!(Kind::of(&path).ok(), expected, "{bytes:?}");
         }
         assert_eq!(Kind::of(folder.path()).unwrap(), Kind::Measurement);
+        fs::write(&path, b"PK\x03\x04").unwrap();
+        assert!(Kind::of(&path).unwrap_err().to_string().contains("it is compressed"));
         let missing = Kind::of(&folder.path().join("missing")).unwrap_err();
         assert!(format!("{missing:#}").contains("missing"), "{missing:#}");
     }

@@ -74,7 +74,12 @@ impl Writer {
     /// Makes a file, which must not exist.
     pub(crate) fn create(path: &Path, compression: Compression) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                anyhow!("{} is there already, and a recording replaces no file", path.display())
+            }
+            _ => anyhow::Error::new(error).context(format!("{} cannot be made", path.display())),
+        })?;
         Self::new(path, file, compression).inspect_err(|_| {
             // There is nothing in it.
             let _ = fs::remove_file(path);

@@ -8,7 +8,7 @@ use ferrocal::{Config, Selection};
 use crate::doctor::finding::{Finding, Status};
 use crate::doctor::{call, checks, gather};
 use crate::exit::Exit;
-use crate::output::{BAD, DIM, HEAD, Output, clean};
+use crate::output::{BAD, DIM, HEAD, Output, clean, counted};
 use crate::session::{End, Session};
 
 /// A publisher that knows of its subscriber registers it within two refreshes.
@@ -157,7 +157,10 @@ fn summary(findings: &[Finding], processes: usize, out: &mut Output) -> io::Resu
     let counts: Vec<_> = counts
         .into_iter()
         .filter(|&status| count(status) > 0)
-        .map(|status| format!("{} {}", count(status), status.name()))
+        .map(|status| match status {
+            Status::Warning | Status::Note => counted(count(status) as u64, status.name()),
+            _ => format!("{} {}", count(status), status.name()),
+        })
         .collect();
     out.line(format_args!(
         "{HEAD}{}{HEAD:#}; programs heard: {processes}. `--all` shows everything.",

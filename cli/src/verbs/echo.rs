@@ -147,6 +147,9 @@ impl Echo {
                 self.check_fields(message)?;
                 is_checked = true;
             }
+            if came == 0 {
+                self.warn_of_no_fields(&message.payload);
+            }
             came += 1;
             let is_wanted =
                 self.filter.as_ref().is_none_or(|filter| filter.accepts(&|path| message.payload.get(path)));
@@ -210,6 +213,22 @@ impl Echo {
             Some(problem) => Err(Exit::Usage.because(problem)),
             None => Ok(()),
         }
+    }
+
+    /// Says that messages have no fields, if some are asked for.
+    fn warn_of_no_fields(&self, content: &Content) {
+        let has_fields = !matches!(content.decoded, Ok(Dynamic::Text(_) | Dynamic::Bytes(_)));
+        if has_fields || (self.fields.is_empty() && self.filter.is_none()) {
+            return;
+        }
+        let what = match &content.decoded {
+            Ok(Dynamic::Text(_)) => "text",
+            _ => "bytes of no known type",
+        };
+        log::warn!(
+            "topic `{}` has {what}, and no fields; those of protobuf and JSON have some",
+            clean(&self.topic)
+        );
     }
 
     fn render(&self) -> Render {

@@ -19,6 +19,7 @@ mod rec_info;
 mod record;
 mod services;
 mod shell;
+mod stop;
 mod traffic;
 
 use clap::Subcommand;
@@ -41,6 +42,7 @@ pub(crate) enum Verb {
     Pub(publish::Pub),
     Services(services::Services),
     Call(call::Call),
+    Stop(stop::Stop),
     Doctor(doctor::Doctor),
     Traffic(traffic::Traffic),
     Record(record::Record),
@@ -70,6 +72,7 @@ impl Verb {
             Self::Pub(publish) => publish.run(session),
             Self::Services(services) => services.run(session),
             Self::Call(call) => call.run(session),
+            Self::Stop(stop) => stop.run(session),
             Self::Doctor(doctor) => doctor.run(session),
             Self::Traffic(traffic) => traffic.run(session),
             Self::Record(record) => record.run(session),

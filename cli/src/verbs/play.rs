@@ -326,10 +326,16 @@ impl Play {
     ) -> Option<End> {
         let Some(wanted) = self.wait else { return session.wait(self.delay) };
         let all = lines.values().chain(sim_clock.map(|sim_clock| &sim_clock.publisher));
+        let (started, mut is_said) = (Instant::now(), false);
         for publisher in all {
             while !publisher.wait_for_subscribers(wanted, session.slice(Duration::from_millis(50))) {
                 if let Some(end) = session.end() {
                     return Some(end);
+                }
+                if !is_said && started.elapsed() >= Duration::from_secs(2) {
+                    is_said = true;
+                    let subscribers = counted(wanted as u64, "subscriber");
+                    eprintln!("waiting for {subscribers} of topic {} (--wait)", clean(publisher.topic()));
                 }
             }
         }
@@ -435,8 +441,12 @@ fn ask_for_realtime() {
         let _ = priority;
         ThreadPriority::Max.set_for_current()
     };
-    if let Err(error) = result {
-        log::warn!("--realtime: the system refuses it: {error}");
+    match result {
+        Ok(()) => {}
+        Err(thread_priority::Error::OS(code)) => {
+            log::warn!("--realtime: the system refuses it: {}", std::io::Error::from_raw_os_error(code));
+        }
+        Err(error) => log::warn!("--realtime: the system refuses it: {error}"),
     }
 }
 

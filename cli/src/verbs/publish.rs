@@ -121,6 +121,8 @@ enum Next {
 /// How long a publisher stays after the last message, if nobody asks it to end: subscribers that are told that it is gone
 /// may drop what they have not looked at.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long to wait without a word.
+const SOON: Duration = Duration::from_secs(2);
 /// The longest line of standard input, in bytes.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
 
@@ -304,10 +306,20 @@ impl Pub {
             types.retain(|data_type| data_type.encoding == "proto" && !data_type.descriptor.is_empty());
             types
         };
-        let (snapshot, end) = network.until(time(&network), |snapshot| !types(snapshot).is_empty());
-        let mut found = types(&snapshot);
-        if let (true, Some(name)) = (found.is_empty(), &self.type_name) {
-            found = types_that_define(&snapshot, name);
+        // What registers at all has been heard of by then: a type that others only contain will do.
+        let (time, soon) = (time(&network), network.after(2.0));
+        let (snapshot, mut end) = network.until(time.min(soon), |snapshot| !types(snapshot).is_empty());
+        let contained = |snapshot: &ferrocal::Snapshot| match &self.type_name {
+            Some(name) => types_that_define(snapshot, name),
+            None => Vec::new(),
+        };
+        let any = |snapshot: &ferrocal::Snapshot| [types(snapshot), contained(snapshot)].concat();
+        let mut found = any(&snapshot);
+        if found.is_empty() && end.is_none() && time > soon {
+            let what = self.type_name.as_deref().unwrap_or("of the topic");
+            waits(&format!("a program that has the type {}", clean(what)), time);
+            let (snapshot, later) = network.until(time, |snapshot| !any(snapshot).is_empty());
+            (found, end) = (any(&snapshot), later);
         }
         Ok(match found.into_iter().next() {
             None if end == Some(End::Stopped) => Err(Exit::Interrupted),
@@ -385,15 +397,28 @@ fn wait(
     timeout: Duration,
 ) -> Result<(), Option<End>> {
     let started = Instant::now();
+    let mut is_said = false;
     loop {
+        if !is_said && started.elapsed() >= SOON {
+            is_said = true;
+            waits(
+                &format!("{} of topic {}", counted(count as u64, "subscriber"), clean(publisher.topic())),
+                timeout,
+            );
+        }
         let left = timeout.saturating_sub(started.elapsed());
-        if publisher.wait_for_subscribers(count, session.slice(left)) {
+        if publisher.wait_for_subscribers(count, session.slice(left.min(SOON))) {
             return Ok(());
         }
         if left.is_zero() || session.end().is_some() {
             return Err(session.end());
         }
     }
+}
+
+/// Says what is waited for.
+fn waits(what: &str, timeout: Duration) {
+    anstream::eprintln!("waiting for {what}, {} s at most (--timeout)", timeout.as_secs_f64());
 }
 
 /// Waits more exactly than a condition variable does.

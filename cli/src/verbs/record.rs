@@ -180,6 +180,9 @@ impl Record {
             let shown = path.display();
             return Err(Exit::Usage.because(format!("{hint}: ferrocal convert {shown} NAME.mcap")));
         }
+        if self.output.as_ref().is_some_and(|output| output.as_os_str() == "-") {
+            return Err(Exit::Usage.because("a recording is a file that is completed at its end; name one"));
+        }
         if let (Some(quota), Some(split)) = (self.disk_quota, self.split_size)
             && quota < split.saturating_mul(2)
         {

@@ -77,5 +77,12 @@ pub(crate) fn services_are_listed_and_called(side: Side) {
     waiting.interrupt();
     assert_eq!(Ended::of(waiting).code, Some(130));
     drop(release);
+
+    real.process.send_line("stopped");
+    real.process.event("looking");
+    let asked = side.run(&["stop", "ecal_calls", "--json"]).rows();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!((&asked[0]["pid"], &asked[0]["asked"]), (&json!(real.process.id()), &json!(true)));
+    real.process.event("stopped");
     drop(server);
 }

@@ -18,7 +18,8 @@ pub(crate) fn what_is_unknown_is_not_found(side: Side) {
         side.run(&[verb, "unknown", "--timeout", "1"])
             .failed(4, "no message came on topic `unknown`; no publisher of it was found on this computer");
     }
-    side.run(&["echo", "known", "--timeout", "2"])
+    // Long enough for a late registration.
+    side.run(&["echo", "known", "--timeout", "5"])
         .failed(4, "no message came on topic `known`; it has a publisher");
     side.run(&["pub", "unknown", "text", "--once", "--timeout", "1"])
         .failed(4, "topic `unknown` has 0 subscribers, not 1");

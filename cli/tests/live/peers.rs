@@ -94,8 +94,20 @@ pub(crate) fn list_and_info_show_the_peers(side: Side) {
             .is_some_and(|all| all.iter().any(|one| one["name"] == "udp" && one["active"] == true))
     };
     assert!(udp(&publishing["layer_states"]), "{publishing}");
+    let route = &subscribing["routes"][0];
+    assert_eq!(route["publisher"], publishing["id"], "{subscribing}");
+    let reasons: Vec<_> = (0..3).map(|layer| route["layers"][layer]["reason"].as_str()).collect();
+    // A publisher of another host is not reached by shared memory anyhow.
+    assert!(reasons[0] == Some("off in the subscriber") || reasons[0] == Some("another host"), "{route}");
+    assert_eq!(reasons[1..], [Some("carries the messages"), Some("off in the subscriber")], "{route}");
     let text = side.run(&["info", "text"]).text(0);
-    for part in ["text: publishers 1, subscribers 1", "10 in all", "udp active", "of 10 messages"] {
+    for part in [
+        "text: publishers 1, subscribers 1",
+        "10 in all",
+        "udp active",
+        "of 10 messages",
+        "route    udp from",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
 }

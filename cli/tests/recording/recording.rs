@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[Need::Ecal], body));
     test("a_killed_recording_holds_what_was_flushed", a_killed_recording_holds_what_was_flushed);
     test("a_full_disk_leaves_what_was_written", a_full_disk_leaves_what_was_written);
+    test("a_read_only_disk_is_named", a_read_only_disk_is_named);
     test("parts_and_patterns", parts_and_patterns);
     test("a_trigger_writes_what_was_before", a_trigger_writes_what_was_before);
     test("a_key_is_the_trigger", a_key_is_the_trigger);
@@ -142,6 +143,21 @@ fn a_full_disk_leaves_what_was_written() {
     }
     let (code, transcript) = run(&["rec-info", &copy]);
     assert!(code == 3 && transcript.contains("not completed"), "{code} {transcript}");
+}
+
+fn a_read_only_disk_is_named() {
+    let folder = folder();
+    let disk = within(&folder, "disk");
+    fs::create_dir(&disk).expect("a folder can be made");
+    let script =
+        "mount -t tmpfs -o ro none \"$1\" && exec \"$2\" record -o \"$1/a.mcap\" --mode local --duration 60";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", &disk, FERROCAL]);
+    isolate(&mut command);
+    let recorder = Process::spawn("ferrocal record on a read-only disk", command);
+    let (status, transcript) = recorder.last_text(HANG);
+    assert_eq!(status.code(), Some(1), "{transcript}");
+    assert!(transcript.contains("a.mcap") && transcript.contains("Read-only"), "{transcript}");
 }
 
 fn parts_and_patterns() {

@@ -183,7 +183,7 @@ fn growth(usages: &[Usage]) -> Option<&'static str> {
     let middle = usages[usages.len() / 2];
     if last.memory_kb > MOST_KB {
         Some("holds more than its settings allow")
-    } else if last.memory_kb > highest * 5 / 4 + 8000 || last.descriptors > middle.descriptors {
+    } else if last.memory_kb > highest * 5 / 4 + 8000 || last.descriptors > middle.descriptors + 2 {
         Some("grows")
     } else {
         None

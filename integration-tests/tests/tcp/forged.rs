@@ -70,7 +70,11 @@ impl Peer {
     }
 
     pub(crate) fn accept(listener: &TcpListener) -> Self {
-        Self::new(listener.accept().expect("somebody connects").0)
+        // So that nobody waits for ever.
+        listener.set_nonblocking(true).expect("a listener");
+        let stream = wait::until_some("a connection", || Some(listener.accept().ok()?.0));
+        stream.set_nonblocking(false).expect("a connection");
+        Self::new(stream)
     }
 
     fn new(stream: TcpStream) -> Self {

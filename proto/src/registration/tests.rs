@@ -392,3 +392,21 @@ fn ecal_5_13() {
     assert_eq!(action, Action::Unregister);
     assert_eq!(gone.topic_id, publisher.topic_id);
 }
+
+#[test]
+fn lists_are_read_up_to_their_first_damage() {
+    let registrations = [1, 2].map(|process_id| Registration {
+        action: Action::Register,
+        announcement: Announcement::Process(ProcessInfo { process_id, ..ProcessInfo::default() }),
+    });
+    let mut list = Vec::new();
+    registrations[0].encode_into_list(&mut list);
+    // A field that nobody knows.
+    list.extend_from_slice(&[0x12, 1, 0]);
+    registrations[1].encode_into_list(&mut list);
+    let read: Result<Vec<_>, _> = Registration::decode_list(&list).collect();
+    assert_eq!(read.unwrap(), registrations);
+    list.pop();
+    let read: Vec<_> = Registration::decode_list(&list).collect();
+    assert_eq!(read, [Ok(registrations[0].clone()), Err(DropReason::Truncated)]);
+}

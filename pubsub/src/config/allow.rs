@@ -1,7 +1,7 @@
 //! Who may be heard.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use ferrocal_proto::DropReason;
@@ -20,8 +20,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AllowConfig {
-    /// The networks and addresses that datagrams may come from (`networks`). Others are dropped before they are decoded.
-    /// Default: none, which allows all.
+    /// The networks and addresses that datagrams and connections may come from (`networks`). Other datagrams are dropped
+    /// before they are decoded, other connections closed before anything is read or sent. Default: none, which allows all.
     pub networks: Vec<Network>,
     /// The hosts that may be heard, by the names that they register (`host_names`). What others send is dropped as soon as
     /// its host name is known, and nothing is stored of it. Default: none, which allows all.
@@ -33,6 +33,15 @@ setters!(AllowConfig { networks: Vec<Network>, host_names: Vec<String> });
 impl AllowConfig {
     pub(crate) fn allows_source(&self, address: Ipv4Addr) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a connection may come from an address. One of IPv6 is in no network, unless it stands for one of IPv4.
+    pub(crate) fn allows_connection(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.allows_source(address),
+            IpAddr::V6(address) if address.is_loopback() => self.allows_source(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => self.networks.is_empty(),
+        }
     }
 
     /// Refuses what is of a host that may not be heard. Its name need not be UTF-8 on the wire.
@@ -130,6 +139,11 @@ mod tests {
         allow.host_names = vec!["a".into()];
         assert!(allow.allows_source(inside) && allow.allows_source(Ipv4Addr::new(10, 3, 0, 1)));
         assert!(!allow.allows_source(outside) && !allow.allows_source(Ipv4Addr::new(10, 3, 0, 2)));
+        let connections =
+            [("::ffff:10.1.0.1", true), ("::ffff:10.2.0.0", false), ("fe80::1", false), ("::1", false)];
+        for (address, is_allowed) in connections {
+            assert_eq!(allow.allows_connection(address.parse().unwrap()), is_allowed, "{address}");
+        }
         assert_eq!(allow.check_host(b"a"), Ok(()));
         for name in [&b"A"[..], b"", b"a\0", b"ab"] {
             assert_eq!(allow.check_host(name), Err(DropReason::HostNotAllowed));

@@ -130,10 +130,9 @@ impl File<'_> {
             Mode::Local => "local",
             Mode::Network => "network",
         };
-        if mode == Mode::Local {
+        if mode == Mode::Local && !ferrocal_shm::is_available() {
             let is_shm = |node: &Node| kind::text(node) == Some("shm");
-            let why =
-                "registrations travel over UDP here: programs that register in shared memory are not found";
+            let why = "this system has no such memory: programs that register in it are not found";
             warnings.extend(self.ignored(&["registration.local.transport_type"], is_shm, why));
         }
         let why = format!("they are of a version before eCAL 6.0; `communication_mode` is {name}");

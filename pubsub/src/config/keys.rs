@@ -56,8 +56,16 @@ pub(super) const KEYS: &[Key] = keys! {
     "registration.loopback": BOOL => registration.loopback;
     "registration.shm_transport_domain": DOMAIN => registration.shm_transport_domain;
     "registration.local.udp.port": PORT => registration.local_port;
+    "registration.local.transport_type": LOCAL_REGISTRATION => registration.local_transport;
+    "registration.local.shm.domain": FILE_NAME => registration.local_shm_domain;
+    "registration.local.shm.queue_size": AT_LEAST_1 => registration.local_shm_queue_len;
     "registration.network.udp.port": PORT => registration.network_port;
     "publisher.layer.shm.enable": BOOL => publisher.layers.shm;
+    "publisher.layer.shm.zero_copy_mode": BOOL => publisher.shm.zero_copy;
+    "publisher.layer.shm.acknowledge_timeout_ms": MILLISECONDS_OR_0 => publisher.shm.acknowledge_timeout;
+    "publisher.layer.shm.memfile_min_size_bytes": BYTES => publisher.shm.min_len;
+    "publisher.layer.shm.memfile_reserve_percent": PERCENT => publisher.shm.reserve_percent;
+    "publisher.layer.shm.memfile_buffer_count": BUFFERS => publisher.shm.buffer_count;
     "publisher.layer.udp.enable": BOOL => publisher.layers.udp;
     "publisher.layer.tcp.enable": BOOL => publisher.layers.tcp;
     "publisher.priority_local": LAYERS => publisher.priority_local;
@@ -123,19 +131,14 @@ pub(super) struct Others {
     pub(super) is_allowed: fn(&Node) -> bool,
 }
 
-pub(super) const OTHERS: [Others; 4] = [
+pub(super) const OTHERS: [Others; 3] = [
     Others {
-        names: &["logging.receiver.enable", "publisher.layer.shm.zero_copy_mode"],
+        names: &["logging.receiver.enable"],
         expected: BOOL.expected,
         is_allowed: |node| (BOOL.read)(node).is_some(),
     },
     Others {
         names: &[
-            "publisher.layer.shm.acknowledge_timeout_ms",
-            "publisher.layer.shm.memfile_buffer_count",
-            "publisher.layer.shm.memfile_min_size_bytes",
-            "publisher.layer.shm.memfile_reserve_percent",
-            "registration.local.shm.queue_size",
             "transport_layer.tcp.max_reconnections",
             "transport_layer.tcp.number_executor_reader",
             "transport_layer.tcp.number_executor_writer",
@@ -147,7 +150,6 @@ pub(super) const OTHERS: [Others; 4] = [
         names: &[
             "application.sys.filter_excl",
             "application.terminal.emulator",
-            "registration.local.shm.domain",
             "registration.network.transport_mode",
             "registration.network.transport_type",
             "time.replay",
@@ -155,11 +157,6 @@ pub(super) const OTHERS: [Others; 4] = [
         ],
         expected: "a text",
         is_allowed: |node| kind::text(node).is_some(),
-    },
-    Others {
-        names: &["registration.local.transport_type"],
-        expected: "udp or shm",
-        is_allowed: |node| matches!(kind::text(node), Some("udp" | "shm")),
     },
 ];
 

@@ -8,10 +8,15 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ferrocal_proto::{HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN};
+use ferrocal_proto::{
+    HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN, MAX_MEMORY_FILES, is_memory_file_name,
+};
 
 use super::yaml::Node;
-use crate::{ConsoleStream, Fragmentation, InterfaceSelector, LogLevels, Mode, Network, Selection, SendPath};
+use crate::{
+    ConsoleStream, Fragmentation, InterfaceSelector, LocalRegistration, LogLevels, Mode, Network, Selection,
+    SendPath,
+};
 
 /// A kind of values.
 pub(super) struct Kind<T: 'static> {
@@ -54,6 +59,7 @@ words! {
     HASH_VERSION: HashVersion, "v1 or v2", [V1, V2];
     SEND_PATH: SendPath, "socket or raw", [Socket, Raw];
     FRAGMENTATION: Fragmentation, "auto, large or mtu", [Auto, Large, Mtu];
+    LOCAL_REGISTRATION: LocalRegistration, "udp or shm", [Udp, Shm];
     CONSOLE_STREAM: ConsoleStream, "stderr or stdout", [Stderr, Stdout];
 }
 
@@ -126,6 +132,33 @@ pub(super) const MILLISECONDS: Kind<Duration> = Kind {
     is_allowed: |time| time.as_millis() > 0,
     show: |time| (time.as_secs_f64() * 1e3).to_string(),
 };
+
+/// Where 0 means not at all.
+pub(super) const MILLISECONDS_OR_0: Kind<Duration> = Kind {
+    expected: "a time in whole milliseconds",
+    read: |node| whole(node).map(Duration::from_millis),
+    is_allowed: |_| true,
+    show: |time| (time.as_secs_f64() * 1e3).to_string(),
+};
+
+/// A single name, as eCAL has it for files in shared memory.
+pub(super) const FILE_NAME: Kind<String> = Kind {
+    expected: "a name of letters, digits, `_`, `-` and `.`, 200 at most",
+    read: |node| text(node).map(str::to_owned),
+    is_allowed: |name| is_memory_file_name(name.as_bytes()),
+    show: String::clone,
+};
+
+/// As many as one registration may name.
+pub(super) const BUFFERS: Kind<usize> = Kind {
+    expected: "a number of memory files from 1 to 64",
+    read: whole,
+    is_allowed: |count| (1..=MAX_MEMORY_FILES).contains(count),
+    show: usize::to_string,
+};
+
+pub(super) const PERCENT: Kind<usize> =
+    Kind { expected: "a whole number of percent", read: whole, is_allowed: |_| true, show: usize::to_string };
 
 pub(super) const MICROSECONDS: Kind<Duration> = Kind {
     expected: "a time in whole microseconds",

@@ -9,7 +9,8 @@ use ferrocal_proto::LayerKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LayersConfig {
-    /// Shared memory, between programs of one host (`layer.shm.enable`). Default: `true`.
+    /// Shared memory, between programs of one host (`layer.shm.enable`). Default: `false`, unlike eCAL's: by it, a
+    /// subscriber that is slower than its publisher gets the newest message alone.
     pub shm: bool,
     /// UDP (`layer.udp.enable`). Default: `true`.
     pub udp: bool,
@@ -21,9 +22,9 @@ setters!(LayersConfig { shm: bool, udp: bool, tcp: bool });
 
 impl LayersConfig {
     /// What publishers may use by default.
-    pub(super) const PUBLISHER: Self = Self { shm: true, udp: true, tcp: true };
+    pub(super) const PUBLISHER: Self = Self { shm: false, udp: true, tcp: true };
     /// What subscribers may use by default.
-    pub(super) const SUBSCRIBER: Self = Self { shm: true, udp: true, tcp: false };
+    pub(super) const SUBSCRIBER: Self = Self { shm: false, udp: true, tcp: false };
 
     /// None of the layers, to add those that are wanted.
     pub const NONE: Self = Self { shm: false, udp: false, tcp: false };

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use ferrocal_proto::{DataType, LayerKind};
 
 use super::layers::{PRIORITY_LOCAL, PRIORITY_NETWORK};
-use crate::LayersConfig;
+use crate::{LayersConfig, ShmConfig};
 
 /// How a publisher sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct PublisherConfig {
     /// Default: 0, as eCAL has it: beside the message that is being transferred, only the newest waits. A value that is
     /// as large as what can come together loses nothing. Sending never waits.
     pub tcp_queue_bytes: usize,
+    /// How it uses shared memory (`publisher.layer.shm`).
+    pub shm: ShmConfig,
 }
 
 setters!(PublisherConfig {
@@ -43,6 +45,7 @@ setters!(PublisherConfig {
     priority_local: Vec<LayerKind>,
     priority_network: Vec<LayerKind>,
     tcp_queue_bytes: usize,
+    shm: ShmConfig,
 } optional {
     data_type: DataType,
     max_bytes_per_second: NonZeroU64,
@@ -58,6 +61,7 @@ impl Default for PublisherConfig {
             priority_local: PRIORITY_LOCAL.into(),
             priority_network: PRIORITY_NETWORK.into(),
             tcp_queue_bytes: 0,
+            shm: ShmConfig::default(),
         }
     }
 }

@@ -18,6 +18,24 @@ pub struct RegistrationConfig {
     pub local_port: u16,
     /// Port of registration in network mode (`network.udp.port`). Default: 14000.
     pub network_port: u16,
+    /// How nodes find each other in local mode (`local.transport_type`). All of a host must have the same. Default:
+    /// [`LocalRegistration::Udp`].
+    pub local_transport: LocalRegistration,
+    /// What the file of registrations in shared memory is called (`local.shm.domain`). Default: `ecal_mon`.
+    pub local_shm_domain: String,
+    /// How many pieces of news that file has room for, if this node makes it (`local.shm.queue_size`). Default: 1024.
+    pub local_shm_queue_len: usize,
+}
+
+/// How nodes of one host find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum LocalRegistration {
+    /// By datagrams on loopback.
+    #[default]
+    Udp,
+    /// Through shared memory, where this system has it; by datagrams elsewhere. Nothing goes by UDP then.
+    Shm,
 }
 
 setters!(RegistrationConfig {
@@ -26,6 +44,9 @@ setters!(RegistrationConfig {
     loopback: bool,
     local_port: u16,
     network_port: u16,
+    local_transport: LocalRegistration,
+    local_shm_domain: String,
+    local_shm_queue_len: usize,
 } optional {
     shm_transport_domain: String,
 });
@@ -39,6 +60,9 @@ impl Default for RegistrationConfig {
             shm_transport_domain: None,
             local_port: 14_000,
             network_port: 14_000,
+            local_transport: LocalRegistration::default(),
+            local_shm_domain: "ecal_mon".into(),
+            local_shm_queue_len: 1024,
         }
     }
 }

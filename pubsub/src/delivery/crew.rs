@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(1);
 const IDLE_TICKS: u32 = 100;
 /// A thread of the pool ends after this time without work.
 const KEEP_THREAD: Duration = Duration::from_secs(10);
+/// So many of them wait for work at most. Each callback that takes long makes one thread more, and on a machine that is too
+/// busy nearly all do.
+const MAX_IDLE: usize = 4;
 
 /// The threads of one source. Dropping it stops them and waits for their end, except for the one that drops it.
 pub(crate) struct Crew {
@@ -283,7 +286,7 @@ impl Shared {
                 state = lock(&self.state);
                 continue;
             }
-            if self.is_stopping() {
+            if self.is_stopping() || state.idle >= MAX_IDLE {
                 return;
             }
             state.idle += 1;

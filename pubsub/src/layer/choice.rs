@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_first_of_the_publishers_priorities_that_both_have_is_chosen() {
-        let config = PublisherConfig::default();
+        let config = PublisherConfig::default().layers(LayersConfig::NONE.shm(true).udp(true).tcp(true));
         assert_eq!(chosen(&config, true, &[Tcp, UdpMulticast, SharedMemory]), Some(SharedMemory));
         assert_eq!(chosen(&config, true, &[Tcp, UdpMulticast]), Some(UdpMulticast));
         assert_eq!(chosen(&config, true, &[Tcp]), Some(Tcp));

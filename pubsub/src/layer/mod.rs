@@ -12,6 +12,7 @@ mod hash;
 #[cfg(test)]
 pub(crate) mod in_process;
 mod reason;
+pub(crate) mod shm;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ferrocal_proto::{EntityId, LayerKind, LayerParameters, Text, TopicInfo};
+use ferrocal_shm::OpenError;
 use ferrocal_transport::{Interrupt, SendError};
 
 pub(crate) use choice::{LayerSet, LayerUse};
@@ -195,6 +197,8 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) enum News {
     Unreachable(SendError),
+    /// Shared memory.
+    NoMemory(OpenError),
     ReachableAgain,
 }
 

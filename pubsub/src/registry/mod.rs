@@ -2,6 +2,7 @@
 
 mod advice;
 mod entity;
+mod host_board;
 mod identity;
 mod notices;
 mod outcome;
@@ -23,8 +24,9 @@ use ferrocal_proto::{
 use ferrocal_transport::Sender;
 
 pub(crate) use entity::{Entity, Role};
+pub(crate) use host_board::HostBoard;
 pub(crate) use identity::Identity;
-pub(crate) use receive::RegistrationReceiver;
+pub(crate) use receive::{BoardReceiver, RegistrationReceiver};
 pub(crate) use services::ServiceEnd;
 pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
@@ -63,6 +65,8 @@ pub(crate) struct Registry {
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
+    /// Where registrations go instead, if that is configured.
+    board: Option<Arc<HostBoard>>,
     wall_clock: Arc<WallClock>,
     destination: SocketAddrV4,
     /// Counts the registrations of the process.
@@ -88,6 +92,7 @@ impl Registry {
         config: &Config,
         layers: Vec<Arc<dyn Layer>>,
         sender: Arc<dyn Sender>,
+        board: Option<Arc<HostBoard>>,
         wall_clock: Arc<WallClock>,
     ) -> Self {
         let limits = &config.limits;
@@ -103,6 +108,7 @@ impl Registry {
             layers,
             tables: Mutex::new(Tables::new(limits.max_peers, limits.max_registry_bytes)),
             sender,
+            board,
             wall_clock,
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
@@ -137,12 +143,14 @@ impl Registry {
     pub(crate) fn remove(&self, entity: &Entity) {
         lock(&self.tables).remove(entity);
         entity.close(&self.identity, &self.kinds, |registration| self.send(&registration));
+        self.post();
     }
 
     /// Announces the end of the process's registration.
     pub(crate) fn unregister(&self) {
         let clock = self.clock.load(Ordering::Relaxed);
         self.send(&self.identity.registration(Action::Unregister, clock));
+        self.post();
     }
 
     /// Sets how the process is, and announces that.
@@ -287,16 +295,35 @@ impl Registry {
                 self.send(&registration)
             });
         }
+        self.post();
+    }
+
+    /// Has others see what was sent by way of shared memory: all of it at once.
+    fn post(&self) {
+        let Some(board) = &self.board else { return };
+        let name = &self.identity.unit_name;
+        match board.post() {
+            Ok(()) => self.is_announced(),
+            Err(_) if self.is_send_failing.swap(true, Ordering::Relaxed) => {}
+            Err(error) => {
+                log::warn!("node `{name}` cannot announce itself in shared memory: {error}; trying again");
+            }
+        }
+    }
+
+    fn is_announced(&self) {
+        if self.is_send_failing.swap(false, Ordering::Relaxed) {
+            log::info!("node `{}` announces itself now", self.identity.unit_name);
+        }
     }
 
     /// Sends a registration. It is repeated anyway, so a failure is only logged.
     fn send(&self, registration: &Registration) {
+        if let Some(board) = &self.board {
+            return board.put(registration);
+        }
         match send_message(&*self.sender, self.destination, &registration.encode()) {
-            Ok(()) => {
-                if self.is_send_failing.swap(false, Ordering::Relaxed) {
-                    log::info!("node `{}` announces itself now", self.identity.unit_name);
-                }
-            }
+            Ok(()) => self.is_announced(),
             Err(error) => {
                 if !self.is_send_failing.swap(true, Ordering::Relaxed) {
                     let hint = match self.mode {
@@ -346,7 +373,9 @@ impl Registry {
             return Ok(Changed::new());
         }
         if action == Action::Unregister {
-            let outcome = lock(&self.tables).gone(role, &info);
+            let mut outcome = lock(&self.tables).gone(role, &info);
+            // Its last messages may come after that, and what is missing of them counts. Later publishers take its place.
+            outcome.gone.clear();
             self.settle(&outcome);
             return Ok(outcome.changed);
         }

@@ -1,13 +1,16 @@
 //! Receives registrations, and refreshes this node's own between them.
 
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{Limits, MAX_REGISTRATION_LEN, Registration};
-use ferrocal_transport::{Receiver, Wait};
+use ferrocal_transport::{Interrupt, Receiver, Wait};
 
 use super::Registry;
+use super::host_board::{HostBoard, Look};
 use super::outcome::Changed;
+use crate::lock;
 use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
 use crate::{AllowConfig, Config};
@@ -103,5 +106,94 @@ impl Source for RegistrationReceiver {
         // After a late refresh, the next one is not early.
         self.next_refresh = now + self.registry.refresh;
         Flow::Continue
+    }
+}
+
+/// How often registrations in shared memory are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What was posted before this node opened, and not repeated since, is of somebody who is gone.
+const LOOK_BACK: Duration = Duration::from_secs(3);
+
+/// Reads registrations through shared memory.
+pub(crate) struct BoardReceiver {
+    registry: Arc<Registry>,
+    board: Arc<HostBoard>,
+    look: Look,
+    allow: AllowConfig,
+    stop: Arc<Stop>,
+    next_refresh: Instant,
+}
+
+impl BoardReceiver {
+    /// With what ends its waiting.
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        board: Arc<HostBoard>,
+        config: &Config,
+    ) -> (Self, Arc<dyn Interrupt>) {
+        let stop = Arc::new(Stop::default());
+        let look = Look::since(LOOK_BACK);
+        let allow = config.allow.clone();
+        (Self { registry, board, look, allow, stop: stop.clone(), next_refresh: Instant::now() }, stop)
+    }
+
+    fn read(&mut self) {
+        let Self { registry, board, look, allow, .. } = self;
+        let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let (mut changed, now) = (Changed::new(), Instant::now());
+        let result = board.look(look, |registration| {
+            let registered = registration.and_then(|registration| {
+                allow.check_host(registration.announcement.host_name())?;
+                registry.registered(now, source, registration)
+            });
+            match registered {
+                Ok(entities) => changed.extend(entities),
+                Err(reason) => lock(&registry.report).protocol.count(reason),
+            }
+        });
+        if let Err(error) = result {
+            log::debug!("registrations in shared memory cannot be read at present: {error}");
+        }
+        if !changed.is_empty() {
+            registry.announce(&changed);
+        }
+    }
+}
+
+impl Source for BoardReceiver {
+    fn receive(&mut self, _: &mut Ready) -> Flow {
+        let left = self.next_refresh.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            self.stop.wait(left.min(LOOK_EVERY));
+        }
+        // Before anything expires.
+        self.read();
+        let now = Instant::now();
+        if now >= self.next_refresh {
+            self.registry.refresh(now);
+            self.next_refresh = now + self.registry.refresh;
+        }
+        Flow::Continue
+    }
+}
+
+#[derive(Default)]
+struct Stop {
+    is_set: Mutex<bool>,
+    set: Condvar,
+}
+
+impl Stop {
+    fn wait(&self, timeout: Duration) {
+        let is_set = lock(&self.is_set);
+        let waited = self.set.wait_timeout_while(is_set, timeout, |is_set| !*is_set);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Interrupt for Stop {
+    fn interrupt(&self) {
+        *lock(&self.is_set) = true;
+        self.set.notify_all();
     }
 }

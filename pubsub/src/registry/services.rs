@@ -58,11 +58,13 @@ impl Registry {
     pub(crate) fn remove_service(&self, end: &Arc<dyn ServiceEnd>) {
         lock(&self.services.0).retain(|one| !Arc::ptr_eq(one, end));
         end.close(&self.identity, &mut |registration| self.send(&registration));
+        self.post();
     }
 
     /// Announces what has changed of a server or client.
     pub(crate) fn announce_service(&self, end: &dyn ServiceEnd) {
         end.announce(&self.identity, &mut |registration| self.send(&registration));
+        self.post();
     }
 
     pub(super) fn announce_services(&self) {

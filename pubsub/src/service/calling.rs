@@ -91,8 +91,8 @@ pub(super) struct ClientSession {
 enum State {
     /// It tries to connect then.
     Pausing(Instant),
-    /// Its names are looked up.
-    Resolving,
+    /// Its names are looked up, until then at most.
+    Resolving(Instant),
     /// It connects, until then at most.
     Connecting(Instant),
     /// The server has to agree on a version, until then.
@@ -144,8 +144,9 @@ impl ClientSession {
     /// When [something is due](Self::due).
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
         let of_state = match self.state {
-            State::Pausing(at) | State::Connecting(at) | State::Handshake(at) => Some(at),
-            State::Resolving => None,
+            State::Pausing(at) | State::Resolving(at) | State::Connecting(at) | State::Handshake(at) => {
+                Some(at)
+            }
             State::Ready => self.stall(shared),
         };
         let calling = self.calling.as_ref().and_then(|call| call.deadline);
@@ -210,7 +211,7 @@ impl ClientSession {
             }
         }
         if std::mem::take(&mut self.has_names) {
-            self.resolve(shared);
+            self.resolve(shared, now);
             return Next::Keep;
         }
         self.lost(shared, now)
@@ -226,8 +227,10 @@ impl ClientSession {
     }
 
     /// Looks up the names that eCAL connects to. That may take seconds, and is done on another thread.
-    fn resolve(&mut self, shared: &Shared) {
-        self.state = State::Resolving;
+    fn resolve(&mut self, shared: &Shared, now: Instant) {
+        /// Resolvers give up before.
+        const MAX_TIME: Duration = Duration::from_secs(60);
+        self.state = State::Resolving(now + MAX_TIME);
         let (connection, port, io) = (self.token, self.port, shared.io.clone());
         let host_name = self.server.host_name.clone();
         shared.io.run(Box::new(move || {
@@ -240,7 +243,7 @@ impl ClientSession {
 
     pub(super) fn resolved(&mut self, addresses: Vec<SocketAddr>, shared: &mut Shared, now: Instant) -> Next {
         const MAX_ADDRESSES: usize = 16;
-        if self.state != State::Resolving {
+        if !matches!(self.state, State::Resolving(_)) {
             return Next::Keep;
         }
         self.candidates = addresses.into_iter().take(MAX_ADDRESSES).collect();
@@ -381,6 +384,7 @@ impl ClientSession {
         let timeout = Broken::Io(std::io::ErrorKind::TimedOut.into());
         match self.state {
             State::Pausing(at) if at <= now => self.start(shared, now),
+            State::Resolving(at) if at <= now => self.lost(shared, now),
             State::Connecting(at) | State::Handshake(at) if at <= now => self.broken(&timeout, shared, now),
             State::Ready if self.stall(shared).is_some_and(|at| at <= now) => {
                 self.broken(&timeout, shared, now)

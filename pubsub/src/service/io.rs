@@ -14,7 +14,7 @@ use super::client_end::{ClientEnd, ServerIdentity};
 use super::listening::{Listener, ServerSession};
 use super::pool::{Job, Pool};
 use super::server_end::ServerEnd;
-use crate::{ServiceLimits, lock};
+use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
 
 /// What the thread is told.
 pub(crate) enum Command {
@@ -92,6 +92,7 @@ pub(super) struct Shared {
     pub(super) limits: ServiceLimits,
     /// Whether only programs of this host are to connect, and to be connected.
     pub(super) is_local: bool,
+    pub(super) allow: AllowConfig,
     pub(super) host_name: Vec<u8>,
     /// A server that did not register for this time has ended.
     pub(super) expiry: Duration,
@@ -158,10 +159,8 @@ struct Client {
 
 /// Makes what the thread runs, and what it is told things by.
 pub(super) fn new(
-    limits: ServiceLimits,
-    is_local: bool,
+    config: &Config,
     host_name: &[u8],
-    expiry: Duration,
 ) -> std::io::Result<(Arc<Io>, impl FnOnce() + Send + 'static)> {
     const SCRATCH_LEN: usize = 64 * 1024;
     let poll = Poll::new()?;
@@ -170,10 +169,11 @@ pub(super) fn new(
     let shared = Shared {
         registry: poll.registry().try_clone()?,
         io: io.clone(),
-        limits,
-        is_local,
+        limits: config.limits.service.clone(),
+        is_local: config.mode == Mode::Local,
+        allow: config.allow.clone(),
         host_name: host_name.to_vec(),
-        expiry,
+        expiry: config.registration.timeout,
         scratch: vec![0; SCRATCH_LEN],
         bytes: 0,
         again: Vec::new(),

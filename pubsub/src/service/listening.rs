@@ -10,7 +10,7 @@ use ferrocal_proto::{DropReason, ServiceFrame, ServiceFrameKind};
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
-use super::io::{Command, Next, Shared};
+use super::io::{Command, Io, Next, Shared};
 use super::link::{Broken, Link, Turn};
 use super::server_end::{ServerEnd, ServiceEventKind, count};
 
@@ -73,7 +73,10 @@ impl Listener {
         let mut accepted = Vec::new();
         for _ in 0..MAX_AT_ONCE {
             match self.listener.accept() {
-                Ok((stream, address)) if shared.is_local && !is_own(&stream, address) => {
+                Ok((stream, address))
+                    if !shared.allow.allows_connection(address.ip())
+                        || shared.is_local && !is_own(&stream, address) =>
+                {
                     count(&self.server.counters.refused_hosts);
                 }
                 Ok(_) if open + accepted.len() >= shared.limits.max_connections => {
@@ -229,11 +232,9 @@ impl ServerSession {
                 self.state = State::Running;
                 self.answering = frame.payload.len();
                 self.charge(shared)?;
-                let (server, io, connection) = (self.server.clone(), shared.io.clone(), self.token);
-                shared.io.run(Box::new(move || {
-                    let frame = server.answer(&frame.payload);
-                    io.submit(Command::Answer { connection, frame });
-                }));
+                let server = self.server.clone();
+                let answer = Answer { io: shared.io.clone(), connection: self.token, frame: Vec::new() };
+                shared.io.run(Box::new(move || answer.bring(server.answer(&frame.payload))));
                 Ok(())
             }
             _ => Err(Broken::Frame(DropReason::UnexpectedSample)),
@@ -242,6 +243,9 @@ impl ServerSession {
 
     /// Writes what a method has answered.
     pub(super) fn answer(&mut self, frame: Vec<u8>, shared: &mut Shared, now: Instant) -> Next {
+        if frame.is_empty() {
+            return Next::Drop;
+        }
         self.state = State::Answering;
         self.answering = frame.len();
         let sent = self.charge(shared).and_then(|()| self.link.send(frame, now));
@@ -262,6 +266,26 @@ impl ServerSession {
         if self.state != State::Handshake {
             self.server.event(ServiceEventKind::Disconnected, self.address);
         }
+    }
+}
+
+/// Brings the frame of a response back when it is dropped: it is empty if the method was never called.
+struct Answer {
+    io: Arc<Io>,
+    connection: usize,
+    frame: Vec<u8>,
+}
+
+impl Answer {
+    fn bring(mut self, frame: Vec<u8>) {
+        self.frame = frame;
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let frame = std::mem::take(&mut self.frame);
+        self.io.submit(Command::Answer { connection: self.connection, frame });
     }
 }
 

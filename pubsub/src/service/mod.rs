@@ -31,7 +31,7 @@ pub(crate) use reply::{Reply, ReplyReceiver, ReplyResult, ReplySender};
 pub(crate) use server_end::{Handler, ServerEnd};
 pub use server_end::{MethodError, ServerEvent, ServerStats, ServiceEventKind};
 
-use crate::{Config, Mode, lock};
+use crate::{Config, lock};
 
 /// The thread of a node's connections, once there was a server or client.
 #[derive(Default)]
@@ -54,9 +54,7 @@ impl Services {
         if let Some(running) = &*running {
             return Ok(running.io.clone());
         }
-        let is_local = config.mode == Mode::Local;
-        let expiry = config.registration.timeout;
-        let (io, run) = io::new(config.limits.service.clone(), is_local, host_name, expiry)?;
+        let (io, run) = io::new(config, host_name)?;
         let thread = thread::Builder::new().name("ferrocal-services".into()).spawn(move || {
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
                 log::error!("the thread of services panicked");

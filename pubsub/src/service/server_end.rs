@@ -76,7 +76,8 @@ pub struct ServerStats {
     /// Connections that were closed at once, because there were
     /// [`max_connections`](crate::ServiceLimits::max_connections).
     pub refused: u64,
-    /// Connections of other hosts, which were closed at once in local mode.
+    /// Connections of other hosts, which were closed at once in local mode, and of addresses that
+    /// [`AllowConfig`](crate::AllowConfig) does not allow.
     pub refused_hosts: u64,
     /// Connections that were closed because of what came on them: it was not eCAL's protocol, damaged or too long.
     pub broken: u64,

@@ -35,7 +35,15 @@ impl Forger {
     }
 
     pub(crate) fn register(&self, announcement: Announcement) {
-        let registration = Registration { action: Action::Register, announcement };
+        self.registration(Action::Register, announcement);
+    }
+
+    pub(crate) fn unregister(&self, announcement: Announcement) {
+        self.registration(Action::Unregister, announcement);
+    }
+
+    fn registration(&self, action: Action, announcement: Announcement) {
+        let registration = Registration { action, announcement };
         self.send(&registration.encode(), self.registrations);
     }
 

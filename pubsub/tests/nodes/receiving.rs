@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ferrocal::transport::memory::Network;
 use ferrocal::{DropReason, Limits, LimitsConfig, Node, SubscriberConfig, Subscription};
+use ferrocal_proto::Announcement;
 
 use super::faulty::{Fate, Faulty};
-use super::forge::Forger;
+use super::forge::{self, Forger};
 use super::wait::{HANG, block_on, until, within_hang};
 use super::{config, node};
 
@@ -220,5 +221,25 @@ fn publishers_that_did_not_register_are_not_looked_up_anew_with_each_message() {
         };
         let (first, second) = (round(1), round(2));
         assert!(first.iter().zip(&second).all(|(one, other)| Arc::ptr_eq(one, other)));
+    });
+}
+
+#[test]
+fn what_is_missing_counts_even_if_the_publisher_has_left_before_its_last_messages_come() {
+    within_hang(|| {
+        let network = Network::new(1);
+        let subscriber = node(&network).subscriber::<[u8]>("topic").unwrap();
+        let forger = Forger::new(&network);
+        let publisher = || Announcement::Publisher(forge::topic("topic", 7));
+        forger.register(publisher());
+        forger.register(publisher());
+        assert!(subscriber.wait_for_publisher(HANG));
+        forger.payload("topic", "forged", 7, 1, b"first");
+        assert_eq!(subscriber.recv_timeout(HANG).unwrap().clock, 1);
+        forger.unregister(publisher());
+        until("it has left", || subscriber.publisher_count() == 0);
+        forger.payload("topic", "forged", 7, 4, b"last");
+        assert_eq!(subscriber.recv_timeout(HANG).unwrap().clock, 4);
+        assert_eq!(subscriber.stats().lost, 2);
     });
 }

@@ -129,6 +129,29 @@ pub(super) fn raw_frames(facts: &Facts) -> Vec<Finding> {
     }
 }
 
+pub(super) fn shared_memory(facts: &Facts) -> Vec<Finding> {
+    const CHECK: &str = "shared_memory";
+    /// More are not named.
+    const MAX_NAMED: usize = 5;
+    let unused = match &facts.machine.unused_memory {
+        Err(why) => return vec![Finding::not_checked(CHECK, why)],
+        Ok(unused) if unused.is_empty() => {
+            return vec![Finding::ok(CHECK, "", "Each file of eCAL's in shared memory is in use.")];
+        }
+        Ok(unused) => unused,
+    };
+    let mut named = unused[..unused.len().min(MAX_NAMED)].join(", ");
+    if unused.len() > MAX_NAMED {
+        named += ", ...";
+    }
+    let meaning = format!(
+        "{} files in shared memory belong to nobody: {named}. Who made them was killed. They take memory, and nothing else.",
+        unused.len()
+    );
+    let paths: Vec<_> = unused.iter().map(|name| format!("/dev/shm/{name}")).collect();
+    vec![Finding::note(CHECK, "/dev/shm", meaning).mend(format!("rm {}", paths.join(" ")))]
+}
+
 pub(super) fn self_test(facts: &Facts) -> Vec<Finding> {
     const CHECK: &str = "self_test";
     if facts.tests.is_empty() {

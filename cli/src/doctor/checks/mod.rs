@@ -40,6 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
     cause("buffer", "the receive buffer that the system grants", machine::buffer),
     cause("ipv6", "IPv6, which eCAL's services need", machine::ipv6),
     cause("container", "containers, and how they are connected", machine::container),
+    cause("shared_memory", "files in shared memory that nobody uses", machine::shared_memory),
     cause("raw_frames", "Npcap or libpcap", machine::raw_frames),
     cause("host_name", "hosts of the same name", peers::host_name),
     cause("process_id", "processes of the same id on hosts of the same name", peers::process_id),

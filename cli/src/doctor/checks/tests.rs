@@ -90,6 +90,7 @@ fn healthy() -> Facts {
             container: Ok(None),
             raw_frames: Ok("libpcap".into()),
             ecal_processes: Ok(vec![Program { pid: 1, name: "robot".into() }]),
+            unused_memory: Ok(Vec::new()),
         },
         wire: Wire {
             watched: Duration::from_secs(5),
@@ -420,6 +421,7 @@ fn what_cannot_be_observed_is_not_checked_and_not_fine() {
     machine.has_ipv6 = Err(unknown());
     machine.container = Err(unknown());
     machine.ecal_processes = Err(unknown());
+    machine.unused_memory = Err(unknown());
     machine.route.entry = Err(unknown());
     facts.frames = Err(unknown());
     facts.tests.clear();
@@ -435,12 +437,24 @@ fn what_cannot_be_observed_is_not_checked_and_not_fine() {
         "firewall",
         "ipv6",
         "container",
+        "shared_memory",
         "registration",
         "ports",
         "groups",
         "self_test",
     ];
     assert_eq!(unchecked, BTreeSet::from(expected));
+}
+
+#[test]
+fn files_that_belong_to_nobody_are_a_note() {
+    let mut facts = healthy();
+    facts.machine.unused_memory = Ok((0..7).map(|number| format!("ecal_{number}")).collect());
+    assert!(troubles(&facts).is_empty(), "{:#?}", troubles(&facts));
+    let findings = run(&facts);
+    let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();
+    assert!(finding.meaning.starts_with("7 files"), "{finding:?}");
+    assert!(finding.mend.ends_with(" /dev/shm/ecal_6"), "{finding:?}");
 }
 
 #[test]

@@ -158,6 +158,48 @@ pub(super) fn ecal_processes() -> Known<Vec<Program>> {
     Ok(found)
 }
 
+/// Where memory files are.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// The files of eCAL's that no process has mapped. Who made them is gone: they are removed in good order otherwise.
+pub(super) fn unused_memory() -> Known<Vec<String>> {
+    let files = fs::read_dir(SHARED_MEMORY)
+        .map_err(|error| format!("{SHARED_MEMORY} cannot be read: {error}."))?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let files: Vec<_> = files.filter(|name| is_of_ecal(name)).collect();
+    if files.is_empty() {
+        return Ok(files);
+    }
+    let processes = fs::read_dir("/proc").map_err(|error| format!("/proc cannot be read: {error}."))?;
+    let mut mapped = BTreeSet::new();
+    for entry in processes.flatten() {
+        let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+        // A thread of the kernel has no map, and a process may end while this looks at it.
+        match fs::read_to_string(entry.path().join("maps")) {
+            Ok(maps) if is_process => mapped.extend(mapped_files(&maps)),
+            Err(error) if is_process && error.kind() == ErrorKind::PermissionDenied => {
+                return Err("The memory of other users' processes can be seen by root alone.".to_owned());
+            }
+            _ => {}
+        }
+    }
+    let mut unused: Vec<_> = files.into_iter().filter(|name| !mapped.contains(name)).collect();
+    unused.sort_unstable();
+    Ok(unused)
+}
+
+/// Whether a name is that of a memory file, its lock or its events. The files of registrations stay for good.
+fn is_of_ecal(name: &str) -> bool {
+    name.strip_prefix("ecal_").is_some_and(|rest| !matches!(rest, "mon" | "mon_mtx"))
+}
+
+/// The names of the files in shared memory that `/proc/PID/maps` shows.
+fn mapped_files(maps: &str) -> impl Iterator<Item = String> + '_ {
+    let path = |line: &str| line.split_once(SHARED_MEMORY)?.1.strip_prefix('/').map(str::to_owned);
+    maps.lines().filter_map(path)
+}
+
 fn program(pid: u32) -> Program {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Program { pid, name: name.trim().to_owned() }
@@ -218,6 +260,16 @@ fn parse_route(text: &str, destination: Ipv4Addr) -> Option<(Option<String>, Ipv
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_are_mapped_are_in_use() {
+        let maps = "7f00-7f10 r--s 00000000 00:17 3   /dev/shm/ecal_1f\n\
+                    7f10-7f20 rw-s 00000000 00:17 4   /dev/shm/ecal_1f_mtx (deleted)\n\
+                    7f20-7f30 r-xp 00000000 08:01 5   /usr/lib/libecal_core.so\n";
+        assert_eq!(mapped_files(maps).collect::<Vec<_>>(), ["ecal_1f", "ecal_1f_mtx (deleted)"]);
+        assert!(is_of_ecal("ecal_1f") && is_of_ecal("ecal_mon_5"));
+        assert!(!is_of_ecal("ecal_mon") && !is_of_ecal("other"));
+    }
 
     // The tables are in the byte order of the machine; these are of a little-endian one.
     #[test]

@@ -72,6 +72,7 @@ pub(crate) fn facts(session: &Session, config: &Config, duration: Duration, test
             missing => Err(missing.to_string()),
         },
         ecal_processes: system::ecal_processes(),
+        unused_memory: system::unused_memory(),
         interfaces,
     };
     Facts { settings, machine, wire: watched.wire, frames, tests }

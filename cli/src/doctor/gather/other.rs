@@ -51,6 +51,10 @@ pub(super) fn ecal_processes() -> Known<Vec<Program>> {
     unknown("Which programs have loaded eCAL")
 }
 
+pub(super) fn unused_memory() -> Known<Vec<String>> {
+    unknown("Which files in shared memory are unused")
+}
+
 pub(super) fn holders(_: u16) -> Vec<Program> {
     Vec::new()
 }

@@ -6,7 +6,8 @@ use ferrocal_proto::{HashVersion, LayerKind};
 
 use super::*;
 use crate::{
-    ConsoleStream, Fragmentation, LayersConfig, LogLevel, LogLevels, LogSink, Selection, SendPath, UdpConfig,
+    ConsoleStream, Fragmentation, LayersConfig, LocalRegistration, LogLevel, LogLevels, LogSink, Selection,
+    SendPath, UdpConfig,
 };
 
 fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
@@ -45,8 +46,16 @@ registration:
   registration_timeout: 3000
   loopback: false
   shm_transport_domain: \"domain\"
-  local: { udp: { port: 15000 } }
+  local: { udp: { port: 15000 }, transport_type: shm, shm: { domain: mine, queue_size: 26 } }
   network: { udp: { port: 15001 } }
+publisher:
+  layer:
+    shm:
+      zero_copy_mode: true
+      acknowledge_timeout_ms: 22
+      memfile_min_size_bytes: 23
+      memfile_reserve_percent: 24
+      memfile_buffer_count: 25
 subscriber:
   drop_out_of_order_messages: false
   layer: { shm: { enable: false }, udp: { enable: true } }
@@ -104,10 +113,16 @@ ferrocal:
     assert_eq!(registration.shm_transport_domain.as_deref(), Some("domain"));
     assert_eq!((registration.local_port, registration.network_port), (15_000, 15_001));
 
+    assert_eq!(registration.local_transport, LocalRegistration::Shm);
+    assert_eq!((&*registration.local_shm_domain, registration.local_shm_queue_len), ("mine", 26));
+
     let (publisher, subscriber) = (&config.publisher, &config.subscriber);
     assert_eq!(config.max_bytes_per_second, NonZeroU64::new(1));
     assert_eq!(publisher.max_bytes_per_second, NonZeroU64::new(2));
     assert_eq!((publisher.fragmentation, publisher.tcp_queue_bytes), (Fragmentation::Mtu, 18));
+    let shm = &publisher.shm;
+    assert_eq!((shm.zero_copy, shm.acknowledge_timeout), (true, Duration::from_millis(22)));
+    assert_eq!((shm.min_len, shm.reserve_percent, shm.buffer_count), (23, 24, 25));
     let tcp = &config.tcp;
     assert_eq!(tcp.connect_timeout, Duration::from_millis(19));
     assert_eq!((tcp.write_timeout, tcp.max_connections), (Duration::from_millis(20), 21));
@@ -221,7 +236,7 @@ fn unknown_keys_of_ours_are_reported() {
         [
             "ecal.yaml:2: `ferrocal.transprot` is not a setting and is ignored; did you mean `transport`?",
             "ecal.yaml:4: `ferrocal.limits.colour` is not a setting and is ignored; known are ip_reassembly, max_peers, \
-             max_publishers_per_subscriber, max_registry_bytes, reassembly",
+             max_publishers_per_subscriber, max_registry_bytes, reassembly, service",
         ]
     );
 }
@@ -333,8 +348,10 @@ fn files_of_real_ecal_load_without_a_warning() {
         config.check().unwrap();
         // They spell the mask out, and eCAL's buffer, which is smaller.
         let UdpConfig { mask, receive_buffer_len, .. } = config.udp;
-        let like_default =
+        let mut like_default =
             Config::default().udp(UdpConfig::default().mask(mask).receive_buffer_len(receive_buffer_len));
+        // They have it on.
+        (like_default.publisher.layers.shm, like_default.subscriber.layers.shm) = (true, true);
         assert_eq!(config == like_default, name == "generated", "{name}");
     }
 }
@@ -356,7 +373,7 @@ publisher:
     assert_eq!(warnings, [""; 0]);
     config.check().unwrap();
     let LayersConfig { shm, udp, tcp } = config.publisher.layers;
-    assert_eq!((shm, udp, tcp), (true, false, true));
+    assert_eq!((shm, udp, tcp), (false, false, true));
     let LayersConfig { shm, udp, tcp } = config.subscriber.layers;
     assert_eq!((shm, udp, tcp), (false, true, true));
     assert_eq!(config.publisher.priority_local, [Tcp, SharedMemory]);
@@ -370,14 +387,8 @@ publisher:
 #[test]
 fn settings_that_do_not_apply_are_reported_once() {
     let shm = "registration: { local: { transport_type: shm } }";
-    let (_, warnings) = load(shm).unwrap();
-    assert_eq!(
-        warnings,
-        [
-            "ecal.yaml:1: `registration.local.transport_type`: ignored, because registrations travel over UDP here: \
-          programs that register in shared memory are not found"
-        ]
-    );
+    let warnings = load(shm).unwrap().1;
+    assert_eq!(warnings.is_empty(), ferrocal_shm::is_available(), "{warnings:?}");
     assert_eq!(load(&format!("{shm}\ncommunication_mode: network")).unwrap().1, [""; 0]);
 
     let (config, warnings) = load(

@@ -106,6 +106,41 @@ fn callbacks_that_block_delay_nobody_else() {
 }
 
 #[test]
+fn few_threads_wait_for_slow_callbacks() {
+    const BLOCKING: usize = 5 * MAX_IDLE;
+    let (crew, events) = crew(|| {});
+    let (entered, wait_entered) = mpsc::channel();
+    let leave: Vec<_> = (0..BLOCKING)
+        .map(|_| {
+            let (leave, wait_leave) = mpsc::channel::<()>();
+            let entered = entered.clone();
+            let callback = callback(false, move |_| {
+                entered.send(()).unwrap();
+                let _ = wait_leave.recv_timeout(HANG);
+            });
+            push(&events, &callback, 1);
+            wait_entered.recv_timeout(HANG).unwrap();
+            (leave, callback)
+        })
+        .collect();
+    let running = |state: &State| state.threads.iter().filter(|thread| !thread.is_finished()).count();
+    assert!(running(&lock(&crew.shared.state)) >= BLOCKING);
+    drop(leave);
+    let start = Instant::now();
+    loop {
+        let state = lock(&crew.shared.state);
+        assert!(state.idle <= MAX_IDLE, "{} threads wait", state.idle);
+        // Beside them, one receives, and one watches.
+        if running(&state) <= MAX_IDLE + 2 {
+            break;
+        }
+        drop(state);
+        assert!(start.elapsed() < HANG, "they do not end");
+        thread::yield_now();
+    }
+}
+
+#[test]
 fn a_slow_callback_runs_elsewhere_until_it_is_quick_again() {
     let (_crew, events) = crew(|| {});
     let (called, calls) = mpsc::channel();

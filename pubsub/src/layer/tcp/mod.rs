@@ -21,7 +21,7 @@ use mio::net::TcpListener;
 use mio::{Poll, Token, Waker};
 
 use crate::layer::{Layer, Opened, Outlet, Writer};
-use crate::{Config, Mode, NodeError, TcpConfig, TcpStatus, lock};
+use crate::{AllowConfig, Config, Mode, NodeError, TcpConfig, TcpStatus, lock};
 use addresses::Resolved;
 use inlet::{Target, TcpInlet};
 use port::{Port, TcpWriter};
@@ -37,6 +37,7 @@ pub(crate) struct Tcp {
 /// What the parts of the layer share.
 struct Shared {
     config: TcpConfig,
+    allow: AllowConfig,
     mode: Mode,
     /// The longest message, with what the layer adds, in bytes.
     max_message_len: usize,
@@ -110,6 +111,7 @@ impl Tcp {
         let limits = &config.limits.reassembly;
         let shared = Arc::new(Shared {
             config: config.tcp.clone(),
+            allow: config.allow.clone(),
             mode: config.mode,
             max_message_len: limits.max_message_len,
             max_bytes: limits.max_bytes,

@@ -282,6 +282,10 @@ impl TcpSource {
                 }
             };
             let port = port.clone();
+            if !self.shared.allow.allows_connection(peer.ip()) {
+                self.shared.counters.count(DropReason::SourceNotAllowed);
+                continue;
+            }
             if self.shared.mode == Mode::Local && !is_from_here(&stream, peer) {
                 self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 continue;

@@ -1,0 +1,152 @@
+//! `stop`: ask processes to end.
+
+use std::time::Duration;
+
+use ferrocal::{ProcessInfo, Seen, Text, request_shutdown};
+use serde::Serialize;
+
+use crate::args::seconds;
+use crate::exit::Exit;
+use crate::network::Network;
+use crate::output::{BAD, clean};
+use crate::session::{End, Session};
+
+/// Ask processes of this computer to end, as eCAL's ecal_stop does.
+///
+/// Programs of eCAL end when they look at eCAL::Ok(), and those of ferrocal if they look at Node::shutdown_requested. It needs
+/// 64-bit Linux with glibc.
+///
+/// Keys of --json, an object for each process: pid, unit, process, asked (whether it takes requests), error. Exit codes: 1 one
+/// could not be asked, 4 there is none, or --wait is over and one is still there.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["targets", "all"]))]
+pub(crate) struct Stop {
+    /// A process id, the name that a process gave itself (its unit), or the file name of its executable.
+    #[arg(value_name = "PROCESS")]
+    targets: Vec<String>,
+    /// All processes of this computer.
+    #[arg(long, conflicts_with = "targets")]
+    all: bool,
+    /// Wait until they are gone, so long at most.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    wait: Option<Duration>,
+}
+
+/// A process that was asked, as `stop --json` prints it.
+#[derive(Serialize)]
+struct Row {
+    pid: i32,
+    unit: String,
+    process: String,
+    asked: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Stop {
+    pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
+        let network = Network::open(session, "stop")?;
+        let host_name = Text::from(gethostname::gethostname().into_encoded_bytes());
+        let (snapshot, end) = network.until(network.after(2.0), |_| false);
+        let here = snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name);
+        let mut rows: Vec<_> = here.filter(|seen| self.is_meant(&seen.info)).map(Row::new).collect();
+        for pid in self.targets.iter().filter_map(|target| target.parse().ok()) {
+            // One that is not registered may listen all the same.
+            if !rows.iter().any(|row| row.pid == pid) {
+                rows.push(Row {
+                    pid,
+                    unit: String::new(),
+                    process: String::new(),
+                    asked: false,
+                    error: None,
+                });
+            }
+        }
+        rows.sort_by_key(|row| row.pid);
+        if rows.is_empty() {
+            return match end {
+                Some(End::Stopped) => Ok(Exit::Interrupted),
+                _ => Err(Exit::NotFound.because("no such process was found on this computer")),
+            };
+        }
+        for row in &mut rows {
+            match request_shutdown(row.pid.cast_unsigned()) {
+                Ok(()) => row.asked = true,
+                Err(error) => row.error = Some(format!("{:#}", anyhow::Error::from(error))),
+            }
+            row.print(session)?;
+        }
+        let mut exit = if rows.iter().all(|row| row.asked) { Exit::Fine } else { Exit::Failed };
+        if let Some(time) = self.wait {
+            let asked = |pid: i32| rows.iter().any(|row| row.asked && row.pid == pid);
+            let is_gone = |snapshot: &ferrocal::Snapshot| {
+                let mut here = snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name);
+                !here.any(|seen| asked(seen.info.process_id))
+            };
+            let (snapshot, end) = network.until(network.after(2.0) + time, is_gone);
+            exit = match end {
+                Some(End::Stopped) => Exit::Interrupted,
+                _ if !is_gone(&snapshot) => {
+                    return Err(Exit::NotFound.because("a process did not end in time"));
+                }
+                _ => exit,
+            };
+        }
+        Ok(exit)
+    }
+
+    fn is_meant(&self, process: &ProcessInfo) -> bool {
+        let file = process.process_name.to_str_lossy();
+        let file = file.rsplit(['/', '\\']).next().unwrap_or_default();
+        let is_its = |target: &String| {
+            process.unit_name == **target || *file == **target || process.process_id.to_string() == *target
+        };
+        self.all || self.targets.iter().any(is_its)
+    }
+}
+
+impl Row {
+    fn new(seen: &Seen<ProcessInfo>) -> Self {
+        let text = |text: &Text| text.to_str_lossy().into_owned();
+        Self {
+            pid: seen.info.process_id,
+            unit: text(&seen.info.unit_name),
+            process: text(&seen.info.process_name),
+            asked: false,
+            error: None,
+        }
+    }
+
+    fn print(&self, session: &Session) -> anyhow::Result<()> {
+        let out = &mut session.out();
+        if session.common.json {
+            return Ok(out.json(self)?);
+        }
+        let (pid, unit) = (self.pid, clean(&self.unit));
+        match &self.error {
+            None => out.line(format_args!("asked process {pid} {unit} to end"))?,
+            Some(error) => anstream::eprintln!("{BAD}error{BAD:#}: {unit}: {}", clean(error)),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_meant_by_id_unit_and_file() {
+        let process = ProcessInfo {
+            process_id: 42,
+            unit_name: "my robot".into(),
+            process_name: "/usr/bin/robot".into(),
+            ..ProcessInfo::default()
+        };
+        let is_meant =
+            |target: &str| Stop { targets: vec![target.into()], all: false, wait: None }.is_meant(&process);
+        assert!(is_meant("42") && is_meant("my robot") && is_meant("robot"));
+        assert!(!is_meant("4") && !is_meant("") && !is_meant("bin/robot"));
+        assert!(Stop { targets: vec![], all: true, wait: None }.is_meant(&process));
+    }
+}

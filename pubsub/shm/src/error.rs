@@ -1,0 +1,40 @@
+//! What can go wrong, an enum an operation.
+
+use std::io;
+
+/// Why a memory file, a lock or an event cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// This platform has no such thing.
+    #[error("shared memory as eCAL has it needs 64-bit Linux with glibc")]
+    Unavailable,
+    /// It is not there, or it is there already if it was to be made.
+    #[error("the system refused it: {0}")]
+    System(#[source] io::Error),
+    /// It is shorter than it has to be, or somebody is making it and does not get done.
+    #[error("it is too short, or not finished: {0} bytes")]
+    TooShort(u64),
+    /// More than a few thousand mappings are open.
+    #[error("too many memory files are open in this process")]
+    TooMany,
+}
+
+impl OpenError {
+    /// Whether it is not there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Why a lock was not taken, or an event neither set nor waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else has it, and did not leave it in time. He may be dead.
+    #[error("somebody else held it for too long")]
+    TimedOut,
+    /// Its memory is no lock any more: the file was shortened, or something else was written to it.
+    #[error("its memory was damaged")]
+    Lost,
+}

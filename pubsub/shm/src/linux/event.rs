@@ -1,0 +1,105 @@
+//! Named events: a flag that one sets and another one waits for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::sync::{Kind, Pause, Sync};
+use crate::{LockError, OpenError};
+
+/// An event. Set several times before it is waited for, it counts as set once.
+#[derive(Debug)]
+pub struct NamedEvent {
+    sync: Sync,
+    opened: Instant,
+    /// When the present wait should have ended, in milliseconds since it was opened; 0 without one.
+    ends_ms: AtomicU64,
+}
+
+/// A wait that has not ended so long after its deadline is stuck.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A mutex that is held for so long was left by somebody who died.
+const HELD: Duration = Duration::from_millis(100);
+
+impl NamedEvent {
+    /// Opens an event, or makes it.
+    ///
+    /// # Errors
+    /// If the system refuses, or something else has that name.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        let sync = Sync::open(name, Kind::Plain)?;
+        Ok(Self { sync, opened: Instant::now(), ends_ms: AtomicU64::new(0) })
+    }
+
+    /// Sets it, and wakes who waits.
+    ///
+    /// # Errors
+    /// If its mutex is held for longer than `timeout`, by somebody who died with it, or its memory is damaged.
+    pub fn set(&self, timeout: Duration) -> Result<(), LockError> {
+        self.sync.lock(Instant::now() + timeout)?;
+        self.sync.flag().store(1, Ordering::Relaxed);
+        self.sync.signal();
+        self.sync.unlock()
+    }
+
+    /// Waits until it is set, and takes that back. Returns whether it was set.
+    ///
+    /// The thread sleeps in the kernel. It wakes up at the end of `timeout` at the latest, but for one case: whoever sets
+    /// the event dies while he does. Then [`rescue`](Self::rescue), called by another thread, ends the wait.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn wait(&self, timeout: Duration) -> Result<bool, LockError> {
+        let deadline = Instant::now() + timeout;
+        self.sync.lock(deadline)?;
+        let mut is_set = self.sync.flag().swap(0, Ordering::Relaxed) != 0;
+        if !is_set && !timeout.is_zero() {
+            self.ends_ms.store(self.ms(deadline).max(1), Ordering::Relaxed);
+            self.sync.wait(deadline);
+            self.ends_ms.store(0, Ordering::Relaxed);
+            is_set = self.sync.flag().swap(0, Ordering::Relaxed) != 0;
+        }
+        self.sync.unlock()?;
+        if !is_set && Instant::now() < deadline {
+            // Woken for nothing, perhaps since somebody damaged the condition: that must not become a loop.
+            thread::sleep(Duration::from_micros(100));
+        }
+        Ok(is_set)
+    }
+
+    /// As [`wait`](Self::wait), for a short time: it looks again and again. Needs no rescue.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn poll(&self, timeout: Duration) -> Result<bool, LockError> {
+        let (deadline, mut pause) = (Instant::now() + timeout, Pause::default());
+        loop {
+            // Without the mutex: who sets it does so under it.
+            if self.sync.flag().load(Ordering::Acquire) != 0 {
+                self.sync.lock(deadline)?;
+                let is_set = self.sync.flag().swap(0, Ordering::Relaxed) != 0;
+                self.sync.unlock()?;
+                if is_set {
+                    return Ok(true);
+                }
+            }
+            if pause.is_over(deadline) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Ends a wait that should have ended long ago, since whoever set the event died while he did. To be called from time
+    /// to time, by another thread than the one that waits.
+    pub fn rescue(&self) {
+        let ends_ms = self.ends_ms.load(Ordering::Relaxed);
+        let now = Instant::now();
+        if ends_ms != 0 && self.ms(now) > ends_ms + PATIENCE.as_millis() as u64 {
+            self.sync.force(now + HELD);
+        }
+    }
+
+    fn ms(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,86 @@
+//! Named locks: that of a memory file, and the one that outlives its holder.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::sync::{Kind, Pause, Sync};
+use crate::{LockError, OpenError};
+
+/// Leaving a lock takes the inner mutex for a moment.
+const LEAVING: Duration = Duration::from_millis(50);
+
+/// The lock of a memory file: a flag that is set while somebody has the file.
+#[derive(Debug)]
+pub struct NamedLock(Sync);
+
+impl NamedLock {
+    /// Opens a lock, or makes it.
+    ///
+    /// # Errors
+    /// If the system refuses, or something else has that name.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        Sync::open(name, Kind::Plain).map(Self)
+    }
+
+    /// Takes the lock; waits for it as long as `timeout`.
+    ///
+    /// # Errors
+    /// If somebody else has it for all that time, alive or dead, or its memory is damaged.
+    pub fn lock(&self, timeout: Duration) -> Result<(), LockError> {
+        let (deadline, mut pause) = (Instant::now() + timeout, Pause::default());
+        loop {
+            self.0.lock(deadline)?;
+            let was_locked = self.0.flag().swap(1, Ordering::Relaxed) != 0;
+            self.0.unlock()?;
+            if !was_locked {
+                return Ok(());
+            }
+            if pause.is_over(deadline) {
+                return Err(LockError::TimedOut);
+            }
+        }
+    }
+
+    /// Leaves the lock, which this process has taken. Programs of eCAL that wait for it sleep on until they try again.
+    pub fn unlock(&self) {
+        // Whoever died inside left it as it is.
+        if self.0.lock(Instant::now() + LEAVING).is_ok() {
+            self.0.flag().store(0, Ordering::Relaxed);
+            let _ = self.0.unlock();
+        }
+    }
+
+    /// Leaves the lock, and wakes a program of eCAL that waits for it.
+    ///
+    /// glibc may never return from that, if one who waited was killed, and others have come to wait after him: it waits until
+    /// the dead one has left. So this is for threads that nobody depends on.
+    pub fn unlock_and_wake(&self) {
+        self.unlock();
+        self.0.signal();
+    }
+}
+
+/// A lock that can be taken after its holder died with it.
+#[derive(Debug)]
+pub struct RobustLock(Sync);
+
+impl RobustLock {
+    /// Opens a lock, or makes it.
+    ///
+    /// # Errors
+    /// If the system refuses, or something else has that name.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        Sync::open(name, Kind::Robust).map(Self)
+    }
+
+    /// Runs a function with the lock held. The function gets whether the last holder died with it.
+    ///
+    /// # Errors
+    /// If somebody else has it for longer than `timeout`, or its memory is damaged.
+    pub fn with<T>(&self, timeout: Duration, run: impl FnOnce(bool) -> T) -> Result<T, LockError> {
+        let has_died = self.0.lock(Instant::now() + timeout)?;
+        let result = run(has_died);
+        self.0.unlock()?;
+        Ok(result)
+    }
+}

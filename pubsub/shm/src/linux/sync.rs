@@ -1,0 +1,316 @@
+//! A mutex, a condition and a flag in a file, as eCAL lays them out: of that its locks and its events are made.
+//!
+//! The mutex is held for the time of a few instructions only, so nobody waits for it by sleeping in the kernel: it is tried
+//! until a deadline. Whoever died with it is noticed by that, and [`Sync::force`] frees it.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::file::{create_new, len, open_existing};
+use super::map::Mapping;
+use crate::{LockError, OpenError};
+
+/// What an event or a lock of eCAL's is in memory.
+#[repr(C, align(8))]
+struct Layout {
+    mutex: libc::pthread_mutex_t,
+    condition: libc::pthread_cond_t,
+    flag: AtomicU8,
+}
+
+// As seen on x86-64 and aarch64, the processors of ferrocal's tests and of eCAL's packages.
+#[cfg(target_arch = "x86_64")]
+const _: () = assert!(size_of::<Layout>() == 96 && offset_of!(Layout, flag) == 88);
+#[cfg(target_arch = "aarch64")]
+const _: () = assert!(size_of::<Layout>() == 104 && offset_of!(Layout, flag) == 96);
+
+/// Where glibc has the kind of a mutex, on all 64-bit processors.
+const KIND_OFFSET: usize = 16;
+/// A mutex that processes share, without anything else about it.
+const PLAIN: u32 = 128;
+/// One that also reports that its holder died.
+const ROBUST: u32 = 128 | 16;
+/// How long somebody may take to make a file.
+const MAKING: Duration = Duration::from_millis(200);
+
+/// Which of the two a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All three.
+    Plain,
+    /// A mutex alone, which is robust.
+    Robust,
+}
+
+impl Kind {
+    const fn len(self) -> usize {
+        match self {
+            Self::Plain => size_of::<Layout>(),
+            Self::Robust => size_of::<libc::pthread_mutex_t>(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sync {
+    map: Mapping,
+    kind: Kind,
+    /// Held open, so that the map is of a file.
+    _file: File,
+}
+
+impl Sync {
+    /// Opens a file, or makes it.
+    pub(super) fn open(name: &str, kind: Kind) -> Result<Self, OpenError> {
+        let (file, is_new) = open_or_create(name)?;
+        let opened = Self::of(file, kind);
+        if is_new && opened.is_err() {
+            super::unlink(name);
+        }
+        opened
+    }
+
+    fn of(file: File, kind: Kind) -> Result<Self, OpenError> {
+        let _alone = Alone::wait(&file);
+        let len = len(&file)?;
+        if len == 0 {
+            file.set_len(kind.len() as u64).map_err(OpenError::System)?;
+        } else if len < kind.len() as u64 {
+            return Err(OpenError::TooShort(len));
+        }
+        let sync = Self {
+            map: Mapping::new(&file, kind.len(), true)?,
+            kind,
+            _file: file.try_clone().map_err(OpenError::System)?,
+        };
+        if len == 0 {
+            sync.init();
+        }
+        Ok(sync)
+    }
+
+    fn init(&self) {
+        // SAFETY: nobody uses the file yet, since it was empty and this has it alone. The attributes are initialized before
+        // they are used, and destroyed after.
+        unsafe {
+            let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+            libc::pthread_mutexattr_init(attributes.as_mut_ptr());
+            libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
+            if self.kind == Kind::Robust {
+                libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
+            }
+            libc::pthread_mutex_init(self.mutex(), attributes.as_ptr());
+            libc::pthread_mutexattr_destroy(attributes.as_mut_ptr());
+            if self.kind == Kind::Plain {
+                let mut attributes = MaybeUninit::<libc::pthread_condattr_t>::uninit();
+                libc::pthread_condattr_init(attributes.as_mut_ptr());
+                libc::pthread_condattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
+                libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
+                libc::pthread_cond_init(self.condition(), attributes.as_ptr());
+                libc::pthread_condattr_destroy(attributes.as_mut_ptr());
+            }
+        }
+    }
+
+    fn mutex(&self) -> *mut libc::pthread_mutex_t {
+        self.map.start()
+    }
+
+    fn condition(&self) -> *mut libc::pthread_cond_t {
+        debug_assert!(self.kind == Kind::Plain);
+        // SAFETY: the map is as long as the layout.
+        unsafe { &raw mut (*self.map.start::<Layout>()).condition }
+    }
+
+    /// The flag, which is read and written with the mutex held.
+    pub(super) fn flag(&self) -> &AtomicU8 {
+        debug_assert!(self.kind == Kind::Plain);
+        // SAFETY: the map is as long as the layout, and lives as long as this. Others change it, as an atomic allows.
+        unsafe { &(*self.map.start::<Layout>()).flag }
+    }
+
+    /// Whether what is there still is a mutex of this kind. glibc follows pointers of the robust ones, and ends the program
+    /// for some others.
+    fn is_intact(&self) -> bool {
+        // SAFETY: the map is longer than that, and its start is that of a page.
+        let kind = unsafe { &*self.map.start::<u8>().add(KIND_OFFSET).cast::<AtomicU32>() };
+        let expected = if self.kind == Kind::Robust { ROBUST } else { PLAIN };
+        kind.load(Ordering::Relaxed) == expected && self.map.is_intact()
+    }
+
+    /// Takes the mutex if it is free: whether its last holder died with it, or why not.
+    pub(super) fn try_lock(&self) -> Result<bool, LockError> {
+        if !self.is_intact() {
+            return Err(LockError::Lost);
+        }
+        // SAFETY: the map holds an initialized mutex of a known kind.
+        match unsafe { libc::pthread_mutex_trylock(self.mutex()) } {
+            0 => Ok(false),
+            libc::EOWNERDEAD => {
+                // SAFETY: this thread has just taken it.
+                unsafe { libc::pthread_mutex_consistent(self.mutex()) };
+                Ok(true)
+            }
+            libc::EBUSY => Err(LockError::TimedOut),
+            _ => Err(LockError::Lost),
+        }
+    }
+
+    /// As [`try_lock`](Self::try_lock), until a deadline.
+    pub(super) fn lock(&self, deadline: Instant) -> Result<bool, LockError> {
+        let mut pause = Pause::default();
+        loop {
+            match self.try_lock() {
+                Err(LockError::TimedOut) if pause.is_over(deadline) => return Err(LockError::TimedOut),
+                Err(LockError::TimedOut) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Leaves the mutex. Returns whether it was still there.
+    pub(super) fn unlock(&self) -> Result<(), LockError> {
+        if self.is_intact() {
+            // SAFETY: the map holds an initialized mutex, and this thread has it.
+            unsafe { libc::pthread_mutex_unlock(self.mutex()) };
+        }
+        if self.is_intact() { Ok(()) } else { Err(LockError::Lost) }
+    }
+
+    /// Wakes one who waits for the condition. If one of several who waited has died, this may never return; it does if
+    /// no other has waited since.
+    pub(super) fn signal(&self) {
+        if !self.is_intact() {
+            return;
+        }
+        // SAFETY: the map holds an initialized condition.
+        unsafe { libc::pthread_cond_signal(self.condition()) };
+    }
+
+    /// Waits for the condition, with the mutex held. When this returns the mutex is held again, which may take as long as
+    /// somebody else has it.
+    pub(super) fn wait(&self, deadline: Instant) {
+        let until = monotonic_after(deadline.saturating_duration_since(Instant::now()));
+        // SAFETY: the map holds an initialized condition and mutex, and this thread has the mutex.
+        unsafe { libc::pthread_cond_timedwait(self.condition(), self.mutex(), &raw const until) };
+    }
+
+    /// Leaves the mutex for somebody else who died with it: nobody has it for longer than a few instructions. Returns whether
+    /// it was held all the time until the deadline.
+    pub(super) fn force(&self, deadline: Instant) -> bool {
+        match self.lock(deadline) {
+            Ok(_) => {
+                let _ = self.unlock();
+                false
+            }
+            Err(LockError::TimedOut) => {
+                // glibc does not look at who leaves a plain mutex; eCAL relies on the same.
+                let _ = self.unlock();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
+    // Somebody may make and remove it without end.
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
+        match create_new(name) {
+            Ok(file) => return Ok((file, true)),
+            Err(OpenError::System(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        match open_existing(name, true) {
+            // It was removed just now.
+            Err(error) if error.is_absent() => {}
+            result => return result.map(|file| (file, false)),
+        }
+    }
+    Err(OpenError::TooShort(0))
+}
+
+/// Has a file alone among those who ask for that, as eCAL 6.1 does while it makes one.
+struct Alone<'a>(Option<&'a File>);
+
+impl<'a> Alone<'a> {
+    /// Whoever keeps it for ever does not stop us.
+    fn wait(file: &'a File) -> Self {
+        let (deadline, mut pause) = (Instant::now() + MAKING, Pause::default());
+        // SAFETY: the descriptor is open.
+        while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            if pause.is_over(deadline) {
+                return Self(None);
+            }
+        }
+        Self(Some(file))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.0 {
+            // SAFETY: the descriptor is open.
+            unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+        }
+    }
+}
+
+/// Pauses between two tries, longer and longer: a lock is mostly free again after some instructions, but its holder may
+/// need this processor for them.
+#[derive(Debug, Default)]
+pub(super) struct Pause(u32);
+
+impl Pause {
+    const SPINS: u32 = 50;
+    const YIELDS: u32 = 50;
+    const SLEEP: Duration = Duration::from_micros(50);
+
+    /// Waits a little. Returns whether the deadline is over.
+    pub(super) fn is_over(&mut self, deadline: Instant) -> bool {
+        self.0 = self.0.saturating_add(1);
+        if self.0 <= Self::SPINS {
+            std::hint::spin_loop();
+            return false;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        if self.0 <= Self::SPINS + Self::YIELDS {
+            thread::yield_now();
+        } else {
+            thread::sleep(Self::SLEEP.min(left));
+        }
+        false
+    }
+}
+
+/// The time of the system's monotonic clock in nanoseconds, as eCAL orders its news by.
+pub fn monotonic_ns() -> u64 {
+    let now = monotonic();
+    now.tv_sec.cast_unsigned() * NANOS.cast_unsigned() + now.tv_nsec.cast_unsigned()
+}
+
+const NANOS: i64 = 1_000_000_000;
+
+fn monotonic() -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now
+}
+
+/// The time of the monotonic clock after a while.
+fn monotonic_after(time: Duration) -> libc::timespec {
+    let now = monotonic();
+    let nanos = now.tv_nsec + i64::from(time.subsec_nanos());
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    libc::timespec { tv_sec: now.tv_sec.saturating_add(seconds) + nanos / NANOS, tv_nsec: nanos % NANOS }
+}

@@ -1,0 +1,214 @@
+//! With whatever a peer can do: die, lie, and shorten files.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::sync::{Kind, Sync};
+use crate::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, RobustLock, unlink};
+
+const SHORT: Duration = Duration::from_millis(20);
+/// Ends a hang only.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a file is called for these tests.
+pub(super) fn file_name(name: &str) -> String {
+    format!("ferrocal-shm-{}-{name}", std::process::id())
+}
+
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(file_name(name))
+}
+
+/// Removes its file at the end.
+struct Name(&'static str);
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        unlink(self.0);
+    }
+}
+
+fn shorten(name: &str, len: u64) {
+    OpenOptions::new().write(true).open(path(name)).unwrap().set_len(len).unwrap();
+}
+
+#[test]
+fn what_one_writes_the_other_reads() {
+    let name = Name("file");
+    assert!(MemoryFile::open(name.0).unwrap_err().is_absent());
+    let ours = MemoryFile::create(name.0, 10_000).unwrap();
+    assert!(matches!(MemoryFile::create(name.0, 1), Err(OpenError::System(_))), "it is there already");
+    let theirs = MemoryFile::open(name.0).unwrap();
+    assert!(ours.write(9_990, b"0123456789"));
+    let mut bytes = b"x".to_vec();
+    assert!(theirs.append_to(9_990, 10, &mut bytes));
+    assert_eq!(bytes, b"x0123456789");
+    let mut some = [0; 4];
+    assert!(theirs.read(9_991, &mut some));
+    assert_eq!(&some, b"1234");
+    assert!(!theirs.write(0, b"x"), "it was opened to be read");
+    for (offset, len) in [(9_991, 10), (10_000, 1), (u64::MAX, 1), (1, usize::MAX)] {
+        let mut none = Vec::new();
+        assert!(!theirs.append_to(offset, len, &mut none), "{offset} {len}");
+        assert!(none.is_empty());
+    }
+    assert!(!theirs.has_grown());
+    shorten(name.0, 20_000);
+    assert!(theirs.has_grown());
+}
+
+#[test]
+fn a_file_that_shrinks_costs_a_read_and_no_more() {
+    let name = Name("shrinking");
+    let ours = MemoryFile::create(name.0, 1 << 20).unwrap();
+    let theirs = MemoryFile::open(name.0).unwrap();
+    assert!(ours.write(0, &[7; 1 << 20]));
+    shorten(name.0, 5_000);
+    let mut bytes = Vec::new();
+    assert!(theirs.append_to(0, 4_000, &mut bytes), "that part is still there");
+    assert_eq!(bytes, [7; 4_000]);
+    bytes.clear();
+    assert!(!theirs.append_to(0, 1 << 20, &mut bytes));
+    assert!(bytes.is_empty() && !theirs.is_intact());
+    assert!(!ours.write(500_000, &[1; 100]) && !ours.is_intact());
+    // The next mapping, which may be at the same address, is its own.
+    drop((ours, theirs));
+    assert!(MemoryFile::open(name.0).unwrap().is_intact());
+}
+
+#[test]
+fn a_lock_is_for_one_at_a_time() {
+    let name = Name("lock");
+    let (ours, theirs) = (NamedLock::open(name.0).unwrap(), NamedLock::open(name.0).unwrap());
+    ours.lock(LONG).unwrap();
+    assert_eq!(theirs.lock(SHORT), Err(LockError::TimedOut));
+    let waiting = thread::spawn(move || theirs.lock(LONG).map(|()| theirs.unlock()));
+    ours.unlock();
+    waiting.join().unwrap().unwrap();
+    ours.lock(LONG).unwrap();
+}
+
+#[test]
+fn an_event_ends_one_wait() {
+    let name = Name("event");
+    let (ours, theirs) = (Arc::new(NamedEvent::open(name.0).unwrap()), NamedEvent::open(name.0).unwrap());
+    assert_eq!(ours.wait(SHORT), Ok(false));
+    theirs.set(LONG).unwrap();
+    theirs.set(LONG).unwrap();
+    assert_eq!(ours.wait(LONG), Ok(true));
+    assert_eq!(ours.poll(SHORT), Ok(false));
+    let waiting = thread::spawn(move || ours.wait(LONG));
+    theirs.set(LONG).unwrap();
+    assert_eq!(waiting.join().unwrap(), Ok(true));
+    theirs.set(LONG).unwrap();
+    assert_eq!(theirs.poll(LONG), Ok(true));
+}
+
+#[test]
+fn who_dies_inside_a_mutex_stops_nobody() {
+    let name = Name("dead");
+    let dead = Sync::open(name.0, Kind::Plain).unwrap();
+    let event = NamedEvent::open(name.0).unwrap();
+    dead.lock(Instant::now() + LONG).unwrap();
+    assert_eq!(event.set(SHORT), Err(LockError::TimedOut));
+    assert_eq!(event.wait(SHORT), Err(LockError::TimedOut));
+    assert_eq!(NamedLock::open(name.0).unwrap().lock(SHORT), Err(LockError::TimedOut));
+    assert!(dead.force(Instant::now() + SHORT), "nobody leaves it");
+    assert!(!dead.force(Instant::now() + SHORT), "it is free");
+    event.set(LONG).unwrap();
+    assert_eq!(event.wait(LONG), Ok(true));
+}
+
+#[test]
+fn a_wait_is_rescued_from_a_dead_setter() {
+    let name = Name("rescued");
+    let event = Arc::new(NamedEvent::open(name.0).unwrap());
+    let (done, result) = mpsc::channel();
+    thread::spawn({
+        let event = event.clone();
+        move || done.send(event.wait(Duration::from_millis(50)))
+    });
+    // Dies with the mutex held while the other one waits for the condition.
+    let dead = Sync::open(name.0, Kind::Plain).unwrap();
+    dead.lock(Instant::now() + LONG).unwrap();
+    let answer = loop {
+        event.rescue();
+        match result.recv_timeout(Duration::from_millis(100)) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            answer => break answer,
+        }
+    };
+    // It had not begun to wait, or it waited and was rescued.
+    assert!(matches!(answer, Ok(Ok(false) | Err(LockError::TimedOut))), "{answer:?}");
+}
+
+#[test]
+fn damaged_locks_and_events_are_lost() {
+    for (name, damage) in [("cut", 0), ("overwritten", 1)] {
+        let name = Name(name);
+        let (lock, event) = (NamedLock::open(name.0).unwrap(), NamedEvent::open(name.0).unwrap());
+        lock.lock(LONG).unwrap();
+        if damage == 0 {
+            shorten(name.0, 0);
+        } else {
+            let file = OpenOptions::new().write(true).open(path(name.0)).unwrap();
+            file.write_all_at(&[0xff; 96], 0).unwrap();
+        }
+        lock.unlock();
+        assert_eq!(lock.lock(SHORT), Err(LockError::Lost));
+        assert_eq!(event.set(SHORT), Err(LockError::Lost));
+        assert_eq!(event.wait(SHORT), Err(LockError::Lost));
+    }
+}
+
+#[test]
+fn an_event_that_is_cut_ends_its_wait() {
+    let name = Name("cut_while_waiting");
+    let event = NamedEvent::open(name.0).unwrap();
+    let waiting = thread::spawn(move || {
+        loop {
+            match event.wait(SHORT) {
+                Ok(false) => {}
+                result => break result,
+            }
+        }
+    });
+    shorten(name.0, 0);
+    assert_eq!(waiting.join().unwrap(), Err(LockError::Lost));
+}
+
+#[test]
+fn what_is_too_short_or_no_file_is_refused() {
+    let name = Name("short");
+    fs::write(path(name.0), [0; 40]).unwrap();
+    assert!(matches!(NamedLock::open(name.0), Err(OpenError::TooShort(40))));
+    assert!(matches!(NamedEvent::open(name.0), Err(OpenError::TooShort(40))));
+    shorten(name.0, 0);
+    assert!(matches!(MemoryFile::open(name.0), Err(OpenError::TooShort(0))));
+    let link = Name("link");
+    std::os::unix::fs::symlink(path(name.0), path(link.0)).unwrap();
+    assert!(matches!(MemoryFile::open(link.0), Err(OpenError::System(_))), "links lead elsewhere");
+}
+
+#[test]
+fn a_robust_lock_outlives_its_holder() {
+    let name = Name("robust");
+    let lock = RobustLock::open(name.0).unwrap();
+    assert_eq!(lock.with(LONG, |has_died| has_died), Ok(false));
+    let (holding, held) = mpsc::channel();
+    let holder = thread::spawn(move || {
+        let lock = Sync::open("robust", Kind::Robust).unwrap();
+        lock.lock(Instant::now() + LONG).unwrap();
+        holding.send(()).unwrap();
+        // The thread ends with the lock held, so the mapping has to outlive it.
+        std::mem::forget(lock);
+    });
+    held.recv().unwrap();
+    holder.join().unwrap();
+    assert_eq!(lock.with(LONG, |has_died| has_died), Ok(true));
+    assert_eq!(lock.with(LONG, |has_died| has_died), Ok(false));
+}

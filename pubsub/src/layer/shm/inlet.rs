@@ -1,0 +1,274 @@
+//! The topics that a node reads from shared memory, their sinks, and the memory files of their publishers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{DropReason, EntityId, Text, is_memory_file_name};
+use ferrocal_transport::Interrupt;
+
+use super::ShmCounters;
+use super::watch::{FileWatch, WatchError};
+use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
+use crate::source::{Flow, Ready, Source, Task};
+use crate::{NodeError, lock};
+
+/// The most memory files that a node reads: each has a thread.
+const MAX_FILES: usize = 1024;
+/// How often the waits of all files are looked after.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
+
+/// The sinks of one topic.
+type Sinks = Arc<[Arc<dyn Sink>]>;
+
+pub(super) struct ShmInlet {
+    pub(super) max_message_len: usize,
+    counters: Arc<ShmCounters>,
+    state: Mutex<State>,
+    later: Mutex<Later>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    topics: HashMap<Arc<str>, Topic>,
+    ended: Option<Ended>,
+    has_warned: bool,
+}
+
+struct Topic {
+    since: Instant,
+    sinks: Sinks,
+    publishers: HashMap<(Text, EntityId), Publisher>,
+}
+
+#[derive(Default)]
+struct Publisher {
+    files: HashMap<Text, Arc<FileWatch>>,
+}
+
+/// What a registration of a publisher changes.
+struct Changes {
+    topic: Arc<str>,
+    since: Instant,
+    /// The files that it has no more.
+    gone: Vec<Arc<FileWatch>>,
+    /// Those that are not read yet.
+    new: Vec<Text>,
+    /// Whether there are too many of them, which was not reported yet.
+    warns: bool,
+}
+
+/// What the source is to do.
+#[derive(Default)]
+struct Later {
+    slow: VecDeque<Arc<dyn Task>>,
+    is_interrupted: bool,
+}
+
+impl ShmInlet {
+    pub(super) fn new(max_message_len: usize, counters: Arc<ShmCounters>) -> Self {
+        Self {
+            max_message_len,
+            counters,
+            state: Mutex::default(),
+            later: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    pub(super) fn sinks(&self, topic: &str) -> Sinks {
+        lock(&self.state).topics.get(topic).map_or_else(|| Arc::new([]) as Sinks, |topic| topic.sinks.clone())
+    }
+
+    pub(super) fn count(&self, reason: DropReason) {
+        lock(&self.counters.0).count(reason);
+    }
+
+    /// Calls callbacks, on the thread of the file that they are of. Those that take long go to the layer's threads.
+    pub(super) fn run(&self, ready: &mut Ready) {
+        for task in ready.drain(..) {
+            if task.is_inline() {
+                task.run();
+            } else if task.is_slow() {
+                lock(&self.later).slow.push_back(task);
+                self.wake.notify_one();
+            } else {
+                let start = Instant::now();
+                task.run();
+                task.took(start.elapsed());
+            }
+        }
+    }
+
+    fn watches(&self) -> Vec<Arc<FileWatch>> {
+        let state = lock(&self.state);
+        let publishers = state.topics.values().flat_map(|topic| topic.publishers.values());
+        publishers.flat_map(|publisher| publisher.files.values().cloned()).collect()
+    }
+
+    /// What is to be done for a publisher that registered. `None` if its topic is not read.
+    fn changes(&self, publisher: &RegisteredPublisher<'_>) -> Option<Changes> {
+        let wanted = &publisher.parameters.memory_files;
+        let mut state = lock(&self.state);
+        let publishers = state.topics.values().flat_map(|topic| topic.publishers.values());
+        let count: usize = publishers.map(|publisher| publisher.files.len()).sum();
+        let (name, topic) = state.topics.get_key_value(publisher.topic)?;
+        let (topic, since) = (name.clone(), topic.since);
+        let key = (publisher.host_name.clone(), publisher.id);
+        let known = state.topics.get_mut(publisher.topic)?.publishers.entry(key).or_default();
+        let is_gone = |name: &Text, watch: &FileWatch| watch.has_ended() || !wanted.contains(name);
+        let gone =
+            known.files.extract_if(|name, watch| is_gone(name, watch)).map(|(_, watch)| watch).collect();
+        let mut new: Vec<Text> = Vec::new();
+        for name in wanted {
+            if is_memory_file_name(name) && !known.files.contains_key(name) && !new.contains(name) {
+                new.push(name.clone());
+            }
+        }
+        let room = MAX_FILES.saturating_sub(count);
+        let warns = new.len() > room && !std::mem::replace(&mut state.has_warned, true);
+        new.truncate(room);
+        Some(Changes { topic, since, gone, new, warns })
+    }
+
+    fn add(&self, publisher: &RegisteredPublisher<'_>, name: Text, watch: Arc<FileWatch>) {
+        let mut state = lock(&self.state);
+        let topic = state.topics.get_mut(publisher.topic);
+        let key = (publisher.host_name.clone(), publisher.id);
+        match topic.and_then(|topic| topic.publishers.get_mut(&key)) {
+            Some(publisher) => drop(publisher.files.insert(name, watch)),
+            None => {
+                // The topic was left meanwhile.
+                drop(state);
+                watch.leave(self);
+            }
+        }
+    }
+
+    fn leave(&self, publishers: impl IntoIterator<Item = Publisher>) {
+        let files = publishers.into_iter().flat_map(|publisher| publisher.files.into_values());
+        files.for_each(|watch| watch.leave(self));
+    }
+}
+
+/// An inlet, with itself to give to its files.
+pub(super) struct SharedInlet(pub(super) Arc<ShmInlet>);
+
+impl Inlet for SharedInlet {
+    fn read(&self, topic: &Arc<str>, sink: Arc<dyn Sink>) -> Result<Box<dyn Reader>, NodeError> {
+        let ended = {
+            let mut state = lock(&self.0.state);
+            let entry = state.topics.entry(topic.clone()).or_insert_with(|| Topic {
+                since: Instant::now(),
+                sinks: Arc::new([]),
+                publishers: HashMap::new(),
+            });
+            entry.sinks = entry.sinks.iter().cloned().chain([sink.clone()]).collect();
+            state.ended
+        };
+        if let Some(why) = ended {
+            sink.end(why);
+        }
+        Ok(Box::new(ShmReader { inlet: self.0.clone(), topic: topic.clone(), sink }))
+    }
+
+    fn registered(&self, publisher: &RegisteredPublisher<'_>) {
+        if !publisher.local {
+            return;
+        }
+        let Some(changes) = self.0.changes(publisher) else { return };
+        let Changes { topic, since, gone, new, warns } = changes;
+        if warns {
+            log::warn!("more than {MAX_FILES} memory files are to be read; others are not");
+        }
+        gone.iter().for_each(|watch| watch.leave(&self.0));
+        let origin = Arc::new(Origin { host_name: publisher.host_name.clone(), id: publisher.id });
+        for name in new {
+            // It is a plain name, which was checked.
+            let Ok(text) = str::from_utf8(&name) else { continue };
+            match FileWatch::join(text, &self.0, &topic, &origin, since) {
+                Ok(watch) => self.0.add(publisher, name, watch),
+                // The publisher has left, or made another one, of which it will tell.
+                Err(WatchError::Open(error)) if error.is_absent() => {}
+                Err(WatchError::Open(error)) => {
+                    log::debug!("the memory file {text} cannot be read: {error}");
+                    self.0.count(DropReason::BadMemoryFile);
+                }
+                Err(WatchError::Thread(error)) => {
+                    log::warn!("a thread for the memory file {text} could not be started: {error}");
+                }
+            }
+        }
+    }
+
+    fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
+        let (sinks, gone) = {
+            let mut state = lock(&self.0.state);
+            let Some(topic) = state.topics.get_mut(topic) else { return };
+            (topic.sinks.clone(), topic.publishers.remove(&(host_name.into(), publisher)))
+        };
+        self.0.leave(gone);
+        sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
+    }
+
+    fn end(&self, why: Ended) {
+        let sinks: Vec<Sinks> = {
+            let mut state = lock(&self.0.state);
+            state.ended.get_or_insert(why);
+            state.topics.values().map(|topic| topic.sinks.clone()).collect()
+        };
+        sinks.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.end(why));
+    }
+}
+
+impl Interrupt for SharedInlet {
+    fn interrupt(&self) {
+        lock(&self.0.later).is_interrupted = true;
+        self.0.wake.notify_all();
+    }
+}
+
+struct ShmReader {
+    inlet: Arc<ShmInlet>,
+    topic: Arc<str>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Reader for ShmReader {}
+
+impl Drop for ShmReader {
+    fn drop(&mut self) {
+        let unread = {
+            let mut state = lock(&self.inlet.state);
+            let Some(topic) = state.topics.get_mut(&self.topic) else { return };
+            topic.sinks = topic.sinks.iter().filter(|one| !Arc::ptr_eq(one, &self.sink)).cloned().collect();
+            if topic.sinks.is_empty() { state.topics.remove(&self.topic) } else { None }
+        };
+        if let Some(topic) = unread {
+            self.inlet.leave(topic.publishers.into_values());
+        }
+    }
+}
+
+/// Hands callbacks that take long to the threads of the layer, and ends waits that a dead publisher would make last.
+pub(super) struct ShmSource(Arc<ShmInlet>);
+
+impl ShmSource {
+    pub(super) fn new(inlet: Arc<ShmInlet>) -> Self {
+        Self(inlet)
+    }
+}
+
+impl Source for ShmSource {
+    fn receive(&mut self, ready: &mut Ready) -> Flow {
+        let is_idle = |later: &mut Later| later.slow.is_empty() && !later.is_interrupted;
+        let later = lock(&self.0.later);
+        let waited = self.0.wake.wait_timeout_while(later, LOOK_AFTER, is_idle);
+        ready.extend(waited.unwrap_or_else(PoisonError::into_inner).0.slow.drain(..));
+        if ready.is_empty() {
+            self.0.watches().iter().for_each(|watch| watch.rescue());
+        }
+        Flow::Continue
+    }
+}

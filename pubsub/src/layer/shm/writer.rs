@@ -1,0 +1,376 @@
+//! Writes a publisher's messages to its memory files.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ferrocal_proto::{FileHead, FileLayout, LayerParameters, MemoryMessage};
+use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, unlink};
+use ferrocal_transport::SendError;
+
+use super::naming::{acknowledge_name, event_name, lock_name, new_name};
+use crate::layer::{Destination, Endpoint, News, Outgoing, Outlet, TooLong, Writer, Written};
+use crate::{ShmConfig, lock};
+
+/// How long a message waits for readers that have the file, as in eCAL. Whoever has it longer is dead.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+/// An event's mutex is held for a few instructions.
+const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
+/// The length of a message's head.
+const HEAD_LEN: u64 = (MemoryMessage::MAX_HEAD_LEN - FileHead::MAX_LEN) as u64;
+
+pub(super) struct ShmWriter {
+    config: ShmConfig,
+    max_message_len: usize,
+    board: Arc<Board>,
+    buffers: Vec<Buffer>,
+    /// The buffer that the next message goes to.
+    next: usize,
+    /// The version of the subscribers that the buffers know.
+    version: u64,
+    is_failing: bool,
+}
+
+/// What the writer and the registrations share.
+struct Board {
+    config: ShmConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The processes of the subscribers, ascending.
+    processes: Vec<u32>,
+    /// Grows with each change of them.
+    version: u64,
+    /// As registered.
+    names: Vec<String>,
+    /// Made for the first subscriber, until the writer takes them.
+    fresh: Vec<Buffer>,
+}
+
+impl ShmWriter {
+    pub(super) fn new(outlet: &Outlet<'_>, max_message_len: usize) -> Self {
+        let config = outlet.config.shm.clone();
+        let board = Arc::new(Board { config: config.clone(), state: Mutex::default() });
+        Self { config, max_message_len, board, buffers: Vec::new(), next: 0, version: 0, is_failing: false }
+    }
+
+    /// Takes over what registrations have changed.
+    fn catch_up(&mut self) -> Result<(), OpenError> {
+        let (processes, version) = {
+            let mut state = lock(&self.board.state);
+            self.buffers.append(&mut state.fresh);
+            if state.version == self.version {
+                return Ok(());
+            }
+            (state.processes.clone(), state.version)
+        };
+        for buffer in &mut self.buffers {
+            buffer.connect(&processes)?;
+        }
+        self.version = version;
+        Ok(())
+    }
+
+    fn write_one(&mut self, message: &Outgoing<'_>, written: &mut Written) -> Result<(), OpenError> {
+        self.catch_up()?;
+        // Some could not be made when the first subscriber came, or all.
+        while self.buffers.len() < self.config.buffer_count.max(1) {
+            let buffer = Buffer::create(&self.config, message.payload.len() as u64)?;
+            self.replace(self.buffers.len(), buffer)?;
+            written.registers_anew = true;
+        }
+        self.next = (self.next + 1) % self.buffers.len();
+        let is_large_enough = self.buffers[self.next].holds(message.payload.len() as u64);
+        if !is_large_enough || self.buffers[self.next].lock.lock(LOCK_TIMEOUT).is_err() {
+            // Too short, or somebody died with the lock, or damaged it.
+            let buffer = Buffer::create(&self.config, message.payload.len() as u64)?;
+            self.replace(self.next, buffer)?;
+            written.registers_anew = true;
+            // Nobody else knows it.
+            let _ = self.buffers[self.next].lock.lock(LOCK_TIMEOUT);
+        }
+        let buffer = &mut self.buffers[self.next];
+        let is_written = buffer.put(&self.config, message);
+        // Without waking: a subscriber that died while it waited would stop this thread. They try again in 5 ms.
+        buffer.lock.unlock();
+        if !is_written {
+            return Err(OpenError::System(io::Error::other("the memory file was shortened")));
+        }
+        buffer.notify(self.config.acknowledge_timeout);
+        Ok(())
+    }
+
+    /// Puts a new buffer in the place of one, and has it registered.
+    fn replace(&mut self, index: usize, mut buffer: Buffer) -> Result<(), OpenError> {
+        let mut state = lock(&self.board.state);
+        buffer.connect(&state.processes)?;
+        if index < self.buffers.len() {
+            state.names.retain(|name| *name != self.buffers[index].name);
+            state.names.push(buffer.name.clone());
+            self.buffers[index] = buffer;
+        } else {
+            state.names.push(buffer.name.clone());
+            self.buffers.push(buffer);
+        }
+        Ok(())
+    }
+}
+
+impl Writer for ShmWriter {
+    /// The [endpoint](Board) hears of them earlier.
+    fn connect(&mut self, _: &[Destination]) {}
+
+    fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError> {
+        let mut written = Written::default();
+        for message in messages {
+            match self.write_one(message, &mut written) {
+                Ok(()) if std::mem::take(&mut self.is_failing) => written.news = Some(News::ReachableAgain),
+                Ok(()) => {}
+                Err(error) => {
+                    // Another file next time: this one may be damaged.
+                    if self.next < self.buffers.len() {
+                        let broken = self.buffers.swap_remove(self.next);
+                        lock(&self.board.state).names.retain(|name| *name != broken.name);
+                    }
+                    written.not_sent += 1;
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        written.news = Some(News::NoMemory(error));
+                    }
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong> {
+        let (len, max) = (message.payload.len(), self.max_message_len);
+        if len <= max { Ok(()) } else { Err(TooLong { len, max }) }
+    }
+
+    fn endpoint(&self) -> Option<Arc<dyn Endpoint>> {
+        Some(self.board.clone())
+    }
+}
+
+impl Endpoint for Board {
+    fn connect(&self, destinations: &[Destination]) {
+        let ids = destinations.iter().filter(|one| one.local).map(|one| u32::try_from(one.process_id));
+        let mut processes: Vec<u32> = ids.flatten().collect();
+        processes.sort_unstable();
+        processes.dedup();
+        let mut state = lock(&self.state);
+        if processes == state.processes {
+            return;
+        }
+        state.version += 1;
+        if state.names.is_empty() && !processes.is_empty() {
+            for _ in 0..self.config.buffer_count.max(1) {
+                // If that fails the first message tries again, and reports it.
+                let Ok(mut buffer) = Buffer::create(&self.config, 0) else { break };
+                if buffer.connect(&processes).is_err() {
+                    break;
+                }
+                state.names.push(buffer.name.clone());
+                state.fresh.push(buffer);
+            }
+        }
+        state.processes = processes;
+    }
+
+    fn parameters(&self) -> LayerParameters {
+        let memory_files = lock(&self.state).names.iter().map(|name| name.as_str().into()).collect();
+        LayerParameters { memory_files, ..LayerParameters::default() }
+    }
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board").field("names", &lock(&self.state).names).finish_non_exhaustive()
+    }
+}
+
+/// A memory file of this process's, with its lock and the events of its readers. Dropping it removes all of them.
+struct Buffer {
+    name: String,
+    file: MemoryFile,
+    lock: NamedLock,
+    readers: Vec<Reader>,
+    /// A forked child leaves the files of its parent alone.
+    owner: u32,
+}
+
+/// A process that reads.
+struct Reader {
+    process_id: u32,
+    is_connected: bool,
+    event: NamedEvent,
+    acknowledged: NamedEvent,
+    /// Whether it did not acknowledge in time, and has not since.
+    is_silent: bool,
+    /// Since when its event cannot be set, as it died with it.
+    stuck: Option<Instant>,
+}
+
+impl Buffer {
+    /// For messages of `payload_len` bytes and some more.
+    fn create(config: &ShmConfig, payload_len: u64) -> Result<Self, OpenError> {
+        let reserve = payload_len.saturating_mul(config.reserve_percent as u64) / 100;
+        let content = HEAD_LEN.saturating_add(payload_len).saturating_add(reserve);
+        let len = content.max(config.min_len as u64).saturating_add(FileHead::MAX_LEN as u64);
+        let (name, file) = Self::create_file(len)?;
+        let mut buffer = match NamedLock::open(&lock_name(&name)) {
+            Ok(lock) => Self { name, file, lock, readers: Vec::new(), owner: std::process::id() },
+            Err(error) => {
+                unlink(&name);
+                return Err(error);
+            }
+        };
+        let head = MemoryMessage::default().encode(len);
+        buffer.write_head(&head);
+        Ok(buffer)
+    }
+
+    fn create_file(len: u64) -> Result<(String, MemoryFile), OpenError> {
+        // Two of four billion names are rarely the same.
+        const TRIES: usize = 8;
+        let mut tries = 0;
+        loop {
+            let name = new_name();
+            match MemoryFile::create(&name, len) {
+                Ok(file) => return Ok((name, file)),
+                Err(OpenError::System(error))
+                    if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES =>
+                {
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn holds(&self, payload_len: u64) -> bool {
+        MemoryMessage::file_len(payload_len) <= self.file.len() && self.file.is_intact()
+    }
+
+    /// Sets the processes that are notified from now on. Events of processes that do not read at present stay: the
+    /// process may wait for them again.
+    fn connect(&mut self, processes: &[u32]) -> Result<(), OpenError> {
+        for reader in &mut self.readers {
+            let is_connected = processes.binary_search(&reader.process_id).is_ok();
+            if is_connected && !reader.is_connected {
+                (reader.is_silent, reader.stuck) = (false, None);
+            }
+            reader.is_connected = is_connected;
+        }
+        let name = &self.name;
+        self.readers.retain(|reader| {
+            let is_kept = reader.is_connected || is_alive(reader.process_id);
+            if !is_kept {
+                reader.unlink(name);
+            }
+            is_kept
+        });
+        for &process_id in processes {
+            if self.readers.iter().all(|reader| reader.process_id != process_id) {
+                self.readers.push(Reader::new(name, process_id)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_head(&mut self, head: &[u8]) -> bool {
+        self.file.write(0, head)
+    }
+
+    /// Writes a message. Who reads without the lock finds from its head that it is not complete, or that it changed.
+    fn put(&mut self, config: &ShmConfig, message: &Outgoing<'_>) -> bool {
+        let len = self.file.len();
+        let content = MemoryMessage {
+            payload_len: message.payload.len() as u64,
+            clock: message.clock.cast_unsigned(),
+            time_us: message.time_us,
+            hash: message.clock.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            zero_copy: config.zero_copy,
+            acknowledge_timeout_ms: i64::try_from(config.acknowledge_timeout.as_millis()).unwrap_or(i64::MAX),
+            payload_offset: 0,
+        };
+        let mut head = content.encode(len);
+        let complete =
+            FileHead { layout: FileLayout::Wide, used: HEAD_LEN + content.payload_len, max: len - 24 };
+        let incomplete = FileHead { used: HEAD_LEN, ..complete };
+        head[..FileHead::MAX_LEN].copy_from_slice(&incomplete.encode());
+        let begun = self.write_head(&head);
+        fence(Ordering::SeqCst);
+        let written = begun && self.file.write(MemoryMessage::MAX_HEAD_LEN as u64, message.payload);
+        fence(Ordering::SeqCst);
+        written && self.write_head(&complete.encode())
+    }
+
+    /// Has all readers know that there is a message, and waits until they have taken it, if `timeout` is not 0.
+    fn notify(&mut self, timeout: Duration) {
+        let waits = !timeout.is_zero();
+        for reader in self.readers.iter_mut().filter(|reader| reader.is_connected) {
+            if waits && reader.acknowledged.poll(Duration::ZERO) == Ok(true) {
+                // Of an earlier message, but it lives.
+                reader.is_silent = false;
+            }
+            reader.notify();
+        }
+        if waits {
+            let deadline = Instant::now() + timeout;
+            for reader in self.readers.iter_mut().filter(|reader| reader.is_connected && !reader.is_silent) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                reader.is_silent = reader.acknowledged.poll(left) != Ok(true);
+            }
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            unlink(&self.name);
+            unlink(&lock_name(&self.name));
+            self.readers.iter().for_each(|reader| reader.unlink(&self.name));
+        }
+    }
+}
+
+impl Reader {
+    fn new(file: &str, process_id: u32) -> Result<Self, OpenError> {
+        Ok(Self {
+            process_id,
+            is_connected: true,
+            event: NamedEvent::open(&event_name(file, process_id))?,
+            acknowledged: NamedEvent::open(&acknowledge_name(file, process_id))?,
+            is_silent: false,
+            stuck: None,
+        })
+    }
+
+    /// Whoever died with the event's mutex is waited for once.
+    fn notify(&mut self) {
+        let timeout = if self.stuck.is_some() { Duration::ZERO } else { EVENT_TIMEOUT };
+        match self.event.set(timeout) {
+            Ok(()) => self.stuck = None,
+            Err(LockError::TimedOut) => {
+                self.stuck.get_or_insert_with(Instant::now);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn unlink(&self, file: &str) {
+        unlink(&event_name(file, self.process_id));
+        unlink(&acknowledge_name(file, self.process_id));
+    }
+}
+
+fn is_alive(process_id: u32) -> bool {
+    PathBuf::from("/proc").join(process_id.to_string()).exists()
+}
