@@ -459,6 +459,9 @@ fn settings() -> PathBuf {
     folder
 }
 
+/// From one message to the next.
+const PERIOD: Duration = Duration::from_millis(1);
+
 /// How often a side is killed; many more times with `FERROCAL_KILLS`.
 fn kills() -> u64 {
     std::env::var("FERROCAL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
@@ -500,6 +503,8 @@ fn killed_subscribers() {
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
                 publisher.send(ramp.message(sent, 100_000)).expect("a message is sent");
                 sent += u64::from(publisher.subscriber_count() > 0);
+                // A publisher that never leaves the lock of its file leaves subscribers of eCAL no time to get it.
+                std::thread::sleep(PERIOD);
             }
         });
         for _ in 0..kills() {

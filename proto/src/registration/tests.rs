@@ -408,5 +408,5 @@ fn lists_are_read_up_to_their_first_damage() {
     assert_eq!(read.unwrap(), registrations);
     list.pop();
     let read: Vec<_> = Registration::decode_list(&list).collect();
-    assert_eq!(read, [Ok(registrations[0].clone()), Err(DropReason::Truncated)]);
+    assert_eq!(read, [Ok(registrations[0].clone()), Err(DropReason::BadSample)]);
 }

@@ -143,7 +143,8 @@ mod tests {
             let reaching = LayerSet::of(|layer| reaching.contains(&layer));
             LayerUse::of_publisher(kinds, &config).explain(is_local, reaching).map(|choice| choice.reason)
         };
-        let config = PublisherConfig::default;
+        let all = LayersConfig::NONE.shm(true).udp(true).tcp(true);
+        let config = || PublisherConfig::default().layers(all);
         assert_eq!(explain(&KINDS, config(), true, &[0, 1]), [Carries, AnotherIsPreferred, OffInSubscriber]);
         assert_eq!(explain(&KINDS, config(), false, &[0, 2]), [OtherHost, Carries, AnotherIsPreferred]);
         let udp_last = config().layers(LayersConfig::NONE.udp(true).tcp(true)).priority_local(vec![Tcp]);
