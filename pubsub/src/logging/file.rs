@@ -69,10 +69,10 @@ impl LogFile {
 
 /// Creates a folder that nobody else can look into, as it is where everybody has folders.
 fn create_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(folder);
+    #[cfg(not(unix))]
+    fs::create_dir(folder)
 }
 
 /// The date and time of a second since the Unix epoch, in UTC, as a part of a file's name.
