@@ -327,7 +327,8 @@ fn everything_may_be_dropped_at_any_time() {
     wait_entered.recv_timeout(HANG).unwrap();
     drop((hang, client));
     for call in calls {
-        assert!(matches!(call.wait(), Err(CallError::Closed)));
+        let ended = call.wait();
+        assert!(matches!(ended, Err(CallError::Closed)), "{ended:?}");
     }
     drop(server);
     drop(release);

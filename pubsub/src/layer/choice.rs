@@ -72,6 +72,11 @@ impl LayerUse {
         self.preferred(is_local).iter().copied().find(|&layer| reaching.contains(layer))
     }
 
+    /// Whether it may use one of these layers.
+    pub(crate) fn has_one_of(&self, layers: LayerSet) -> bool {
+        (0..MAX_LAYERS).any(|layer| self.enabled.contains(layer) && layers.contains(layer))
+    }
+
     /// What each layer is for a publisher and a subscriber that can be reached by those of `reaching`.
     pub(crate) fn explain(&self, is_local: bool, reaching: LayerSet) -> [LayerChoice; 3] {
         let chosen = self.choose(is_local, reaching);

@@ -382,7 +382,8 @@ impl Registry {
         let outcome = {
             let mut tables = lock(&self.tables);
             let link = self.link(role, &info, tables.runtime(&info));
-            let has_layer = !self.reaching(&info).is_empty();
+            let is_local = info.host_name == self.identity.host_name;
+            let has_layer = tables.share_layer(role, &info.topic_name, is_local, self.reaching(&info));
             tables.seen(now, role, &info, link, has_layer).map_err(|Full| DropReason::RegistryFull)?
         };
         self.settle(&outcome);

@@ -155,6 +155,22 @@ impl Tables {
             .collect()
     }
 
+    /// Whether one of this node's counterparts of a peer shares a layer with it, of those of `reaching`.
+    pub(super) fn share_layer(
+        &mut self,
+        role: Role,
+        topic: &[u8],
+        is_local: bool,
+        reaching: LayerSet,
+    ) -> bool {
+        let counterparts = self.topics.get_mut(topic).map(|topic| &*topic.entities(role.other()));
+        let shares = |one: &Arc<Entity>| match role {
+            Role::Publisher => one.layers().has_one_of(reaching),
+            Role::Subscriber => one.layers().choose(is_local, reaching).is_some(),
+        };
+        counterparts.is_some_and(|all| all.iter().any(shares))
+    }
+
     /// The peers known of, this node's own entities included.
     pub(super) fn peer_count(&self) -> usize {
         self.peers.len()
@@ -248,7 +264,7 @@ impl Tables {
     }
 
     /// Stores the registration of a publisher or subscriber. `link` is the way to it, or `None` if it cannot be reached;
-    /// `has_layer` is whether it names any of this node's layers.
+    /// `has_layer` is whether it [shares a layer](Self::share_layer) with one of its counterparts.
     pub(super) fn seen(
         &mut self,
         now: Instant,

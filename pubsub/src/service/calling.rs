@@ -412,7 +412,7 @@ impl ClientSession {
     /// There is no connection: its calls end, and it is tried again as long as the server registers.
     fn lost(&mut self, shared: &mut Shared, now: Instant) -> Next {
         self.unlink(shared);
-        self.disconnected();
+        self.disconnected(|| CallError::ConnectionLost);
         if self.registered.is_none() {
             return Next::Drop;
         }
@@ -427,18 +427,19 @@ impl ClientSession {
     }
 
     /// Ends its calls, and has the program hear of it.
-    fn disconnected(&mut self) {
+    fn disconnected(&mut self, why: fn() -> CallError) {
         let calls = self.calling.take().into_iter().chain(self.waiting.drain(..));
         self.earliest = None;
         let calls: Vec<_> = calls.collect();
         if std::mem::take(&mut self.is_connected) {
             self.client.event(ServiceEventKind::Disconnected, &self.server);
         }
-        calls.into_iter().for_each(|call| call.fail(CallError::ConnectionLost));
+        calls.into_iter().for_each(|call| call.fail(why()));
     }
 
-    pub(super) fn close(mut self, shared: &mut Shared) {
+    /// The server is gone, or the client.
+    pub(super) fn close(mut self, why: fn() -> CallError, shared: &mut Shared) {
         self.unlink(shared);
-        self.disconnected();
+        self.disconnected(why);
     }
 }

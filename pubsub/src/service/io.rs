@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ferrocal_proto::EntityId;
 use mio::{Events, Interest, Poll, Registry, Token, Waker, event::Source};
 
+use super::CallError;
 use super::calling::{Call, ClientSession, Known};
 use super::client_end::{ClientEnd, ServerIdentity};
 use super::listening::{Listener, ServerSession};
@@ -270,7 +271,7 @@ impl Run {
                 let Some(client) = self.clients.remove(&id) else { return };
                 for token in client.connections.into_values() {
                     if let Some(session) = self.calls.remove(&token) {
-                        session.close(&mut self.shared);
+                        session.close(|| CallError::Closed, &mut self.shared);
                     }
                 }
             }
@@ -400,7 +401,7 @@ impl Run {
                     if let Some(client) = self.clients.get_mut(&session.client.id) {
                         client.connections.remove(&Known::new(&session.server));
                     }
-                    session.close(&mut self.shared);
+                    session.close(|| CallError::ConnectionLost, &mut self.shared);
                 }
             }
         }
