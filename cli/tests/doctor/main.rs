@@ -9,10 +9,11 @@ mod common;
 mod peers;
 mod run;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
 
 use run::{Doctor, Nodes, ip, sh};
@@ -52,7 +53,14 @@ const NETWORKS: [Situation; 19] = [
     ),
     situation(
         "no_carrier",
-        |world| world.there().ip("link set veth-b down").unwrap(),
+        |world| {
+            world.there().ip("link set veth-b down").unwrap();
+            // The kernel shows it up to a second later.
+            wait::until("veth-a is seen without a carrier", || {
+                let shown = Command::new("ip").args(["-oneline", "link", "show", "veth-a"]).output();
+                !String::from_utf8_lossy(&shown.expect("ip runs").stdout).contains("state UP")
+            });
+        },
         "interface",
         Advice::Elsewhere(|world| {
             world.there().ip("link set veth-b up").unwrap();
