@@ -12,7 +12,7 @@ use ferrocal_transport::{FileTransport, OpenError};
 
 use crate::registry::Watch;
 use crate::wire::Intake;
-use crate::{Config, Snapshot};
+use crate::{AllowConfig, Config, Snapshot};
 
 /// The most topics that are listed.
 const MAX_TOPICS: usize = 65_536;
@@ -41,8 +41,9 @@ pub struct CapturedTopic {
 /// listed, and a warning is logged.
 pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic>, OpenError> {
     let limits = config.limits.reassembly;
-    let mut registrations = Intake::new(Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
-    let mut payload = Intake::new(limits);
+    let mut registrations =
+        Intake::new(AllowConfig::default(), Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
+    let mut payload = Intake::new(AllowConfig::default(), limits);
     let mut topics = Topics { left: config.limits.max_registry_bytes, ..Topics::default() };
     let mut is_read = false;
     let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, _, datagram| {
@@ -95,7 +96,7 @@ pub fn captured_messages(
     config: &Config,
     sink: &mut dyn FnMut(CapturedMessage<'_>),
 ) -> Result<(), OpenError> {
-    let mut payload = Intake::new(config.limits.reassembly);
+    let mut payload = Intake::new(AllowConfig::default(), config.limits.reassembly);
     let since_epoch = |time: Duration| UNIX_EPOCH.checked_add(time).unwrap_or(UNIX_EPOCH);
     let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, captured, datagram| {
         if port != config.udp.port {
@@ -129,7 +130,8 @@ pub fn captured_messages(
 /// As [`captured_topics`].
 pub fn captured_registrations(path: &Path, config: &Config) -> Result<Snapshot, OpenError> {
     let limits = config.limits.reassembly;
-    let mut registrations = Intake::new(Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
+    let mut registrations =
+        Intake::new(AllowConfig::default(), Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
     let watch = Watch::new(config.limits.max_peers, config.limits.max_registry_bytes);
     watch.start();
     let mut is_read = false;

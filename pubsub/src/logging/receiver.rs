@@ -74,7 +74,7 @@ impl LogReceiver {
         let limits = Limits { max_message_len: MAX_LOG_MESSAGE_LEN, ..config.limits.reassembly };
         let source = LogSource {
             receiver,
-            intake: Intake::only_of(config.allow.clone(), limits),
+            intake: Intake::new(config.allow.clone(), limits),
             allow: config.allow.clone(),
             failures: Failures::default(),
             only_host: (config.mode == Mode::Local).then_some(host_name),

@@ -33,7 +33,7 @@ pub(crate) struct RegistrationReceiver {
 impl RegistrationReceiver {
     pub(crate) fn new(registry: Arc<Registry>, receiver: Box<dyn Receiver>, config: &Config) -> Self {
         let limits = Limits { max_message_len: MAX_REGISTRATION_LEN, ..config.limits.reassembly };
-        let intake = Intake::only_of(config.allow.clone(), limits);
+        let intake = Intake::new(config.allow.clone(), limits);
         intake.report(&registry.report, &*receiver);
         Self {
             registry,

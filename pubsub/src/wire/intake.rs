@@ -55,13 +55,8 @@ pub(crate) struct Intake {
 pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 impl Intake {
-    /// Takes what comes from anybody.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self::only_of(AllowConfig::default(), limits)
-    }
-
     /// Takes what comes from those who may be heard.
-    pub(crate) fn only_of(allow: AllowConfig, limits: Limits) -> Self {
+    pub(crate) fn new(allow: AllowConfig, limits: Limits) -> Self {
         let (reassembler, start) = (Reassembler::new(limits), Instant::now());
         Self { reassembler, allow, unusable: DropCounts::default(), start, expired: start }
     }
@@ -175,7 +170,7 @@ mod tests {
     fn what_was_lost_is_not_waited_for() {
         let now = Instant::now();
         let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 14_002);
-        let mut intake = Intake::new(Limits::default());
+        let mut intake = Intake::new(AllowConfig::default(), Limits::default());
         let mut take = |bytes: &[u8], is_after_loss| {
             let datagram = Datagram {
                 bytes,

@@ -31,7 +31,7 @@ impl UdpSource {
         readers: Arc<Readers>,
         counters: Arc<UdpCounters>,
     ) -> Self {
-        let intake = Intake::only_of(config.allow.clone(), config.limits.reassembly);
+        let intake = Intake::new(config.allow.clone(), config.limits.reassembly);
         intake.report(&counters.report, &*receiver);
         Self {
             receiver,
