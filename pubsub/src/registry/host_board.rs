@@ -85,11 +85,24 @@ pub(super) struct Look {
     known: HashMap<u64, Vec<u8>>,
 }
 
-/// As much is kept of other processes.
+/// As much is kept of other processes, in files and in bytes.
 const MAX_KNOWN: usize = 1024;
-const MAX_KNOWN_LEN: usize = 1024 * 1024;
+const MAX_KNOWN_BYTES: usize = 16 * 1024 * 1024;
 
 impl Look {
+    /// Keeps what is in a file. If there is no room, all others are forgotten, those of killed processes among them: who
+    /// is there posts again within a refresh.
+    fn remember(&mut self, event_id: u64, list: Vec<u8>) {
+        self.known.remove(&event_id);
+        let held: usize = self.known.values().map(Vec::len).sum();
+        if self.known.len() >= MAX_KNOWN || held.saturating_add(list.len()) > MAX_KNOWN_BYTES {
+            self.known = HashMap::new();
+        }
+        if list.len() <= MAX_KNOWN_BYTES {
+            self.known.insert(event_id, list);
+        }
+    }
+
     /// From `ago` on.
     pub(super) fn since(ago: Duration) -> Self {
         let ago = i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX);
@@ -238,10 +251,7 @@ impl HostBoard {
             match read_page(&page_name(&self.domain, event_id)) {
                 Ok(list) => {
                     Registration::decode_list(&list).for_each(&mut take);
-                    let has_room = look.known.len() < MAX_KNOWN || look.known.contains_key(&event_id);
-                    if has_room && list.len() <= MAX_KNOWN_LEN {
-                        look.known.insert(event_id, list);
-                    }
+                    look.remember(event_id, list);
                 }
                 Err(None) => {}
                 Err(Some(reason)) => take(Err(reason)),
@@ -322,5 +332,29 @@ impl Drop for HostBoard {
 impl fmt::Debug for HostBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostBoard").field("domain", &self.domain).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_other_processes_is_bounded_and_renewed() {
+        const LEN: usize = MAX_KNOWN_BYTES / 4;
+        let mut look = Look::since(Duration::ZERO);
+        for event_id in 0..4 {
+            look.remember(event_id, vec![0; LEN]);
+        }
+        look.remember(0, vec![0; LEN]);
+        assert_eq!(look.known.len(), 4, "an update takes the place of the one before");
+        look.remember(4, vec![0; LEN]);
+        assert_eq!(look.known.keys().collect::<Vec<_>>(), [&4]);
+        look.remember(5, vec![0; MAX_KNOWN_BYTES + 1]);
+        assert!(look.known.is_empty(), "it is too long for any room");
+        for event_id in 0..=MAX_KNOWN as u64 {
+            look.remember(event_id, Vec::new());
+        }
+        assert_eq!(look.known.len(), 1);
     }
 }
