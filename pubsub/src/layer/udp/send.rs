@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::{io, iter, thread};
+use std::{io, iter};
 
 use ferrocal_proto::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
 use ferrocal_transport::{ReceiveQueues, SendError, SendLimits, Sender, Transmit};
@@ -115,10 +115,6 @@ impl Outbound {
                 window.wait(len, *message_len, self.queues.as_ref());
             }
             self.sender.send(now)?;
-            if window.as_ref().is_some_and(|(window, message_len)| window.needs_yield(*message_len)) {
-                // A receiver that waits for this processor runs now.
-                thread::yield_now();
-            }
         }
         Ok(())
     }
