@@ -383,6 +383,9 @@ bench() {
     if ! ldconfig -p | grep -q 'liblcm\.so '; then
         packages liblcm-dev
     fi
+    if ! command -v c++ >/dev/null; then
+        packages g++
+    fi
     local options results=${CARGO_TARGET_DIR:-bench/target}/results
     read -ra options <<<"${FERROCAL_BENCH:-}"
     cargo run --manifest-path bench/Cargo.toml --release --features peers -- run \

@@ -8,8 +8,8 @@ use crate::peers::Peer;
 use crate::plan::{Kind, place_name, size_name};
 use crate::report::{Measured, count, significant};
 
-const PANEL_WIDTH: usize = 480;
-const LABEL_WIDTH: usize = 110;
+const PANEL_WIDTH: usize = 520;
+const LABEL_WIDTH: usize = 150;
 const BAR_WIDTH: usize = 250;
 const LINE_HEIGHT: usize = 18;
 const BAR_HEIGHT: usize = 12;
@@ -43,6 +43,7 @@ pub(crate) fn svg(machine: &str, measured: &[Measured]) -> String {
             let bars: Vec<_> = measured
                 .iter()
                 .filter(|Measured { row, .. }| (row.kind, row.size, row.place) == (kind, size, place))
+                .filter(|Measured { row, .. }| !row.peers[0].is_lossy())
                 .collect();
             if !bars.is_empty() {
                 let title = match kind {

@@ -4,11 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use clap::Args;
-use ferrocal_integration_tests::ecal::Release;
 use ferrocal_integration_tests::netns;
 use ferrocal_integration_tests::world::{Mode, World};
 
-use crate::peers::Outcome;
+use crate::peers::{Outcome, ecal};
 use crate::plan::{self, Kind, Row};
 use crate::report::{self, Figures, Measured};
 use crate::search::{self, Effort};
@@ -44,9 +43,11 @@ pub(crate) fn list(options: &Options) {
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     netns::enter()?;
     let mut rows = plan::rows(&options.only);
-    if let Err(reason) = Release::Current.available() {
+    if rows.iter().any(Row::has_ecal)
+        && let Err(reason) = ecal::available()
+    {
         eprintln!("without the real eCAL: {reason}");
-        rows.retain(|row| !row.peers.iter().any(|peer| peer.is_ecal()));
+        rows.retain(|row| !row.has_ecal());
     }
     if rows.is_empty() {
         return Err("no such measurement; `bench list` tells all".into());
@@ -70,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
                 // A candidate that fails has told why, and the others go on.
                 let figures = catch_unwind(AssertUnwindSafe(|| measure(world, &result.row, options.quick)));
                 result.runs.push(figures.ok());
+                result.row.peers[0].clean_up()?;
             }
         }
         report::print(&results);
@@ -99,15 +101,21 @@ fn throughput(world: &World, row: &Row, quick: bool) -> Figures {
         Effort { probe_seconds: 0.5, halvings: 4 }
     };
     let mut stream = Stream::start(world, row);
+    if row.peers[0].is_lossy() {
+        // Two seconds, in which much is lost: how much differs from one moment to the next.
+        let flat_out = stream.probe(0.0, 2.0);
+        stream.finish();
+        return flat_out_figures(costs(&flat_out), &flat_out);
+    }
     let found = search::search(effort, |rate| stream.probe(rate, effort.probe_seconds));
     stream.finish();
-    let flat_out = found.flat_out;
     let mut figures = found.best.as_ref().map(costs).unwrap_or_default();
-    figures.extend([
-        ("per_s", found.best.map_or(0.0, |best| best.delivered_per_s())),
-        ("flat_out_per_s", flat_out.delivered_per_s()),
-        ("flat_out_lost", flat_out.lost()),
-    ]);
+    figures.insert("per_s", found.best.map_or(0.0, |best| best.delivered_per_s()));
+    flat_out_figures(figures, &found.flat_out)
+}
+
+fn flat_out_figures(mut figures: Figures, flat_out: &Probe) -> Figures {
+    figures.extend([("flat_out_per_s", flat_out.delivered_per_s()), ("flat_out_lost", flat_out.lost())]);
     figures
 }
 

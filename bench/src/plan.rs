@@ -3,8 +3,9 @@
 use ferrocal_integration_tests::world::Mode;
 
 use crate::peers::Peer::{
-    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, EcalShm, Ferrocal, FerrocalBatch,
-    FerrocalCallback, FerrocalInline, FerrocalShm, FerrocalSpin, Lcm, Zenoh,
+    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, EcalShm, EcalShmNewest, Ferrocal,
+    FerrocalBatch, FerrocalCallback, FerrocalInline, FerrocalShm, FerrocalShmNewest, FerrocalSpin, Iceoryx2,
+    Iceoryx2InPlace, Lcm, Zenoh,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl Row {
 
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.group(), self.candidate())
+    }
+
+    /// Whether the real eCAL takes part.
+    pub(crate) fn has_ecal(&self) -> bool {
+        self.peers.iter().any(|peer| peer.is_ecal())
     }
 
     fn is_scaling(&self) -> bool {
@@ -146,8 +152,22 @@ const ROUND_TRIPS: &[[Peer; 2]] = &[
 const UNCONNECTED: &[[Peer; 2]] = &[[BareSendto, BareSendto]];
 
 /// Within a host only.
-const MEMORY: &[[Peer; 2]] =
-    &[[FerrocalShm, FerrocalShm], [EcalShm, EcalShm], [FerrocalShm, EcalShm], [EcalShm, FerrocalShm]];
+const MEMORY: &[[Peer; 2]] = &[
+    [FerrocalShm, FerrocalShm],
+    [EcalShm, EcalShm],
+    [FerrocalShm, EcalShm],
+    [EcalShm, FerrocalShm],
+    [Iceoryx2, Iceoryx2],
+    [Iceoryx2InPlace, Iceoryx2InPlace],
+];
+
+/// As programs of eCAL do by default.
+const NEWEST: &[[Peer; 2]] = &[
+    [FerrocalShmNewest, FerrocalShmNewest],
+    [EcalShmNewest, EcalShmNewest],
+    [FerrocalShmNewest, EcalShmNewest],
+    [EcalShmNewest, FerrocalShmNewest],
+];
 
 const BATCHES: &[[Peer; 2]] = &[[FerrocalBatch, FerrocalBatch], [BareBatch, BareBatch]];
 
@@ -162,7 +182,10 @@ pub(crate) fn rows(filters: &[String]) -> Vec<Row> {
                 let unconnected = if is_short && place == Mode::Local { UNCONNECTED } else { &[] };
                 let has_memory = matches!(kind, Kind::Throughput | Kind::RoundTrip) && place == Mode::Local;
                 let memory = if has_memory { MEMORY } else { &[] };
-                for &peers in all_peers.iter().chain(unconnected).chain(batches).chain(memory) {
+                let is_stream = kind == Kind::Throughput && size == MEGABYTE;
+                let newest = if is_stream && place == Mode::Local { NEWEST } else { &[] };
+                let special = [unconnected, batches, memory, newest].into_iter().flatten();
+                for &peers in all_peers.iter().chain(special) {
                     rows.extend(counts.iter().map(|&count| Row { kind, place, size, peers, count }));
                 }
             }

@@ -180,10 +180,7 @@ fn spawn(world: &World, row: &Row, role: Role, peer: Peer) -> Process {
         subscribers: row.count_of(&[Kind::Subscribers]),
         nodes: row.count_of(&[Kind::Nodes]),
     };
-    let mut command = match peer {
-        Peer::Ecal | Peer::EcalShm => ecal::command(host),
-        _ => own_command(host),
-    };
+    let mut command = if peer.is_ecal() { ecal::command(host) } else { own_command(host) };
     command.args(setup.arguments());
     let mut process = Process::spawn(&format!("{} as {role:?} of {}", peer.name(), row.name()), command);
     process.event("ready");

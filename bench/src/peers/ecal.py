@@ -1,20 +1,77 @@
-"""One side of a measurement with the real eCAL; its options and commands are those of `bench role` (role.rs)."""
+"""One side of a measurement with the real eCAL; its options and commands are those of `bench role` (role.rs).
+
+What is measured is in ecal.cpp. This script initializes eCAL, takes the commands, and leaves the rest to it.
+"""
 
 import argparse
+import ctypes
 import pathlib
-import queue
 import resource
 import sys
-import threading
 import time
 
 # In the place of this script's own folder, in which this script would hide eCAL's package of the same name.
 sys.path[0] = str(pathlib.Path(__file__).parents[3] / "integration-tests" / "peers")
 import common
 
-PATIENCE = 0.2
 QUIET = 0.15
 STEP = 0.005
+
+
+class Result(ctypes.Structure):
+    """What a function of ecal.cpp returns."""
+
+    def fields(self):
+        """All of it by name."""
+        return {name: getattr(self, name) for name, _ in self._fields_}
+
+
+class Sent(Result):
+    """What was sent."""
+
+    _fields_ = [
+        ("sent", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64),
+        ("start_ns", ctypes.c_uint64),
+        ("seconds", ctypes.c_double),
+    ]
+
+
+class Totals(Result):
+    """What was received."""
+
+    _fields_ = [("received", ctypes.c_uint64), ("damaged", ctypes.c_uint64), ("last_ns", ctypes.c_uint64)]
+
+
+class Pinged(Result):
+    """What was answered, and how fast."""
+
+    _fields_ = [
+        ("count", ctypes.c_uint64),
+        ("lost", ctypes.c_uint64),
+        ("p50_us", ctypes.c_double),
+        ("p99_us", ctypes.c_double),
+        ("p999_us", ctypes.c_double),
+    ]
+
+
+def load(ecal, path):
+    """Loads what ecal.cpp was compiled to."""
+    # So that its symbols are found.
+    ctypes.CDLL(str(pathlib.Path(ecal.__file__).with_name("libecal_core.so.6")), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(path)
+    for name, result, arguments in (
+        ("add_publisher", None, [ctypes.c_char_p]),
+        ("send_for", Sent, [ctypes.c_size_t, ctypes.c_double, ctypes.c_double]),
+        ("count", None, [ctypes.c_char_p, ctypes.c_size_t]),
+        ("totals", Totals, []),
+        ("prepare_ping", None, [ctypes.c_size_t]),
+        ("ping_for", Pinged, [ctypes.c_double]),
+        ("pong", None, []),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
 
 
 def usage():
@@ -24,12 +81,6 @@ def usage():
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     peak_kb = int(status.partition("VmHWM:")[2].split()[0])
     return {"user": used.ru_utime, "system": used.ru_stime, "peak_kb": peak_kb}
-
-
-def message(number, size):
-    """A message with its number at both ends."""
-    counter = number.to_bytes(8, "little")
-    return counter + b"." * (size - 16) + counter
 
 
 def serve(answer):
@@ -45,127 +96,49 @@ def serve(answer):
     common.leave()
 
 
-def publish(ecal, args):
+def publish(library, args):
     """Sends at a rate."""
-    sends = [publisher(ecal, f"bench{n}").send for n in range(args.topics)]
-    # The binding takes only `bytes`, which cannot be changed: messages are made before they are needed.
-    pool = [message(number, args.size) for number in range(max(2, min(4096, 64_000_000 // args.size)))]
-    count = 0
-
-    def answer(words):
-        nonlocal count
-        rate, seconds = float(words[1]), float(words[2])
-        start = time.monotonic_ns()
-        sent, refused, now = 0, 0, 0.0
-        while now < seconds:
-            due = rate * now + 1 if rate > 0 else float("inf")
-            if sent < due:
-                refused += not sends[count % len(sends)](pool[count % len(pool)])
-                count += 1
-                sent += 1
-            else:
-                time.sleep(min(max(sent / rate - now, 0), seconds - now))
-            now = (time.monotonic_ns() - start) / 1e9
-        common.emit("sent", sent=sent, refused=refused, start_ns=start, seconds=now)
-
-    serve(answer)
+    for number in range(args.topics):
+        library.add_publisher(f"bench{number}".encode())
+    serve(lambda words: common.emit("sent", **library.send_for(args.size, *map(float, words[1:])).fields()))
 
 
-def subscribe(ecal, args):
+def subscribe(library, args):
     """Counts messages."""
-    received, damaged, last = 0, 0, 0
-    size = args.size
-    lock = threading.Lock()
-
-    def take(_topic, _data_type, data):
-        nonlocal received, damaged, last
-        content = data.buffer
-        intact = len(content) == size and content[:8] == content[-8:]
-        with lock:
-            received += intact
-            damaged += not intact
-            last = time.monotonic_ns()
-
-    alive = [subscriber(ecal, f"bench{n}", take) for n in range(args.topics) for _ in range(args.subscribers)]
+    for number in range(args.topics):
+        for _ in range(args.subscribers):
+            library.count(f"bench{number}".encode(), args.size)
 
     def answer(words):
-        expected = int(words[1])
-        before, quiet = received, 0.0
-        while before < expected and quiet < QUIET:
+        before, quiet = library.totals().received, 0.0
+        while before < int(words[1]) and quiet < QUIET:
             time.sleep(STEP)
             quiet += STEP
+            received = library.totals().received
             if received != before:
                 before, quiet = received, 0.0
-        common.emit("totals", received=received, damaged=damaged, last_ns=last, **usage())
+        common.emit("totals", **library.totals().fields(), **usage())
 
     serve(answer)
-    del alive
 
 
-def ping(ecal, args):
+def ping(library, args):
     """Measures the time from sending to the answer."""
-    answers = queue.SimpleQueue()
-    send = publisher(ecal, "ping").send
-    alive = subscriber(ecal, "pong", lambda _topic, _data_type, data: answers.put(data.buffer))
-    number = 0
-
-    def answer(words):
-        nonlocal number
-        end = time.monotonic_ns() + int(float(words[1]) * 1e9)
-        lost, times = 0, []
-        while time.monotonic_ns() < end:
-            number += 1
-            content = message(number, args.size)
-            sent = time.monotonic_ns()
-            send(content)
-            try:
-                while answers.get(timeout=PATIENCE)[:8] != content[:8]:
-                    pass
-                times.append(time.monotonic_ns() - sent)
-            except queue.Empty:
-                lost += 1
-        times.sort()
-
-        def microseconds(share):
-            return times[min(int(len(times) * share), len(times) - 1)] / 1e3 if times else None
-
-        common.emit(
-            "pinged",
-            count=len(times),
-            lost=lost,
-            p50_us=microseconds(0.5),
-            p99_us=microseconds(0.99),
-            p999_us=microseconds(0.999),
-        )
-
-    serve(answer)
-    del alive
+    library.prepare_ping(args.size)
+    serve(lambda words: common.emit("pinged", **library.ping_for(float(words[1])).fields()))
 
 
-def pong(ecal, _args):
-    """Sends back what it receives, from the callback."""
-    send = publisher(ecal, "pong").send
-    alive = subscriber(ecal, "ping", lambda _topic, _data_type, data: send(data.buffer))
+def pong(library, _args):
+    """Sends back what it receives."""
+    library.pong()
     serve(lambda words: sys.exit(f"unknown command {words}"))
-    del alive
-
-
-def publisher(ecal, topic):
-    """A publisher without a data type."""
-    return ecal.Publisher(topic, ecal.DataTypeInformation(), ecal.get_publisher_configuration())
-
-
-def subscriber(ecal, topic, callback):
-    """A subscriber without a data type."""
-    made = ecal.Subscriber(topic, ecal.DataTypeInformation(), ecal.get_subscriber_configuration())
-    made.set_receive_callback(callback)
-    return made
 
 
 def main():
     """Plays the role."""
     roles = {"pub": publish, "sub": subscribe, "ping": ping, "pong": pong}
     parser = argparse.ArgumentParser()
+    parser.add_argument("--library", required=True, help="what ecal.cpp was compiled to")
     parser.add_argument("--role", choices=roles, required=True)
     parser.add_argument("--peer", required=True)
     parser.add_argument("--size", type=int, required=True)
@@ -177,11 +150,11 @@ def main():
     system = argparse.ArgumentParser()
     common.add_system(system, f"bench_{args.role}")
     options = ["--mode", "network" if args.interface else "local"]
-    if args.peer == "ecal-shm":
+    if args.peer != "ecal":
         options += ["--layer", "shm"]
-        if args.role in ("pub", "sub"):
-            options += ["--acknowledge", "1000"]
-    roles[args.role](common.initialize(system.parse_args(options)), args)
+    if args.peer == "ecal-shm" and args.role == "pub":
+        options += ["--acknowledge", "1000"]
+    roles[args.role](load(common.initialize(system.parse_args(options)), args.library), args)
 
 
 main()

@@ -19,10 +19,10 @@ pub(super) const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 fn config(setup: &Setup) -> Config {
     let mut config = Config::default();
     // What is measured is UDP, unless the name says otherwise.
-    let is_shm = setup.peer == Peer::FerrocalShm;
+    let is_shm = matches!(setup.peer, Peer::FerrocalShm | Peer::FerrocalShmNewest);
     config.publisher.layers = LayersConfig::NONE.udp(!is_shm).shm(is_shm);
     config.subscriber.layers = config.publisher.layers;
-    if matches!(setup.role, Role::Pub | Role::Sub) {
+    if setup.role == Role::Pub && setup.peer == Peer::FerrocalShm {
         config.publisher.shm.acknowledge_timeout = Duration::from_secs(1);
     }
     config.udp.receive_buffer_len = RECEIVE_BUFFER;

@@ -3,6 +3,8 @@
 pub(crate) mod bare;
 pub(crate) mod ecal;
 pub(crate) mod ferrocal;
+#[cfg(feature = "iceoryx2")]
+mod iceoryx2;
 #[cfg(feature = "peers")]
 mod lcm;
 #[cfg(feature = "peers")]
@@ -35,10 +37,14 @@ pub(crate) enum Peer {
     FerrocalBatch,
     /// As `FerrocalInline`, through shared memory, where the subscriber acknowledges each message.
     FerrocalShm,
-    /// The real eCAL, by its Python binding.
+    /// As `FerrocalShm`, without acknowledging, as by default: the subscriber gets the newest message.
+    FerrocalShmNewest,
+    /// The real eCAL, by its C++ library.
     Ecal,
     /// As `Ecal`, through shared memory, where the subscriber acknowledges each message.
     EcalShm,
+    /// As `EcalShm`, without acknowledging, as by default: the subscriber gets the newest message.
+    EcalShmNewest,
     /// Sockets: datagrams of 1472 bytes, many in one call each way, by segmentation offload.
     BareGso,
     /// Sockets: datagrams of 65507 bytes, many in one call each way.
@@ -49,13 +55,17 @@ pub(crate) enum Peer {
     BareSpin,
     /// Sockets: many messages in one call, by segmentation offload.
     BareBatch,
+    /// iceoryx2; messages are copied out.
+    Iceoryx2,
+    /// As `Iceoryx2`, and messages are read where they are.
+    Iceoryx2InPlace,
     /// LCM, by its C library.
     Lcm,
     /// zenoh, over TCP.
     Zenoh,
 }
 
-#[cfg(not(feature = "peers"))]
+#[cfg(not(all(feature = "iceoryx2", feature = "peers")))]
 const LEFT_OUT: &str = "built without the feature `peers`";
 
 /// Sends messages: one way of a system to do so.
@@ -92,7 +102,11 @@ pub(crate) trait Line: Send {
 impl Peer {
     /// Whether this program was built with it.
     pub(crate) const fn is_built(self) -> bool {
-        cfg!(feature = "peers") || !matches!(self, Self::Lcm | Self::Zenoh)
+        match self {
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => cfg!(feature = "iceoryx2"),
+            Self::Lcm | Self::Zenoh => cfg!(feature = "peers"),
+            _ => true,
+        }
     }
 
     /// Whether it sends many messages in one call.
@@ -110,12 +124,18 @@ impl Peer {
                 | Self::FerrocalSpin
                 | Self::FerrocalBatch
                 | Self::FerrocalShm
+                | Self::FerrocalShmNewest
         )
     }
 
     /// Whether it is the real eCAL.
     pub(crate) const fn is_ecal(self) -> bool {
-        matches!(self, Self::Ecal | Self::EcalShm)
+        matches!(self, Self::Ecal | Self::EcalShm | Self::EcalShmNewest)
+    }
+
+    /// Whether it gives up messages for newer ones, and so loses some at any rate.
+    pub(crate) const fn is_lossy(self) -> bool {
+        matches!(self, Self::FerrocalShmNewest | Self::EcalShmNewest)
     }
 
     /// Whether it is the floor that the others stand on.
@@ -135,18 +155,27 @@ impl Peer {
             | Self::FerrocalCallback
             | Self::FerrocalInline
             | Self::FerrocalSpin
-            | Self::FerrocalShm => Box::new(ferrocal::Single::new(setup)?),
+            | Self::FerrocalShm
+            | Self::FerrocalShmNewest => Box::new(ferrocal::Single::new(setup)?),
             Self::FerrocalBatch => Box::new(ferrocal::Batch::new(setup)?),
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => {
+                Box::new(iceoryx2::Sender::new(&setup.topic_names()[0], setup.size)?)
+            }
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::Sender::new(setup)?),
             #[cfg(feature = "peers")]
             Self::Zenoh => Box::new(zenoh::Sender::new(setup)?),
             #[cfg(not(feature = "peers"))]
             Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
+            #[cfg(not(feature = "iceoryx2"))]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => return Err(LEFT_OUT.into()),
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Sender::new(setup)?)
             }
-            Self::Ecal | Self::EcalShm => return Err("the real eCAL is a script".into()),
+            Self::Ecal | Self::EcalShm | Self::EcalShmNewest => {
+                return Err("the real eCAL is a script".into());
+            }
         })
     }
 
@@ -158,17 +187,24 @@ impl Peer {
             | Self::FerrocalInline
             | Self::FerrocalSpin
             | Self::FerrocalBatch
-            | Self::FerrocalShm => Box::new(ferrocal::subscribe(setup, tallies)?),
+            | Self::FerrocalShm
+            | Self::FerrocalShmNewest => Box::new(ferrocal::subscribe(setup, tallies)?),
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => Box::new(iceoryx2::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
             Self::Zenoh => Box::new(zenoh::subscribe(setup, tallies)?),
             #[cfg(not(feature = "peers"))]
             Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
+            #[cfg(not(feature = "iceoryx2"))]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => return Err(LEFT_OUT.into()),
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::subscribe(setup, tallies)?)
             }
-            Self::Ecal | Self::EcalShm => return Err("the real eCAL is a script".into()),
+            Self::Ecal | Self::EcalShm | Self::EcalShmNewest => {
+                return Err("the real eCAL is a script".into());
+            }
         })
     }
 
@@ -180,17 +216,33 @@ impl Peer {
             | Self::FerrocalInline
             | Self::FerrocalSpin
             | Self::FerrocalBatch
-            | Self::FerrocalShm => Box::new(ferrocal::InlineLine::new(setup, out, into)?),
+            | Self::FerrocalShm
+            | Self::FerrocalShmNewest => Box::new(ferrocal::InlineLine::new(setup, out, into)?),
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => Box::new(iceoryx2::Line::new(setup, out, into)?),
             #[cfg(feature = "peers")]
             Self::Lcm => Box::new(lcm::Line::new(setup, out, into)?),
             #[cfg(feature = "peers")]
             Self::Zenoh => Box::new(zenoh::Line::new(setup, out, into)?),
             #[cfg(not(feature = "peers"))]
             Self::Lcm | Self::Zenoh => return Err(LEFT_OUT.into()),
+            #[cfg(not(feature = "iceoryx2"))]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => return Err(LEFT_OUT.into()),
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Line::new(setup, out < into)?)
             }
-            Self::Ecal | Self::EcalShm => return Err("the real eCAL is a script".into()),
+            Self::Ecal | Self::EcalShm | Self::EcalShmNewest => {
+                return Err("the real eCAL is a script".into());
+            }
         })
+    }
+
+    /// Removes what its processes leave when they end.
+    pub(crate) fn clean_up(self) -> Outcome<()> {
+        match self {
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx2 | Self::Iceoryx2InPlace => iceoryx2::clean_up(),
+            _ => Ok(()),
+        }
     }
 }
