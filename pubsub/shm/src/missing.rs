@@ -105,6 +105,9 @@ impl NamedEvent {
     pub fn set(&self, _: Duration) -> Result<(), LockError> {
         match self.0 {}
     }
+    pub fn is_set(&self) -> bool {
+        match self.0 {}
+    }
 
     pub fn wait(&self, _: Duration) -> Result<bool, LockError> {
         match self.0 {}

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::sync::{Kind, Pause, Sync};
+use super::sync::{Kind, NAP, Sync};
 use crate::{LockError, OpenError};
 
 /// An event. Set several times before it is waited for, it counts as set once.
@@ -37,9 +37,17 @@ impl NamedEvent {
     /// If its mutex is held for longer than `timeout`, by somebody who died with it, or its memory is damaged.
     pub fn set(&self, timeout: Duration) -> Result<(), LockError> {
         self.sync.lock(Instant::now() + timeout)?;
-        self.sync.flag().store(1, Ordering::Relaxed);
+        self.sync.flag().store(1, Ordering::SeqCst);
+        self.sync.unlock()?;
+        // Whoever wakes up finds the mutex free.
         self.sync.signal();
-        self.sync.unlock()
+        self.sync.wake();
+        Ok(())
+    }
+
+    /// Whether it is set, and nobody has taken that back.
+    pub fn is_set(&self) -> bool {
+        self.sync.flag().load(Ordering::Relaxed) != 0
     }
 
     /// Waits until it is set, and takes that back. Returns whether it was set.
@@ -67,12 +75,12 @@ impl NamedEvent {
         Ok(is_set)
     }
 
-    /// As [`wait`](Self::wait), for a short time: it looks again and again. Needs no rescue.
+    /// As [`wait`](Self::wait), for a short time: it looks again and again, as eCAL does not wake it. Needs no rescue.
     ///
     /// # Errors
     /// As [`set`](Self::set).
     pub fn poll(&self, timeout: Duration) -> Result<bool, LockError> {
-        let (deadline, mut pause) = (Instant::now() + timeout, Pause::default());
+        let deadline = Instant::now() + timeout;
         loop {
             // Without the mutex: who sets it does so under it.
             if self.sync.flag().load(Ordering::Acquire) != 0 {
@@ -83,9 +91,11 @@ impl NamedEvent {
                     return Ok(true);
                 }
             }
-            if pause.is_over(deadline) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Ok(false);
             }
+            self.sync.nap(0, NAP.min(left));
         }
     }
 

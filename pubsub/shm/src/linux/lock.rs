@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::sync::{Kind, Pause, Sync};
+use super::sync::{Kind, NAP, Sync};
 use crate::{LockError, OpenError};
 
 /// Leaving a lock takes the inner mutex for a moment.
@@ -27,7 +27,7 @@ impl NamedLock {
     /// # Errors
     /// If somebody else has it for all that time, alive or dead, or its memory is damaged.
     pub fn lock(&self, timeout: Duration) -> Result<(), LockError> {
-        let (deadline, mut pause) = (Instant::now() + timeout, Pause::default());
+        let deadline = Instant::now() + timeout;
         loop {
             self.0.lock(deadline)?;
             let was_locked = self.0.flag().swap(1, Ordering::Relaxed) != 0;
@@ -35,9 +35,11 @@ impl NamedLock {
             if !was_locked {
                 return Ok(());
             }
-            if pause.is_over(deadline) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Err(LockError::TimedOut);
             }
+            self.0.nap(1, NAP.min(left));
         }
     }
 
@@ -45,8 +47,9 @@ impl NamedLock {
     pub fn unlock(&self) {
         // Whoever died inside left it as it is.
         if self.0.lock(Instant::now() + LEAVING).is_ok() {
-            self.0.flag().store(0, Ordering::Relaxed);
+            self.0.flag().store(0, Ordering::SeqCst);
             let _ = self.0.unlock();
+            self.0.wake();
         }
     }
 

@@ -21,6 +21,9 @@ struct Layout {
     mutex: libc::pthread_mutex_t,
     condition: libc::pthread_cond_t,
     flag: AtomicU8,
+    // Of ferrocal alone: eCAL leaves what is behind the flag at 0.
+    is_napping: AtomicU8,
+    wakes: AtomicU32,
 }
 
 // As seen on x86-64 and aarch64, the processors of ferrocal's tests and of eCAL's packages.
@@ -35,6 +38,8 @@ const KIND_OFFSET: usize = 16;
 const PLAIN: u32 = 128;
 /// One that also reports that its holder died.
 const ROBUST: u32 = 128 | 16;
+/// How often to look for what eCAL changes without waking anybody.
+pub(super) const NAP: Duration = Duration::from_micros(50);
 /// How long somebody may take to make a file.
 const MAKING: Duration = Duration::from_millis(200);
 
@@ -127,11 +132,50 @@ impl Sync {
         unsafe { &raw mut (*self.map.start::<Layout>()).condition }
     }
 
-    /// The flag, which is read and written with the mutex held.
+    /// The flag, which is written with the mutex held.
     pub(super) fn flag(&self) -> &AtomicU8 {
+        self.atomics().0
+    }
+
+    /// The flag, whether somebody naps, and how often he was woken.
+    fn atomics(&self) -> (&AtomicU8, &AtomicU8, &AtomicU32) {
         debug_assert!(self.kind == Kind::Plain);
-        // SAFETY: the map is as long as the layout, and lives as long as this. Others change it, as an atomic allows.
-        unsafe { &(*self.map.start::<Layout>()).flag }
+        let layout = self.map.start::<Layout>();
+        // SAFETY: the map is as long as the layout, and lives as long as this. Others change it, as atomics allow.
+        unsafe { (&(*layout).flag, &(*layout).is_napping, &(*layout).wakes) }
+    }
+
+    /// Whether somebody [naps](Self::nap), or is about to.
+    #[cfg(test)]
+    pub(super) fn is_napping(&self) -> bool {
+        self.atomics().1.load(Ordering::SeqCst) != 0
+    }
+
+    /// Sleeps while the flag is `value`, until [`wake`](Self::wake). eCAL does not wake who sleeps here.
+    pub(super) fn nap(&self, value: u8, timeout: Duration) {
+        let (flag, is_napping, wakes) = self.atomics();
+        let before = wakes.load(Ordering::SeqCst);
+        is_napping.store(1, Ordering::SeqCst);
+        if flag.load(Ordering::SeqCst) == value {
+            let time = libc::timespec {
+                tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: timeout.subsec_nanos().into(),
+            };
+            let wait = libc::FUTEX_WAIT;
+            // SAFETY: the number and the time live as long as the call. If the map is damaged the call fails.
+            unsafe { libc::syscall(libc::SYS_futex, wakes.as_ptr(), wait, before, &raw const time) };
+        }
+        is_napping.store(0, Ordering::Relaxed);
+    }
+
+    /// Wakes one who [naps](Self::nap), after the flag was changed.
+    pub(super) fn wake(&self) {
+        let (_, is_napping, wakes) = self.atomics();
+        if is_napping.load(Ordering::SeqCst) != 0 {
+            wakes.fetch_add(1, Ordering::SeqCst);
+            // SAFETY: the number lives as long as the call. If the map is damaged the call fails.
+            unsafe { libc::syscall(libc::SYS_futex, wakes.as_ptr(), libc::FUTEX_WAKE, 1) };
+        }
     }
 
     /// Whether what is there still is a mutex of this kind. glibc follows pointers of the robust ones, and ends the program

@@ -109,6 +109,25 @@ fn an_event_ends_one_wait() {
 }
 
 #[test]
+fn who_naps_is_woken() {
+    let name = Name("nap");
+    let (sync, event) = (Sync::open(name.0, Kind::Plain).unwrap(), NamedEvent::open(name.0).unwrap());
+    let napping = Sync::open(name.0, Kind::Plain).unwrap();
+    let (done, woken) = mpsc::channel();
+    thread::spawn(move || {
+        napping.nap(0, LONG * 60);
+        done.send(())
+    });
+    while !sync.is_napping() {
+        thread::yield_now();
+    }
+    event.set(LONG).unwrap();
+    woken.recv_timeout(LONG).expect("it sleeps on");
+    // It is set already.
+    sync.nap(0, LONG * 60);
+}
+
+#[test]
 fn who_dies_inside_a_mutex_stops_nobody() {
     let name = Name("dead");
     let dead = Sync::open(name.0, Kind::Plain).unwrap();
