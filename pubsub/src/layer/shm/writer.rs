@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{FileHead, FileLayout, LayerParameters, MemoryMessage};
@@ -19,6 +20,9 @@ use crate::{ShmConfig, lock};
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 /// An event's mutex is held for a few instructions.
 const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
+/// How long the file is free after a message that a reader has not come for yet. It is enough for him to wake up; systems
+/// make it some longer.
+const FREE: Duration = Duration::from_micros(50);
 /// The length of a message's head.
 const HEAD_LEN: u64 = (MemoryMessage::MAX_HEAD_LEN - FileHead::MAX_LEN) as u64;
 
@@ -85,6 +89,7 @@ impl ShmWriter {
             written.registers_anew = true;
         }
         self.next = (self.next + 1) % self.buffers.len();
+        self.buffers[self.next].give_way();
         let is_large_enough = self.buffers[self.next].holds(message.payload.len() as u64);
         if !is_large_enough || self.buffers[self.next].lock.lock(LOCK_TIMEOUT).is_err() {
             // Too short, or somebody died with the lock, or damaged it.
@@ -200,6 +205,8 @@ struct Buffer {
     file: MemoryFile,
     lock: NamedLock,
     readers: Vec<Reader>,
+    /// When the newest message was written.
+    written: Option<Instant>,
     /// A forked child leaves the files of its parent alone.
     owner: u32,
 }
@@ -224,7 +231,9 @@ impl Buffer {
         let len = content.max(config.min_len as u64).saturating_add(FileHead::MAX_LEN as u64);
         let (name, file) = Self::create_file(len)?;
         let mut buffer = match NamedLock::open(&lock_name(&name)) {
-            Ok(lock) => Self { name, file, lock, readers: Vec::new(), owner: std::process::id() },
+            Ok(lock) => {
+                Self { name, file, lock, readers: Vec::new(), written: None, owner: std::process::id() }
+            }
             Err(error) => {
                 unlink(&name);
                 return Err(error);
@@ -311,9 +320,22 @@ impl Buffer {
         written && self.write_head(&complete.encode())
     }
 
+    /// Leaves the file to a reader that has not come for the newest message, which was written just now. Whoever sends
+    /// without a pause would keep it locked nearly all the time, and each message that nobody reads is for nothing.
+    fn give_way(&self) {
+        if self.written.is_some_and(|time| time.elapsed() < FREE) && self.waits_for_reader() {
+            thread::sleep(FREE);
+        }
+    }
+
+    fn waits_for_reader(&self) -> bool {
+        self.readers.iter().any(|reader| reader.is_connected && reader.event.is_set())
+    }
+
     /// Has all readers know that there is a message, and waits until they have taken it, if `timeout` is not 0.
     fn notify(&mut self, timeout: Duration) {
         let waits = !timeout.is_zero();
+        self.written = Some(Instant::now());
         for reader in self.readers.iter_mut().filter(|reader| reader.is_connected) {
             if waits && reader.acknowledged.poll(Duration::ZERO) == Ok(true) {
                 // Of an earlier message, but it lives.
@@ -373,4 +395,28 @@ impl Reader {
 
 fn is_alive(process_id: u32) -> bool {
     PathBuf::from("/proc").join(process_id.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_waits_for_readers_that_have_not_come() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let own = std::process::id();
+        let mut buffer = Buffer::create(&ShmConfig::default(), 0).unwrap();
+        buffer.connect(&[own]).unwrap();
+        let event = NamedEvent::open(&event_name(&buffer.name, own)).unwrap();
+        assert!(!buffer.waits_for_reader(), "there is no message");
+        buffer.notify(Duration::ZERO);
+        assert!(buffer.waits_for_reader());
+        assert_eq!(event.poll(Duration::ZERO), Ok(true));
+        assert!(!buffer.waits_for_reader(), "he has come");
+        buffer.notify(Duration::ZERO);
+        buffer.connect(&[]).unwrap();
+        assert!(!buffer.waits_for_reader(), "he has left");
+    }
 }
