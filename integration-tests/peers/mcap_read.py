@@ -4,6 +4,7 @@ The first line is the summary, or tells that the file has none. Then comes a lin
 the decoded message if it is protobuf, in the order of their receive times, or in that of a file without a summary.
 """
 
+import hashlib
 import json
 import sys
 
@@ -73,6 +74,7 @@ def main():
                         "encoding": channel.message_encoding,
                         "schema": schema.name if schema else None,
                         "schema_encoding": schema.encoding if schema else None,
+                        "schema_sha256": hashlib.sha256(schema.data).hexdigest() if schema else None,
                         "metadata": channel.metadata,
                         "log_ns": message.log_time,
                         "publish_ns": message.publish_time,

@@ -34,7 +34,12 @@ pub enum Release {
 
 /// Starts a script of `peers/` that does without a running eCAL.
 pub fn script(script: &str, arguments: &[&str]) -> Process {
-    let mut command = Command::new(Release::Current.python());
+    script_of(Release::Current, script, arguments)
+}
+
+/// As [`script`], with the Python of another eCAL.
+pub fn script_of(release: Release, script: &str, arguments: &[&str]) -> Process {
+    let mut command = Command::new(release.python());
     command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script)).args(arguments);
     Process::spawn(script, command)
 }

@@ -465,7 +465,7 @@ mod tests {
         let damaged = folder.path().join("damaged.hdf5");
         let mut bytes = fs::read(path("measurement-6.0.hdf5")).unwrap();
         // A descriptor of 721 MB, of which the file has nothing.
-        bytes[7815] = 43;
+        bytes[7703] = 43;
         fs::write(&damaged, bytes).unwrap();
         let error = Measurement::open(&damaged).err().unwrap();
         assert!(format!("{error:#}").contains("TypeDescriptor: resource limit"), "{error:#}");

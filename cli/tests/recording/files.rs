@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use ferrocal_integration_tests::ecal::{self, Release};
+use ferrocal_integration_tests::ramp;
 use ferrocal_integration_tests::suite::{Need, Test};
-use ferrocal_integration_tests::{ecal, ramp};
 use serde_json::Value;
 
 use crate::harness::{Read, bytes, capture, ended, folder, run, start, within};
@@ -24,8 +25,14 @@ pub(crate) fn tests() -> Vec<Test> {
         let body = move || a_capture_becomes_mcap(name, topic, count, len);
         tests.push(Test::new(format!("captures::{name}"), &[Need::Ecal], body));
     }
+    for (release, name) in [(Release::Current, "6.1.1"), (Release::Old, "6.0.1")] {
+        for layout in ["python", "5.0", "6.0", "5.0 one-file-per-topic", "6.0 one-file-per-topic"] {
+            let body = move || every_entry_of_a_measurement_is_converted(release, layout);
+            let name = format!("every_entry_of_a_measurement_is_converted::{name} {layout}");
+            tests.push(Test::new(name, &[Need::OldEcal], body));
+        }
+    }
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[Need::Ecal], body));
-    test("every_entry_of_a_measurement_is_converted", every_entry_of_a_measurement_is_converted);
     test("mcap_becomes_a_capture", mcap_becomes_a_capture);
     test("files_of_other_programs_are_read", files_of_other_programs_are_read);
     test("bad_files_are_named", bad_files_are_named);
@@ -66,11 +73,12 @@ fn a_capture_becomes_mcap(name: &str, topic: &str, count: u64, len: usize) {
     assert_eq!(same, publisher, "of the capture itself");
 }
 
-fn every_entry_of_a_measurement_is_converted() {
+fn every_entry_of_a_measurement_is_converted(release: Release, layout: &str) {
     let folder = folder();
     let (measurement, output) = (within(&folder, "measurement"), within(&folder, "a.mcap"));
     fs::create_dir(&measurement).expect("a folder can be made");
-    let mut writer = ecal::script("measurement.py", &[&measurement, "base"]);
+    let arguments: Vec<_> = [&*measurement, "base"].into_iter().chain(layout.split(' ')).collect();
+    let mut writer = ecal::script_of(release, "measurement.py", &arguments);
     let mut entries = Vec::new();
     loop {
         let next = writer.expect("an entry", |_| true);
@@ -80,21 +88,21 @@ fn every_entry_of_a_measurement_is_converted() {
         entries.push(next);
     }
     assert_eq!(entries.len(), 421, "what the script writes");
-    assert!(fs::read_dir(&measurement).expect("it is there").count() > 1, "several files");
+    let files = fs::read_dir(&measurement).expect("it is there").count();
+    assert!(files > 1, "several files");
+    let version = entries[0]["version"].as_str().expect("a version");
+    assert_eq!(version, if layout.starts_with("6.0") { "6.0" } else { "5.0" });
 
     let (code, line) = ended(start(&["convert", &measurement, &output, "--json"]));
     assert_eq!((code, line["messages"].as_u64()), (0, Some(421)), "{line}");
     let read = Read::of(&output);
-    let row = |topic: &Value, kind: &Value, encoding: &Value, received: u64, sent: u64, data: &Value| {
-        let texts = [topic, kind, encoding, data].map(|text| text.as_str().unwrap_or_default().to_owned());
-        (received, sent, texts)
-    };
     let mut expected: Vec<_> = entries
         .iter()
         .map(|entry| {
             let ns = |key: &str| entry[key].as_u64().expect("a time") * 1000;
-            let (received, sent) = (ns("received_us"), ns("sent_us"));
-            row(&entry["topic"], &entry["type"], &entry["encoding"], received, sent, &entry["data"])
+            let text = |key: &str| entry[key].as_str().unwrap_or_default();
+            let texts = ["topic", "publisher", "type", "encoding", "descriptor_sha256", "data"].map(text);
+            (ns("received_us"), ns("sent_us"), entry["clock"].as_u64(), texts)
         })
         .collect();
     let mut converted: Vec<_> = read
@@ -102,21 +110,33 @@ fn every_entry_of_a_measurement_is_converted() {
         .iter()
         .map(|message| {
             let ns = |key: &str| message[key].as_u64().expect("a time");
-            let (kind, encoding) = (&message["metadata"]["ecal.type"], &message["metadata"]["ecal.encoding"]);
-            row(&message["topic"], kind, encoding, ns("log_ns"), ns("publish_ns"), &message["data"])
+            let metadata = |key: &str| message["metadata"][key].as_str();
+            let texts = [
+                message["topic"].as_str().expect("a topic"),
+                metadata("ecal.topic_id").unwrap_or("0"),
+                metadata("ecal.type").expect("always there"),
+                metadata("ecal.encoding").expect("always there"),
+                message["schema_sha256"].as_str().unwrap_or_default(),
+                message["data"].as_str().expect("bytes"),
+            ];
+            (ns("log_ns"), ns("publish_ns"), message["sequence"].as_u64(), texts)
         })
         .collect();
     assert!(converted.is_sorted_by_key(|(received, ..)| *received), "in the order of receive times");
-    expected.sort();
-    converted.sort();
+    expected.sort_unstable();
+    converted.sort_unstable();
     assert_eq!(expected, converted);
     let stamp = read.topic("stamps/a,b%c\u{e9}")[7];
     assert_eq!(stamp["schema"], "google.protobuf.Timestamp");
     assert!(stamp["decoded"].is_string() || stamp["decoded"].is_object(), "it was decoded: {stamp}");
 
+    let (code, transcript) = run(&["rec-info", &measurement]);
+    let told = format!("measurement {version} in {files} file");
+    assert!(code == 0 && transcript.contains(&told), "{transcript}");
     // One file of several is a measurement, too.
-    let (code, transcript) = run(&["rec-info", &format!("{measurement}/base_1.hdf5")]);
-    assert!(code == 0 && transcript.contains("measurement 5.0 in 1 file"), "{transcript}");
+    let one = fs::read_dir(&measurement).expect("it is there").flatten().next().expect("a file").path();
+    let (code, transcript) = run(&["rec-info", one.to_str().expect("UTF-8")]);
+    assert!(code == 0 && transcript.contains(&format!("measurement {version} in 1 file")), "{transcript}");
 }
 
 fn mcap_becomes_a_capture() {
