@@ -77,10 +77,35 @@ pub(crate) enum Color {
     Never,
 }
 
+/// The longest time in seconds: it can be added to the time of any clock.
+const MAX_SECONDS: f64 = 1e9;
+/// The shortest time between two of what is done again and again, in seconds.
+const MIN_PERIOD: f64 = 0.001;
+
 /// Reads a time in seconds.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    seconds_from(0.0, text)
+}
+
+/// Reads the time between two of what is done again and again, in seconds.
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
+    seconds_from(MIN_PERIOD, text)
+}
+
+fn seconds_from(min: f64, text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    if (min..=MAX_SECONDS).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!("not from {min} to {MAX_SECONDS} seconds"))
+    }
+}
+
+/// Reads a rate in Hz.
+pub(crate) fn hertz(text: &str) -> Result<f64, String> {
+    let hertz: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let min = MAX_SECONDS.recip();
+    if (min..=1e9).contains(&hertz) { Ok(hertz) } else { Err(format!("not from {min} to {}", 1e9)) }
 }
 
 #[cfg(test)]
@@ -92,6 +117,18 @@ mod tests {
     #[test]
     fn the_command_line_has_no_contradictions() {
         Command::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_rates_have_limits() {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("1e9"), Ok(Duration::from_secs(1_000_000_000)));
+        assert_eq!((period("0.001"), hertz("1e-9")), (Ok(Duration::from_millis(1)), Ok(1e-9)));
+        for bad in ["-1", "nan", "inf", "1e10", "soon", ""] {
+            assert!(seconds(bad).is_err() && period(bad).is_err() && hertz(bad).is_err(), "{bad}");
+        }
+        assert_eq!(period("0"), Err("not from 0.001 to 1000000000 seconds".into()));
+        assert_eq!(hertz("0"), Err("not from 0.000000001 to 1000000000".into()));
     }
 
     #[test]

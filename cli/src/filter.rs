@@ -69,9 +69,26 @@ impl Filter {
             }
         }
     }
+
+    /// The fields that it looks at.
+    pub(crate) fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Or(all) | Self::And(all) => all.iter().flat_map(Self::paths).collect(),
+            Self::Not(one) => one.paths(),
+            Self::Is(operand) | Self::Matches(operand, _) => operand.path().into_iter().collect(),
+            Self::Compare(a, _, b) => [a, b].into_iter().filter_map(Operand::path).collect(),
+        }
+    }
 }
 
 impl Operand {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Literal(_) => None,
+        }
+    }
+
     fn value(&self, get: &dyn Fn(&Path) -> Option<Value>) -> Value {
         match self {
             Self::Path(path) => get(path).unwrap_or(Value::Null),

@@ -97,6 +97,13 @@ impl Payload for Length {
 }
 
 impl Content {
+    /// Why a protobuf message is not decoded whose publisher registered no descriptor.
+    pub(crate) fn undescribed(&self) -> Option<String> {
+        let data_type = self.data_type.as_ref().filter(|data_type| data_type.encoding == "proto")?;
+        let is_unknown = data_type.descriptor.is_empty() && matches!(self.decoded, Ok(Dynamic::Bytes(_)));
+        is_unknown.then(|| format!("type `{}` was registered without a descriptor", data_type.name))
+    }
+
     /// The content as JSON: a message as protobuf's JSON with the names of the .proto file. `None` for bytes.
     pub(crate) fn to_json(&self) -> Option<Value> {
         match self.decoded.as_ref().ok()? {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use ferrocal::Config;
 use tempfile::NamedTempFile;
 
 use super::frames::Frames;
+use super::write::unwritten;
 use super::{
     Capture, Channel, Compression, Kind, Measurement, Patterns, Range, Recording, Stamps, Writer, metadata,
 };
@@ -45,7 +46,7 @@ pub(crate) struct Converted {
 /// Where the messages go.
 enum Output {
     Mcap { writer: Box<Writer>, numbers: HashMap<usize, u16> },
-    Frames(Box<Frames>),
+    Frames { frames: Box<Frames>, path: PathBuf },
 }
 
 /// Converts a recording. The output is written beside its place, and put there when it is whole. `go_on` is asked with each
@@ -100,7 +101,7 @@ pub(crate) fn convert(
     if converted.is_stopped {
         return Ok(converted);
     }
-    converted.bytes = output.finish().with_context(|| format!("{}", path.display()))?;
+    converted.bytes = output.finish()?;
     let persisted = if overwrite { temporary.persist(path) } else { temporary.persist_noclobber(path) };
     persisted.with_context(|| format!("{}", path.display()))?;
     Ok(converted)
@@ -129,7 +130,10 @@ impl Output {
                 let writer = Box::new(Writer::new(path, file, compression)?);
                 Ok(Self::Mcap { writer, numbers: HashMap::new() })
             }
-            Some("pcap") => Ok(Self::Frames(Box::new(Frames::new(file, config)?))),
+            Some("pcap") => {
+                let frames = Frames::new(file, config).map_err(|error| of_frames(path, error))?;
+                Ok(Self::Frames { frames: Box::new(frames), path: path.to_owned() })
+            }
             _ => bail!("{}: the name must end in .mcap or .pcap", path.display()),
         }
     }
@@ -153,15 +157,25 @@ impl Output {
                 };
                 writer.message(number, stamps, payload)
             }
-            Self::Frames(frames) => frames.message(number, channel, stamps, payload),
+            Self::Frames { frames, path } => {
+                frames.message(number, channel, stamps, payload).map_err(|error| of_frames(path, error))
+            }
         }
     }
 
     fn finish(self) -> anyhow::Result<u64> {
         match self {
             Self::Mcap { mut writer, .. } => writer.finish(),
-            Self::Frames(frames) => frames.finish(),
+            Self::Frames { frames, path } => frames.finish().map_err(|error| of_frames(&path, error)),
         }
+    }
+}
+
+/// An error of a capture file that is written, which names it.
+fn of_frames(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast() {
+        Ok(error) => unwritten(path, error),
+        Err(error) => error.context(path.display().to_string()),
     }
 }
 
@@ -220,7 +234,6 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use super::*;
 
@@ -295,6 +308,27 @@ mod tests {
         assert_eq!((fs::read(&output).unwrap(), left()), (before, 1));
         run(&input, &output, true).unwrap();
         assert_eq!(left(), 1);
+    }
+
+    /// `/dev/full` refuses all, as a full disk does.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_named() {
+        let channel = Channel { topic: "a".into(), ..Channel::default() };
+        for name in ["a.mcap", "a.pcap"] {
+            let file = File::options().write(true).open("/dev/full").unwrap();
+            let opened = Output::new(Path::new(name), file, &Config::default(), Compression::None);
+            let written = opened.and_then(|mut output| {
+                output.message(0, &channel, Stamps::default(), &[7; 10_000_000])?;
+                output.finish()
+            });
+            let error = format!("{:#}", written.unwrap_err());
+            assert_eq!(
+                (error.matches(name).count(), error.matches("the disk is full").count()),
+                (1, 1),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -14,7 +14,13 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         _ => return Err(format!("unknown unit `{unit}`: one of k, M, G, T")),
     };
     let bytes = number * 1024_f64.powi(power);
-    if bytes > 1e18 { Err("too large".to_owned()) } else { Ok(bytes as u64) }
+    if bytes > 1e18 {
+        Err("too large".to_owned())
+    } else if bytes < 1.0 {
+        Err("less than one byte".to_owned())
+    } else {
+        Ok(bytes as u64)
+    }
 }
 
 /// A size as people read it: three digits and a unit.
@@ -39,7 +45,7 @@ mod tests {
         assert_eq!(size("4096"), Ok(4096));
         assert_eq!(size("1.5M"), Ok(1_572_864));
         assert_eq!(size("2GiB"), size("2g"));
-        for bad in ["", "M", "-1", "1X", "1.2.3", "9999999999T", "nan"] {
+        for bad in ["", "M", "-1", "1X", "1.2.3", "9999999999T", "nan", "0", "0.0k"] {
             assert!(size(bad).is_err(), "{bad}");
         }
         assert_eq!(

@@ -207,15 +207,9 @@ impl Writer {
             self.flushed = self.chunks.iter().rev().find(is_there).copied().unwrap_or(self.flushed);
             self.file.set_len(self.flushed.len)
         });
-        let shown = self.path.display().to_string();
         let error = match error {
-            McapError::Io(error)
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
-                anyhow::Error::new(error).context(format!("{shown}: the disk is full"))
-            }
-            McapError::Io(error) => anyhow::Error::new(error).context(shown),
-            error => anyhow::Error::new(error).context(shown),
+            McapError::Io(error) => unwritten(&self.path, error),
+            error => anyhow::Error::new(error).context(self.path.display().to_string()),
         };
         match cut {
             Ok(()) => error,
@@ -231,6 +225,14 @@ impl Drop for Writer {
             drop(mcap.into_inner());
         }
     }
+}
+
+/// The error that a file could not be written. It names the file, and a full disk.
+pub(super) fn unwritten(path: &Path, error: io::Error) -> anyhow::Error {
+    let shown = path.display();
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let context = if is_full { format!("{shown}: the disk is full") } else { shown.to_string() };
+    anyhow::Error::new(error).context(context)
 }
 
 /// A file, and how much was written to it.

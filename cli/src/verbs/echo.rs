@@ -112,7 +112,7 @@ impl Echo {
         let mut latest = Instant::now();
         self.await_type(session, &node, &subscriber, &mut silence);
         let dropped_before = subscriber.stats().queue_full;
-        let mut is_checked = self.fields.is_empty();
+        let mut is_checked = self.paths().next().is_none();
         let (mut came, mut shown) = (0_u64, 0);
         let mut columns = None;
         let end = loop {
@@ -149,6 +149,9 @@ impl Echo {
             }
             if came == 0 {
                 self.warn_of_no_fields(&message.payload);
+                if let Some(reason) = message.payload.undescribed().filter(|_| !self.raw && !self.hex) {
+                    log::warn!("topic `{}`: {reason}; its messages are shown as bytes", clean(&self.topic));
+                }
             }
             came += 1;
             let is_wanted =
@@ -206,10 +209,15 @@ impl Echo {
         }
     }
 
+    /// The fields that are asked for.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.fields.iter().chain(self.filter.iter().flat_map(Filter::paths))
+    }
+
     /// Refuses fields that the type of the messages does not have.
     fn check_fields(&self, message: &DynamicMessage) -> anyhow::Result<()> {
         let descriptor = message.descriptor();
-        match self.fields.iter().find_map(|path| unknown_field(&descriptor, path)) {
+        match self.paths().find_map(|path| unknown_field(&descriptor, path)) {
             Some(problem) => Err(Exit::Usage.because(problem)),
             None => Ok(()),
         }
@@ -283,7 +291,8 @@ impl Echo {
     /// The object of a message, and what else is to be in it: what may be long, as JSON.
     fn record<'a>(&self, message: &'a Message<Any>) -> (Record<'a>, Option<(&'static str, Vec<u8>)>) {
         let Content { bytes, data_type, decoded } = &message.payload;
-        let mut error = decoded.as_ref().err().map(ToString::to_string);
+        let mut error =
+            decoded.as_ref().err().map(ToString::to_string).or_else(|| message.payload.undescribed());
         let (mut value, mut fields, mut more) = (None, None, None);
         if !self.fields.is_empty() {
             let entry = |path: &Path| (path.to_string(), message.payload.get(path).unwrap_or_default());

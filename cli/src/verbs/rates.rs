@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use ferrocal::{Config, Message, Node, SubscriberConfig, Subscription, captured_messages};
 use serde::Serialize;
 
-use crate::args::seconds;
+use crate::args::{period, seconds};
 use crate::exit::Exit;
 use crate::output::{DIM, HEAD, Output, clean, counted};
 use crate::payload::Length;
@@ -62,7 +62,7 @@ struct Options {
     /// The topic's name.
     topic: String,
     /// The time that a line is about.
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
+    #[arg(short, long, value_name = "SECONDS", value_parser = period, default_value = "10")]
     window: Duration,
     /// End if no message comes for this time.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -268,7 +268,8 @@ impl Options {
                 next_ns = Some(if next > time_ns { next } else { time_ns.saturating_add(EVERY_NS) });
             }
             if let Some(latest) = clocks.insert(message.publisher_id, message.clock) {
-                lost += u64::try_from(message.clock.saturating_sub(latest) - 1).unwrap_or(0);
+                let missing = message.clock.saturating_sub(latest).saturating_sub(1);
+                lost = u64::saturating_add(lost, u64::try_from(missing).unwrap_or(0));
             }
             let delay_ns = time_ns.saturating_sub(send_ns);
             lines.samples.extend([Sample { time_ns, delay_ns, len: message.payload.len() }]);

@@ -12,7 +12,7 @@ use ferrocal::{
 };
 use serde_json::json;
 
-use crate::args::seconds;
+use crate::args::{period, seconds};
 use crate::exit::Exit;
 use crate::output::{clean, counted};
 use crate::recording::{
@@ -52,7 +52,7 @@ pub(crate) struct Record {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     split_size: Option<u64>,
     /// Begin another file after this time.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = period)]
     split_duration: Option<Duration>,
     /// How much all files of the recording take. With parts, the oldest is deleted for a new one; otherwise the recording ends.
     #[arg(long, value_name = "SIZE", value_parser = size)]

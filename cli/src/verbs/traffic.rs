@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ferrocal::{InterfaceSelector, Monitor, Selection};
 
-use crate::args::seconds;
+use crate::args::period;
 use crate::doctor::facts::Interface;
 use crate::doctor::gather;
 use crate::exit::Exit;
@@ -43,10 +43,10 @@ const ON_ITS_WAY: Duration = Duration::from_millis(500);
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Traffic {
     /// The time between two lines, in seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
+    #[arg(long, value_name = "SECONDS", value_parser = period, default_value = "1")]
     interval: Duration,
     /// The time over which average, lowest and highest rates are taken, in seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "300")]
+    #[arg(long, value_name = "SECONDS", value_parser = period, default_value = "300")]
     average: Duration,
     /// Show bits in place of bytes.
     #[arg(short, long)]

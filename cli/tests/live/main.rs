@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     test("types_are_found_and_defined", peers::types_are_found_and_defined);
     test("echo_shows_text_and_bytes", messages::echo_shows_text_and_bytes);
     test("echo_selects_and_cuts", messages::echo_selects_and_cuts);
+    test("echo_says_that_a_type_has_no_descriptor", messages::echo_says_that_a_type_has_no_descriptor);
     test("pub_makes_protobuf_of_json", messages::pub_makes_protobuf_of_json);
     test("what_the_tool_loses_is_told", rates::what_the_tool_loses_is_told);
     test("what_is_unknown_is_not_found", ends::what_is_unknown_is_not_found);

@@ -86,7 +86,7 @@ pub(crate) fn echo_shows_text_and_bytes(side: Side) {
 pub(crate) fn echo_selects_and_cuts(side: Side) {
     let mut real = side.protobuf();
     let filter = r#"wheels[0].radius_m > 1 && robot_name != "Bob""#;
-    let arguments: [&[&str]; 7] = [
+    let arguments: [&[&str]; 8] = [
         &["echo", "robot", "-f", "wheels[0].radius_m", "--count", "3"],
         &["echo", "robot", "--filter", filter, "--field", "robot_name", "--count", "1"],
         &["echo", "robot", "--csv", "-f", "robot_name", "-f", "state", "--count", "3"],
@@ -94,6 +94,7 @@ pub(crate) fn echo_selects_and_cuts(side: Side) {
         &["echo", "robot", "--truncate", "2", "-f", "robot_name", "--once"],
         &["echo", "robot", "--json", "-f", "serial", "-f", "place", "--once"],
         &["echo", "robot", "--field", "wheels[0].width"],
+        &["echo", "robot", "--filter", "state == \"IDLE\" || !(5 < wheels[0].width)"],
     ];
     let processes: Vec<_> = arguments.iter().map(|arguments| side.start(arguments)).collect();
     ecal::expect_matched(&mut real, "robot", processes.len());
@@ -114,6 +115,25 @@ pub(crate) fn echo_selects_and_cuts(side: Side) {
     }
     assert_eq!(ended[5].rows()[0]["fields"], json!({"serial": u64::MAX, "place": null}));
     ended[6].failed(2, "type `robots.Wheel` has no field `width`");
+    ended[7].failed(2, "type `robots.Wheel` has no field `width`");
+}
+
+pub(crate) fn echo_says_that_a_type_has_no_descriptor(side: Side) {
+    let bare = DataType { name: "robots.Bare", encoding: "proto", descriptor: &[] };
+    let mut real = side.publisher("bare", 3, &bare);
+    let text = side.start(&["echo", "bare", "--once"]);
+    let json = side.start(&["echo", "bare", "--once", "--json"]);
+    let quiet = side.start(&["echo", "bare", "--once", "--hex"]);
+    real.expect_matched("bare", 3);
+    real.send(1, 0.0);
+    let reason = "type `robots.Bare` was registered without a descriptor";
+    let text = Ended::of(text);
+    assert_eq!(text.text(0), "00 1f 3e");
+    assert!(text.err.iter().any(|line| line.contains(reason)), "{text:?}");
+    let row = Ended::of(json).rows().remove(0);
+    assert_eq!((&row["hex"], &row["error"]), (&json!("001f3e"), &json!(reason)), "{row}");
+    let quiet = Ended::of(quiet);
+    assert_eq!((quiet.text(0).as_str(), quiet.err.len()), ("00 1f 3e", 0), "{quiet:?}");
 }
 
 pub(crate) fn pub_reaches_the_real_subscriber(side: Side) {
