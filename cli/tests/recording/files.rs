@@ -7,7 +7,7 @@ use ferrocal_integration_tests::ramp;
 use ferrocal_integration_tests::suite::{Need, Test};
 use serde_json::Value;
 
-use crate::harness::{Read, bytes, capture, ended, folder, run, start, within};
+use crate::harness::{Read, bytes, capture, check, ended, folder, run, start, within};
 
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
@@ -95,6 +95,11 @@ fn every_entry_of_a_measurement_is_converted(release: Release, layout: &str) {
 
     let (code, line) = ended(start(&["convert", &measurement, &output, "--json"]));
     assert_eq!((code, line["messages"].as_u64()), (0, Some(421)), "{line}");
+    check(
+        &output,
+        421,
+        if version == "6.0" { &["flatbuffer", "protobuf", "utf-8"] } else { &["", "protobuf", "utf-8"] },
+    );
     let read = Read::of(&output);
     let mut expected: Vec<_> = entries
         .iter()

@@ -7,7 +7,7 @@ use ferrocal_integration_tests::ecal;
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::world::World;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) const HERE: Host = Host::first();
@@ -101,6 +101,14 @@ impl Read {
             .map(|record| record[1].clone())
             .unwrap_or_default()
     }
+}
+
+/// Checks that a file has what Foxglove and other indexed readers rely on, so many messages, and messages of these encodings.
+#[track_caller]
+pub(crate) fn check(path: &str, messages: usize, encodings: &[&str]) {
+    let checked = ecal::script("mcap_check.py", &[path]).event("checked");
+    let expected = json!({"event": "checked", "broken": [], "messages": messages, "encodings": encodings});
+    assert_eq!(checked, expected, "{path}");
 }
 
 /// The bytes of a message.

@@ -11,7 +11,9 @@ use ferrocal_integration_tests::{ramp, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{FERROCAL, HERE, Read, bytes, ended, folder, isolate, run, start, start_in, within};
+use crate::harness::{
+    FERROCAL, HERE, Read, bytes, check, ended, folder, isolate, run, start, start_in, within,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
@@ -59,6 +61,7 @@ fn a_real_session_is_read_by_python(mode: Mode) {
     assert_eq!((code, line["messages"].as_u64()), (0, Some(2 * COUNT as u64)), "{line}");
     session.finish();
 
+    check(&path, 2 * COUNT, &["protobuf", "utf-8"]);
     let read = Read::of(&path);
     assert_eq!(read.summary["complete"], true);
     assert_eq!(read.metadata("ferrocal")["description"], "a test");
@@ -106,6 +109,7 @@ fn a_killed_recording_holds_what_was_flushed() {
     let (code, line) = ended(start(&["convert", &path, &mended, "--json"]));
     assert_eq!((code, line["messages"].as_u64()), (3, Some(read.messages.len() as u64)), "{line}");
     assert_eq!(Read::of(&mended).messages, read.messages);
+    check(&mended, read.messages.len(), &[""]);
     drop(publisher);
 }
 
@@ -208,8 +212,10 @@ fn parts_and_patterns() {
     // What is left is the end, without a gap.
     let mut read = Vec::new();
     for file in &files {
-        let of_file = Read::of(file["path"].as_str().expect("a path"));
+        let path = file["path"].as_str().expect("a path");
+        let of_file = Read::of(path);
         assert_eq!(of_file.summary["complete"], true);
+        check(path, of_file.messages.len(), &[""]);
         assert_eq!(of_file.messages.len() as u64, file["messages"].as_u64().expect("a number"), "{file}");
         read.extend(of_file.topic("rec/a").into_iter().map(|message| message["sequence"].clone()));
     }
