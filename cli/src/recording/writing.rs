@@ -483,6 +483,16 @@ mod tests {
         stage.publish(&["1", "2", "3"]);
         let (progress, messages) = stage.write(Sink { max_messages: Some(2), ..stage.sink() });
         assert_eq!((progress.messages, texts(&messages)), (2, vec!["1", "2"]));
+        // What comes then is not lost. When the second of two was received, the callback of the first has returned.
+        let publisher = stage.other.publisher::<str>("a").unwrap();
+        assert!(publisher.wait_for_subscriber(HANG) && stage.subscription.wait_for_publisher(HANG));
+        ["4", "5"].into_iter().for_each(|text| publisher.send(text).unwrap());
+        let start = Instant::now();
+        while stage.subscription.stats().received < 5 {
+            assert!(start.elapsed() < HANG, "{:?}", stage.subscription.stats());
+            thread::yield_now();
+        }
+        assert_eq!(stage.topic.refused(), 0);
     }
 
     #[test]
