@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Compares `ferrocal record` with a recorder made of eCAL's own Python writer: record.py FERROCAL ECAL_PYTHON FOLDER.
+"""Compares `ferrocal record` and `echo` with a recorder made of eCAL's own Python writer: record.py FERROCAL ECAL_PYTHON FOLDER.
 
 FERROCAL is the executable, ECAL_PYTHON a Python with the package eclipse-ecal (.venv/bin/python), and FOLDER, which must not exist, is where recordings
 go for a while. Each run publishes messages of 1 MB at 500 MB/s for ten seconds, and counts what the recording holds, and the
-processor time that the recorder took. Run it where nothing can leave:
+processor time that the recorder took; of `echo`, whose output nobody reads, what it did not say that it lost. Run it where
+nothing can leave:
 
     unshare --net --uts --ipc sh -c 'ip link set lo up; ip link set lo multicast on; exec "$@"' sh bench/record.py ...
 
@@ -100,8 +101,13 @@ def main():
     rate, load = disk_rate(folder), os.getloadavg()[0]
     print(f"{COUNT} messages of {LEN} bytes, {LEN * RATE / 1e6:.0f} MB/s; load {load:.1f} before, disk {rate:.0f} MB/s")
     print(f"{'recorder':32}{'from':24}{'recorded':>10}{'processor s':>13}{'MB written':>12}")
-    run("ferrocal record", "ferrocal pub, UDP", ours, lambda: record(ferrocal, folder), folder)
+    run("ferrocal record", "ferrocal pub, UDP", ours, lambda: record(ferrocal, folder, "udp"), folder)
+    run("ferrocal echo", "ferrocal pub, UDP", ours, lambda: echo([ferrocal, "echo", "big"], folder, "udp"), folder)
+    json_echo = [ferrocal, "echo", "big", "--json"]
+    run("ferrocal echo --json", "ferrocal pub, UDP", ours, lambda: echo(json_echo, folder, "udp"), folder)
     run("ecal.measurement in Python", "ferrocal pub, UDP", ours, lambda: measure(python, folder, "udp"), folder)
+    run("ferrocal record", "eCAL, shared memory", theirs, lambda: record(ferrocal, folder, "shm"), folder)
+    run("ferrocal echo --json", "eCAL, shared memory", theirs, lambda: echo(json_echo, folder, "shm"), folder)
     run("ecal.measurement in Python", "eCAL, shared memory", theirs, lambda: measure(python, folder, "shm"), folder)
 
 
@@ -136,18 +142,36 @@ def run(recorder, source, publisher, start, folder):
     print(f"{recorder:32}{source:24}{count:>10}{seconds:>13.2f}{written / 1e6:>12.0f}", flush=True)
 
 
-def record(ferrocal, folder):
+def record(ferrocal, folder, layer):
     """Starts `ferrocal record`. Returns the process, and what ends it and counts."""
     output = folder / "output"
     output.mkdir()
     command = [ferrocal, "record", "big", "-o", str(output / "a.mcap"), "--json"]
-    environment = {**os.environ, "ECAL_DATA": str(folder / "udp")}
+    environment = {**os.environ, "ECAL_DATA": str(folder / layer)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def finish(process):
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
         return json.loads(out)["messages"]
+
+    return process, finish
+
+
+def echo(command, folder, layer):
+    """Starts `ferrocal echo`, whose output nobody reads."""
+    (folder / "output").mkdir()
+    environment = {**os.environ, "ECAL_DATA": str(folder / layer)}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+    def finish(process):
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        if process.returncode not in (0, 3):
+            sys.exit(f"echo ended with {process.returncode}: {said}")
+        return COUNT - sum(int(lost) for lost in re.findall(r"(?:dropped|lost) (\d+)", said))
 
     return process, finish
 

@@ -140,14 +140,17 @@ impl Play {
                 End::Deadline => Err(Exit::NotFound.because("there were not enough subscribers in time")),
             };
         }
-        let ahead = |start_ns| {
+        let ahead = |start_ns| -> anyhow::Result<ReadAhead> {
             let range = Range { start: Some(start_ns), end: end_ns };
-            ReadAhead::start(&recording, range, lines.keys().copied().collect())
+            let mut reader = ReadAhead::start(&recording, range, lines.keys().copied().collect())?;
+            // The time of the recording does not run before there is something to publish.
+            let pause = || session.slice(Duration::from_millis(50));
+            while matches!(reader.peek(pause())?, Peek::NotYet) && session.end().is_none() {}
+            Ok(reader)
         };
         let mut reader = ahead(start_ns)?;
         let mut keys = Keys::start();
-        // The last part of a wait is spun: the system does not wake up a program to the point.
-        let sleeper = SpinSleeper::default();
+        let sleeper = sleeper();
         if self.realtime {
             ask_for_realtime();
         }
@@ -421,6 +424,18 @@ impl SimClock {
             log::debug!("{error}");
         }
     }
+}
+
+/// What waits until a message is due.
+///
+/// Linux wakes up this thread to the point if it is asked to. Who spins in place of that is late more often on a busy computer:
+/// the system then takes it for one that uses much. Elsewhere, the last part of a wait is spun.
+fn sleeper() -> SpinSleeper {
+    #[cfg(target_os = "linux")]
+    if rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)).is_ok() {
+        return SpinSleeper::new(0);
+    }
+    SpinSleeper::default()
 }
 
 /// Raises the priority of this thread. What the system refuses is a warning.
