@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 /// The disk that is recorded to.
 pub(crate) struct Disk {
-    #[cfg_attr(not(unix), expect(dead_code, reason = "no other system is asked"))]
     folder: PathBuf,
 }
 
@@ -17,11 +16,6 @@ impl Disk {
 
     /// The bytes that are free for this program, if the system says so.
     pub(crate) fn free(&self) -> Option<u64> {
-        #[cfg(unix)]
-        return rustix::fs::statvfs(&self.folder)
-            .ok()
-            .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-        #[cfg(not(unix))]
-        None
+        fs4::available_space(&self.folder).ok()
     }
 }
