@@ -342,6 +342,19 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_finds_a_subscriber_that_was_there_before_without_a_refresh() {
+        let never = Duration::from_secs(1_000_000);
+        let config = Config::default()
+            .mode(Mode::Network)
+            .registration(RegistrationConfig::default().refresh(never).timeout(never));
+        let network = Network::new(1);
+        let reading = node_with("reading", &network, None, config.clone());
+        let _subscriber = reading.subscriber::<str>("topic").unwrap();
+        let publishing = node_with("publishing", &network, None, config);
+        assert!(publishing.publisher::<str>("topic").unwrap().wait_for_subscriber(HANG));
+    }
+
+    #[test]
     fn what_a_layer_has_open_is_registered_and_reaches_the_other_side() {
         let network = Network::new(1);
         let layer = InProcess::default();

@@ -298,6 +298,18 @@ impl Registry {
         self.post();
     }
 
+    /// Announces entities whose connections changed. Those that are connected are announced as often as new ones: their
+    /// peer may be new itself, and is to know them before the next refresh.
+    fn answer(&self, mut changed: Changed) {
+        for _ in 0..NEW_ENTITY_ANNOUNCEMENTS {
+            if changed.is_empty() {
+                return;
+            }
+            self.announce(&changed);
+            changed.retain(|entity| entity.connected() > 0);
+        }
+    }
+
     /// Has others see what was sent by way of shared memory: all of it at once.
     fn post(&self) {
         let Some(board) = &self.board else { return };

@@ -64,9 +64,7 @@ impl RegistrationReceiver {
                 registry.report_refused(source, reason);
             }
         });
-        if !changed.is_empty() {
-            registry.announce(&changed);
-        }
+        registry.answer(changed);
         intake.expire(Instant::now());
         intake.report(&registry.report, &**receiver);
         (bytes, failures.after(result))
@@ -154,9 +152,7 @@ impl BoardReceiver {
         if let Err(error) = result {
             log::debug!("registrations in shared memory cannot be read at present: {error}");
         }
-        if !changed.is_empty() {
-            registry.announce(&changed);
-        }
+        registry.answer(changed);
     }
 }
 
