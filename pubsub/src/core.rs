@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
+use ferrocal_proto::{DataType, EntityId, MAX_NAME_LEN, SIM_TIME_TOPIC, SimTime};
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
@@ -58,6 +58,11 @@ struct LayerSlot {
     inlet: Mutex<Option<Arc<dyn Inlet>>>,
 }
 
+/// The length of a name, if others do not read a registration with one that is so long.
+fn too_long(name: &str) -> Option<usize> {
+    Some(name.len()).filter(|&len| len > MAX_NAME_LEN)
+}
+
 impl Core {
     pub(crate) fn open(name: &str, config: Config, selected: Selected) -> Result<Arc<Self>, NodeError> {
         if let Some(warning) = config.udp.unusual_groups().filter(|_| config.mode == Mode::Network) {
@@ -103,6 +108,9 @@ impl Core {
         counters: LayerCounters,
         layers: Vec<Arc<dyn Layer>>,
     ) -> Result<Arc<Self>, NodeError> {
+        if let Some(len) = too_long(name) {
+            return Err(NodeError::Name { len });
+        }
         let wall_clock = Arc::new(WallClock::new(&config.clock));
         let identity = Identity::new(name, &config);
         let sender = open_sender(&*transport, &config)?;
@@ -190,8 +198,11 @@ impl Core {
         topic: &str,
         data_type: DataType,
         layers: LayerUse,
-    ) -> Result<Arc<Entity>, TopicNameError> {
+    ) -> Result<Arc<Entity>, CreateError> {
         TopicNameError::check(topic)?;
+        if let Some(len) = too_long(&data_type.name).or(too_long(&data_type.encoding)) {
+            return Err(CreateError::DataType { topic: topic.to_owned(), len });
+        }
         Ok(Arc::new(Entity::new(self.registry.identity.new_entity_id(), role, topic, data_type, layers)))
     }
 

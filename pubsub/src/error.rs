@@ -2,6 +2,7 @@
 
 use std::io;
 
+use ferrocal_proto::MAX_NAME_LEN;
 use ferrocal_transport as transport;
 use thiserror::Error;
 
@@ -14,6 +15,12 @@ pub enum NodeError {
     /// A setting makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The node's name is longer than other nodes read it.
+    #[error("node: the name is {len} bytes long; {MAX_NAME_LEN} is the most")]
+    Name {
+        /// Its length in bytes.
+        len: usize,
+    },
     /// The backend that was asked for cannot be had.
     #[error(transparent)]
     Select(#[from] transport::SelectError),
@@ -35,6 +42,19 @@ pub enum CreateError {
     /// The topic's name cannot go on the wire.
     #[error(transparent)]
     Topic(#[from] TopicNameError),
+    /// A setting of its own makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The name of the data type, or that of its encoding, is longer than other nodes read it.
+    #[error(
+        "topic `{topic}`: the name of its data type or encoding is {len} bytes long; {MAX_NAME_LEN} is the most"
+    )]
+    DataType {
+        /// The topic.
+        topic: String,
+        /// Its length in bytes.
+        len: usize,
+    },
     /// The node cannot receive, or not join the topic's multicast group.
     #[error("topic `{topic}`: its messages cannot be received")]
     Receive {

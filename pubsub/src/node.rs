@@ -49,7 +49,7 @@ impl Node {
     /// unit's name.
     ///
     /// # Errors
-    /// When the settings make no sense, or the transport cannot be opened as they say.
+    /// When the settings make no sense, `name` is longer than 4096 bytes, or the transport cannot be opened as they say.
     pub fn new(name: &str) -> Result<Self, NodeError> {
         Self::with_config(name, Config::load()?)
     }
@@ -57,7 +57,7 @@ impl Node {
     /// Opens a node with these settings and reads no others.
     ///
     /// # Errors
-    /// When the settings make no sense, or the transport cannot be opened as they say.
+    /// As [`new`](Self::new).
     pub fn with_config(name: &str, config: Config) -> Result<Self, NodeError> {
         config.check()?;
         let selected = ferrocal_transport::select(&config.transport, config.transport_config())?;
@@ -68,7 +68,7 @@ impl Node {
     /// opens two senders, for registrations and for payload, and one more for the first log line.
     ///
     /// # Errors
-    /// When the settings make no sense, or the transport cannot be opened.
+    /// As [`new`](Self::new).
     pub fn with_transport(
         name: &str,
         config: Config,
@@ -91,7 +91,8 @@ impl Node {
     /// Creates a publisher of a topic.
     ///
     /// # Errors
-    /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes.
+    /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes, or the name of the data type is longer
+    /// than 4096 bytes.
     pub fn publisher<T: Payload + ?Sized>(&self, topic: &str) -> Result<Publisher<T>, CreateError> {
         self.publisher_with(topic, self.core.config.publisher.clone())
     }
@@ -99,12 +100,13 @@ impl Node {
     /// Creates a publisher of a topic with settings of its own.
     ///
     /// # Errors
-    /// As [`publisher`](Self::publisher).
+    /// As [`publisher`](Self::publisher), and when a setting is not allowed.
     pub fn publisher_with<T: Payload + ?Sized>(
         &self,
         topic: &str,
         config: PublisherConfig,
     ) -> Result<Publisher<T>, CreateError> {
+        Config::default().publisher(config.clone()).check()?;
         let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
         let layers = LayerUse::of_publisher(&self.core.registry.kinds, &config);
         let entity = self.core.new_entity(Role::Publisher, topic, data_type, layers)?;
@@ -117,8 +119,8 @@ impl Node {
     /// Creates a subscriber of a topic. Messages are taken from it by blocking calls, asynchronously or as a stream.
     ///
     /// # Errors
-    /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes, or (for the first one) the port of
-    /// payload cannot be bound or the thread that receives cannot be started.
+    /// When `topic` is empty, holds a NUL character or is longer than 65534 bytes, the name of the data type is longer than
+    /// 4096 bytes, or (for the first one) the port of payload cannot be bound or the thread that receives cannot be started.
     pub fn subscriber<T: Payload + ?Sized>(&self, topic: &str) -> Result<Subscriber<T>, CreateError> {
         self.subscriber_with(topic, self.core.config.subscriber.clone())
     }
@@ -127,7 +129,7 @@ impl Node {
     /// here.
     ///
     /// # Errors
-    /// As [`subscriber`](Self::subscriber).
+    /// As [`subscriber`](Self::subscriber), and when a setting is not allowed.
     pub fn subscriber_with<T: Payload + ?Sized>(
         &self,
         topic: &str,
@@ -160,7 +162,7 @@ impl Node {
     /// With [`inline`](SubscriberConfig::inline), `callback` always runs on the thread that receives.
     ///
     /// # Errors
-    /// As [`subscriber`](Self::subscriber).
+    /// As [`subscriber`](Self::subscriber), and when a setting is not allowed.
     pub fn subscribe_with<T: Payload + ?Sized + 'static>(
         &self,
         topic: &str,
@@ -305,7 +307,7 @@ mod tests {
     use crate::layer::Layer;
     use crate::layer::in_process::InProcess;
     use crate::layer::udp::Udp;
-    use crate::{LayerReason, LayersConfig, RegistrationConfig};
+    use crate::{DataType, LayerReason, LayersConfig, RegistrationConfig};
 
     /// Bounds a hang. No test takes as long unless it fails.
     const HANG: Duration = Duration::from_secs(60);
@@ -352,6 +354,32 @@ mod tests {
         let _subscriber = reading.subscriber::<str>("topic").unwrap();
         let publishing = node_with("publishing", &network, None, config);
         assert!(publishing.publisher::<str>("topic").unwrap().wait_for_subscriber(HANG));
+    }
+
+    #[test]
+    fn names_and_settings_that_others_could_not_read_or_that_make_no_sense_are_refused() {
+        let network = Network::new(1);
+        let open = |len: usize| {
+            let transport = Arc::new(network.host());
+            Node::with_transport(&"x".repeat(len), Config::default().mode(Mode::Network), transport)
+        };
+        assert!(matches!(open(4097), Err(NodeError::Name { len: 4097 })));
+        let node = open(4096).unwrap();
+        let named = |len: usize| DataType { name: "x".repeat(len), ..DataType::default() };
+        let publisher = |config| node.publisher_with::<[u8]>("topic", config);
+        let subscriber = |config| node.subscriber_with::<[u8]>("topic", config);
+        let refused = publisher(PublisherConfig::default().data_type(named(4097))).unwrap_err();
+        assert!(matches!(refused, CreateError::DataType { len: 4097, .. }), "{refused}");
+        let _subscriber = subscriber(SubscriberConfig::default().data_type(named(4096))).unwrap();
+        let longest = publisher(PublisherConfig::default().data_type(named(4096))).unwrap();
+        assert!(longest.wait_for_subscriber(HANG));
+
+        let none = publisher(PublisherConfig::default().shm(crate::ShmConfig::default().buffer_count(0)));
+        assert!(none.unwrap_err().to_string().starts_with("publisher.layer.shm.memfile_buffer_count: `0` "));
+        let none = subscriber(SubscriberConfig::default().queue_len(0));
+        assert!(none.unwrap_err().to_string().starts_with("ferrocal.subscriber.queue_len: `0` "));
+        let none = node.subscribe_with::<[u8]>("topic", SubscriberConfig::default().queue_len(0), |_| ());
+        assert!(none.is_err());
     }
 
     #[test]

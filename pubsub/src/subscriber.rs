@@ -16,7 +16,9 @@ use crate::message::{Decoder, Known, Message};
 use crate::registry::{Entity, Event, MatchedPeer, Role};
 use crate::stats::get;
 use crate::wakers::{Ticket, Wait};
-use crate::{CreateError, Payload, RecvError, RecvTimeoutError, SubscriberConfig, SubscriberStats, lock};
+use crate::{
+    Config, CreateError, Payload, RecvError, RecvTimeoutError, SubscriberConfig, SubscriberStats, lock,
+};
 
 /// Receives the messages of a topic. Made by [`Node::subscriber`](crate::Node::subscriber).
 ///
@@ -210,8 +212,9 @@ pub(crate) fn new_entity<T: Payload + ?Sized>(
     config: &SubscriberConfig,
 ) -> Result<Arc<Entity>, CreateError> {
     let data_type = config.data_type.clone().unwrap_or_else(T::data_type);
+    Config::default().subscriber(config.clone()).check()?;
     let layers = LayerUse::of_subscriber(&core.registry.kinds, config);
-    Ok(core.new_entity(Role::Subscriber, topic, data_type, layers)?)
+    core.new_entity(Role::Subscriber, topic, data_type, layers)
 }
 
 /// That a subscriber of either kind is announced, and reads its topic. Ends when it is closed or dropped.

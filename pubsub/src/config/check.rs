@@ -55,11 +55,20 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         type Break = fn(&mut Config);
-        let broken: [(Break, &str); 9] = [
+        let broken: [(Break, &str); 12] = [
             (|config| config.udp.port = 0, "transport_layer.udp.port"),
             (|config| config.udp.mask = Some(Ipv4Addr::new(0, 0, 0, 15)), "transport_layer.udp.mask"),
             (|config| config.udp.local.group = Ipv4Addr::new(10, 0, 0, 1), "transport_layer.udp.local.group"),
             (|config| config.registration.timeout = Duration::ZERO, "registration.registration_timeout"),
+            (|config| config.registration.refresh = Duration::MAX, "registration.registration_refresh"),
+            (
+                |config| config.publisher.shm.acknowledge_timeout = Duration::MAX,
+                "publisher.layer.shm.acknowledge_timeout_ms",
+            ),
+            (
+                |config| config.registration.shm_transport_domain = Some("x".repeat(4097)),
+                "registration.shm_transport_domain",
+            ),
             (|config| config.receive_thread.priority = Some(100), "ferrocal.receive_thread.priority"),
             (|config| config.subscriber.queue_len = 0, "ferrocal.subscriber.queue_len"),
             (|config| config.logging.udp_port = 0, "logging.provider.udp_config.port"),

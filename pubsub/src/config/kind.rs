@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ferrocal_proto::{
-    HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN, MAX_MEMORY_FILES, is_memory_file_name,
+    HEADER_LEN, HashVersion, LayerKind, MAX_DATAGRAM_LEN, MAX_MEMORY_FILES, MAX_NAME_LEN, is_memory_file_name,
 };
 
 use super::yaml::Node;
@@ -126,18 +126,21 @@ pub(super) const PRIORITY: Kind<Option<u8>> = Kind {
     show: show_option,
 };
 
+/// A number of 32 bits, as in eCAL. So several of them can be added to the present.
+const MAX_MILLISECONDS: u128 = u32::MAX as u128;
+
 pub(super) const MILLISECONDS: Kind<Duration> = Kind {
-    expected: "a time in whole milliseconds, 1 or more",
+    expected: "a time in whole milliseconds from 1 to 4294967295",
     read: |node| whole(node).map(Duration::from_millis),
-    is_allowed: |time| time.as_millis() > 0,
+    is_allowed: |time| (1..=MAX_MILLISECONDS).contains(&time.as_millis()),
     show: |time| (time.as_secs_f64() * 1e3).to_string(),
 };
 
 /// Where 0 means not at all.
 pub(super) const MILLISECONDS_OR_0: Kind<Duration> = Kind {
-    expected: "a time in whole milliseconds",
+    expected: "a time in whole milliseconds from 0 to 4294967295",
     read: |node| whole(node).map(Duration::from_millis),
-    is_allowed: |_| true,
+    is_allowed: |time| time.as_millis() <= MAX_MILLISECONDS,
     show: |time| (time.as_secs_f64() * 1e3).to_string(),
 };
 
@@ -169,9 +172,9 @@ pub(super) const MICROSECONDS: Kind<Duration> = Kind {
 
 /// eCAL takes an empty name as none.
 pub(super) const DOMAIN: Kind<Option<String>> = Kind {
-    expected: "a text",
+    expected: "a text of 4096 bytes at most",
     read: |node| text(node).map(|name| Some(name.to_owned()).filter(|name| !name.is_empty())),
-    is_allowed: |_| true,
+    is_allowed: |name| name.as_ref().is_none_or(|name| name.len() <= MAX_NAME_LEN),
     show: show_option,
 };
 

@@ -21,7 +21,7 @@ pub struct PublisherConfig {
     /// Default: `None`. Long messages are then sent as fast as receivers with this node's receive buffer are expected to
     /// read them, unless the [node](crate::Config::max_bytes_per_second) has a limit.
     pub max_bytes_per_second: Option<NonZeroU64>,
-    /// The layers that it may send by (`publisher.layer`). Default: all.
+    /// The layers that it may send by (`publisher.layer`). Default: UDP and TCP.
     pub layers: LayersConfig,
     /// The order in which it prefers layers for a subscriber on the same host (`priority_local`). The first that both
     /// have enabled carries the messages. A layer that is not named is not used. Default: shared memory, UDP, TCP.

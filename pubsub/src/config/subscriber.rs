@@ -25,7 +25,7 @@ pub struct SubscriberConfig {
     /// On the receiving thread it is called earliest, and its messages never wait in a queue. While it runs, the node
     /// receives nothing else, so it must be short and must not wait.
     pub inline: bool,
-    /// The layers that it reads (`subscriber.layer`). Default: shared memory and UDP.
+    /// The layers that it reads (`subscriber.layer`). Default: UDP.
     pub layers: LayersConfig,
 }
 

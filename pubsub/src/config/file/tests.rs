@@ -196,7 +196,7 @@ fn bad_values_name_file_line_key_and_what_is_allowed() {
         ),
         (
             "registration: { registration_refresh: -1 }",
-            "ecal.yaml:1: registration.registration_refresh: `-1` is not a time in whole milliseconds, 1 or more",
+            "ecal.yaml:1: registration.registration_refresh: `-1` is not a time in whole milliseconds from 1 to 4294967295",
         ),
         (
             "\nferrocal: { transport: pigeon }",
