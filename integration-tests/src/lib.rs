@@ -13,6 +13,7 @@ pub mod ecal;
 pub mod example;
 pub mod forge;
 pub mod logged;
+pub mod memory_group;
 pub mod netns;
 pub mod ours;
 pub mod pair;
