@@ -342,8 +342,8 @@ impl Sink for LayerSink {
         self.sink.lost(origin, clock);
     }
 
-    fn forget(&self, host_name: &[u8], publisher: EntityId) {
-        self.sink.forget(host_name, publisher);
+    fn left(&self, host_name: &[u8], publisher: EntityId) {
+        self.sink.left(host_name, publisher);
     }
 
     fn end(&self, why: Ended) {
@@ -382,7 +382,7 @@ impl Sink for SimTimeSink {
 
     fn lost(&self, _: &Arc<Origin>, _: i64) {}
 
-    fn forget(&self, _: &[u8], _: EntityId) {}
+    fn left(&self, _: &[u8], _: EntityId) {}
 
     fn end(&self, _: Ended) {}
 }

@@ -239,8 +239,8 @@ pub(crate) trait Sink: Send + Sync {
     /// Takes note of a message that was given up, incomplete.
     fn lost(&self, origin: &Arc<Origin>, clock: i64);
 
-    /// Forgets what is remembered of a publisher that is gone.
-    fn forget(&self, host_name: &[u8], publisher: EntityId);
+    /// Takes note that a publisher fell silent.
+    fn left(&self, host_name: &[u8], publisher: EntityId);
 
     /// Takes note that no message will come any more.
     fn end(&self, why: Ended);

@@ -209,7 +209,7 @@ impl Inlet for SharedInlet {
             (topic.sinks.clone(), topic.publishers.remove(&(host_name.into(), publisher)))
         };
         self.0.leave(gone);
-        sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
+        sinks.iter().for_each(|sink| sink.left(host_name, publisher));
     }
 
     fn end(&self, why: Ended) {

@@ -173,7 +173,7 @@ impl Inlet for TcpInlet {
             state.publishers.retain(|origin, _| origin.id != publisher || *origin.host_name != *host_name);
             state.topics.get(topic).cloned()
         };
-        sinks.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.forget(host_name, publisher));
+        sinks.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.left(host_name, publisher));
     }
 
     fn end(&self, why: Ended) {
