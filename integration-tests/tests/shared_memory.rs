@@ -11,6 +11,7 @@ use ferrocal_integration_tests::ecal::{self, Release};
 use ferrocal_integration_tests::netns::SHARED_MEMORY;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::usage::Usage;
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_integration_tests::{example, ours, wait};
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     test("registered_in_shared_memory_by_us", &[], registered_in_shared_memory_by_us);
     test("several_readers_in_a_process", &[], several_readers_in_a_process);
     test("files_are_removed", &[], files_are_removed);
+    test("publishers_that_left_cost_nothing", &[], publishers_that_left_cost_nothing);
     test("lies_and_damage_are_counted", &[], lies_and_damage_are_counted);
     test("dead_readers_do_not_delay_for_ever", &[], dead_readers_do_not_delay_for_ever);
     test("killed_publishers", &[Need::Ecal, Need::Examples], killed_publishers);
@@ -345,6 +347,28 @@ fn files_are_removed() {
     assert_ne!(names(), before);
     drop((publisher, subscriber, node));
     wait::until_eq("files", &before, names);
+}
+
+/// What reads the files of publishers ends after them, and gets their last messages before.
+fn publishers_that_left_cost_nothing() {
+    const PUBLISHERS: u64 = 20;
+    let world = World::new(Mode::Local);
+    let (node, other) = (node(&world), node(&world));
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let before = Usage::of(std::process::id());
+    for number in 0..PUBLISHERS {
+        let publisher = other.publisher::<[u8]>(TOPIC).expect("a good name");
+        assert!(publisher.wait_for_subscriber(HANG));
+        wait::until("a message of the new one", || {
+            publisher.send(&number.to_le_bytes()).expect("a message is sent");
+            subscriber.try_recv().is_some_and(|message| message.payload == number.to_le_bytes()[..])
+        });
+    }
+    wait::until("the end of what reads their files", || {
+        let now = Usage::of(std::process::id());
+        // Some of the nodes' own begin with the first message.
+        now.threads < before.threads + PUBLISHERS / 2 && now.descriptors < before.descriptors + PUBLISHERS / 2
+    });
 }
 
 /// The memory file of the one publisher there is.

@@ -88,7 +88,10 @@ pub(crate) trait Inlet: Send + Sync {
     /// publisher's messages, if the topic is read. Runs on the thread of registrations, so it must not wait.
     fn registered(&self, _publisher: &RegisteredPublisher<'_>) {}
 
-    /// Forgets what is remembered of a publisher that is gone.
+    /// Gives up what is kept to get messages of a publisher, soon: it has unregistered, and its last messages may still come.
+    fn unregistered(&self, _topic: &str, _host_name: &Text, _publisher: EntityId) {}
+
+    /// Forgets what is remembered of a publisher that fell silent.
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId);
 
     /// Reports to all sinks, the present and later ones, that no message will come any more.

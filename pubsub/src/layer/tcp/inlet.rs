@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
 
-use ferrocal_proto::EntityId;
+use ferrocal_proto::{EntityId, Text};
 
 use super::{Command, Shared};
 use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
