@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use ferrocal_proto::{DataType, EntityId, SIM_TIME_TOPIC, SimTime};
+use ferrocal_proto::{DataType, DropCounts, EntityId, SIM_TIME_TOPIC, SimTime};
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
@@ -306,6 +306,11 @@ impl Core {
         };
         let io = self.services.io(&self.config, &self.registry.identity.host_name, on_failure);
         io.map_err(|source| ServiceError::Thread { service: service.to_owned(), source })
+    }
+
+    /// What came for services and could not be used.
+    pub(crate) fn service_drops(&self) -> DropCounts {
+        self.services.drops()
     }
 
     /// Whether a thread of the node has failed.
