@@ -367,13 +367,13 @@ windows() {
         cargo test --workspace --release --test windows
 }
 
-# Either side of an exchange by shared memory killed 200 times, at any moment of it.
+# Either side of an exchange by shared memory, and by TCP, killed 200 times, at any moment of it.
 kills() {
     prepare_python
     prepare_ip
     cargo build --release --package ferrocal-examples --examples
     FERROCAL_KILLS=${FERROCAL_KILLS:-100} cargo test --release --package ferrocal-integration-tests \
-        --test shared_memory killed
+        --test shared_memory --test tcp killed
 }
 
 # FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.
