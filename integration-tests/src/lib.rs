@@ -30,4 +30,5 @@ pub mod victim;
 pub mod wait;
 pub mod wine;
 pub mod wiretap;
+pub mod without_ipv6;
 pub mod world;
