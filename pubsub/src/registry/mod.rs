@@ -27,7 +27,7 @@ pub(crate) use entity::{Entity, Role};
 pub(crate) use host_board::HostBoard;
 pub(crate) use identity::Identity;
 pub(crate) use receive::{BoardReceiver, RegistrationReceiver};
-pub(crate) use services::ServiceEnd;
+pub(crate) use services::{Announcing, ServiceEnd};
 pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 

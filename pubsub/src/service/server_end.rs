@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ferrocal_proto::{
-    Action, Announcement, CallState, DataType, EntityId, MAX_METHODS, MAX_TEXT_LEN, MethodInfo, Registration,
-    SERVICE_VERSION, ServiceInfo, ServiceRequest, ServiceResponse,
+    Action, Announcement, CallState, DataType, EntityId, MAX_METHODS, MAX_TEXT_LEN, ServiceInfo,
+    ServiceRequest, ServiceResponse,
 };
 
 use super::ServiceError;
+use super::methods::{RegisteredMethod, infos};
 use crate::feed::{Feed, FeedSender};
-use crate::registry::{Identity, ServiceEnd};
+use crate::registry::{Announcing, Identity, ServiceEnd};
 use crate::{RecvError, lock};
 
 /// Why a method of a server failed: what the client is told.
@@ -124,16 +125,8 @@ pub(crate) struct ServerEnd {
 }
 
 struct Method {
-    request: DataType,
-    response: DataType,
-    calls: AtomicU64,
+    registered: RegisteredMethod,
     handler: Handler,
-}
-
-#[derive(Default)]
-struct Announcing {
-    is_closed: bool,
-    clock: i32,
 }
 
 #[derive(Default)]
@@ -180,7 +173,8 @@ impl ServerEnd {
         if methods.len() >= MAX_METHODS && !methods.contains_key(name) {
             return Err(ServiceError::TooManyMethods { service: self.service.to_string() });
         }
-        let method = Arc::new(Method { request, response, calls: AtomicU64::new(0), handler });
+        let registered = RegisteredMethod::new(request, response);
+        let method = Arc::new(Method { registered, handler });
         let before = methods.insert(name.into(), method);
         drop(methods);
         // To drop it runs code of the program.
@@ -288,33 +282,6 @@ impl ServerEnd {
         let listeners = lock(&self.listeners).clone();
         listeners.iter().for_each(|listener| listener.end(why));
     }
-
-    fn registration(&self, identity: &Identity, action: Action, clock: i32) -> Registration {
-        let method = |(name, method): (&String, &Arc<Method>)| MethodInfo {
-            name: (**name).into(),
-            request: method.request.clone(),
-            response: method.response.clone(),
-            call_count: method.calls.load(Ordering::Relaxed).cast_signed(),
-        };
-        let methods = match action {
-            Action::Register => lock(&self.methods).iter().map(method).collect(),
-            Action::Unregister => Vec::new(),
-        };
-        let info = ServiceInfo {
-            host_name: identity.host_name.clone(),
-            process_id: identity.process_id,
-            process_name: identity.process_name.clone(),
-            unit_name: identity.unit_name.clone(),
-            service_id: self.id,
-            service_name: (*self.service).into(),
-            methods,
-            version: SERVICE_VERSION.into(),
-            tcp_port_v0: 0,
-            tcp_port_v1: self.port.into(),
-            registration_clock: clock,
-        };
-        Registration { action, announcement: Announcement::Server(info) }
-    }
 }
 
 /// Cuts a text off behind `max_len` bytes at most.
@@ -324,19 +291,19 @@ fn cut(text: &mut String, max_len: usize) {
 }
 
 impl ServiceEnd for ServerEnd {
-    fn announce(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
-        let mut announcing = lock(&self.announcing);
-        if !announcing.is_closed {
-            announcing.clock = announcing.clock.wrapping_add(1);
-            send(self.registration(identity, Action::Register, announcing.clock));
-        }
+    fn announcing(&self) -> &Mutex<Announcing> {
+        &self.announcing
     }
 
-    fn close(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
-        let mut announcing = lock(&self.announcing);
-        if !std::mem::replace(&mut announcing.is_closed, true) {
-            send(self.registration(identity, Action::Unregister, announcing.clock));
-        }
+    fn announcement(&self, action: Action, info: ServiceInfo) -> Announcement {
+        let methods = lock(&self.methods);
+        Announcement::Server(ServiceInfo {
+            service_id: self.id,
+            service_name: (*self.service).into(),
+            methods: infos(action, methods.iter().map(|(name, method)| (name, &method.registered))),
+            tcp_port_v1: self.port.into(),
+            ..info
+        })
     }
 
     fn server_registered(&self, _: std::net::SocketAddrV4, _: Action, _: &ServiceInfo) {}
