@@ -106,8 +106,9 @@ pub enum ServiceEventKind {
     Disconnected,
 }
 
-/// Calls a method: from the bytes of a request to those of a response.
-pub(crate) type Handler = Box<dyn Fn(Bytes) -> Result<Bytes, MethodError> + Send + Sync>;
+/// Calls a method: from the bytes of a request to the frame of a response, which is made of its bytes.
+pub(crate) type Handler = Box<dyn Fn(Bytes, &MakeFrame<'_>) -> Result<Vec<u8>, MethodError> + Send + Sync>;
+type MakeFrame<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, MethodError> + 'a;
 
 /// A server as its threads and the registry see it.
 pub(crate) struct ServerEnd {
@@ -202,23 +203,17 @@ impl ServerEnd {
             service_id: Some(self.id),
             ..ServiceResponse::default()
         };
-        match self.call(request, &mut response) {
-            Ok(payload) => {
-                response.state = CallState::Executed;
-                response.payload = payload;
-            }
-            Err(MethodError { mut message, ret_state }) => {
-                count(&self.counters.failed);
-                cut(&mut message, MAX_TEXT_LEN);
-                response.state = CallState::Failed;
-                (response.error, response.ret_state) = (message.into(), ret_state);
-            }
-        }
-        // Its length was checked.
-        response.encode().unwrap_or_default()
+        self.call(request, &mut response).unwrap_or_else(|MethodError { mut message, ret_state }| {
+            count(&self.counters.failed);
+            cut(&mut message, MAX_TEXT_LEN);
+            response.state = CallState::Failed;
+            (response.error, response.ret_state) = (message.into(), ret_state);
+            // It fits any frame.
+            response.encode().unwrap_or_default()
+        })
     }
 
-    fn call(&self, request: &Bytes, response: &mut ServiceResponse) -> Result<Bytes, MethodError> {
+    fn call(&self, request: &Bytes, response: &mut ServiceResponse) -> Result<Vec<u8>, MethodError> {
         let service = &self.service;
         let failed = |message| MethodError::new(message).ret_state(0);
         let ServiceRequest { method: name, payload } = ServiceRequest::decode(request)
@@ -226,18 +221,23 @@ impl ServerEnd {
         response.method = name.clone();
         let method = str::from_utf8(&name).ok().and_then(|name| lock(&self.methods).get(name).cloned());
         let method = method.ok_or_else(|| failed(format!("service `{service}` has no method `{name}`")))?;
-        count(&method.calls);
+        method.registered.count();
         count(&self.counters.calls);
-        let result = catch_unwind(AssertUnwindSafe(|| (method.handler)(payload))).unwrap_or_else(|_| {
+        response.state = CallState::Executed;
+        let frame = |payload: &[u8]| {
+            let (len, max) = (payload.len(), self.max_len);
+            let frame = if len > max { None } else { response.encode_with(payload).ok() };
+            frame.ok_or_else(|| {
+                log::error!(
+                    "service `{service}`: the response of `{name}` has {len} bytes; {max} is the most"
+                );
+                failed(format!("service `{service}`: the response of `{name}` is too long"))
+            })
+        };
+        catch_unwind(AssertUnwindSafe(|| (method.handler)(payload, &frame))).unwrap_or_else(|_| {
             log::error!("service `{service}`: method `{name}` panicked");
             Err(MethodError::new(format!("service `{service}`: method `{name}` panicked")))
-        })?;
-        if result.len() > self.max_len {
-            let (len, max) = (result.len(), self.max_len);
-            log::error!("service `{service}`: the response of `{name}` has {len} bytes; {max} is the most");
-            return Err(failed(format!("service `{service}`: the response of `{name}` is too long")));
-        }
-        Ok(result)
+        })
     }
 
     pub(super) fn event(&self, kind: ServiceEventKind, address: SocketAddr) {
