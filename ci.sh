@@ -202,6 +202,7 @@ msrv() {
 test() {
     prepare_python
     prepare_ip
+    prepare_memory_groups
     prepare_libpcap
     prepare_tmux
     prepare_firewall
@@ -366,13 +367,13 @@ windows() {
         cargo test --workspace --release --test windows
 }
 
-# Either side of an exchange by shared memory killed 200 times, at any moment of it.
+# Either side of an exchange by shared memory, and by TCP, killed 200 times, at any moment of it.
 kills() {
     prepare_python
     prepare_ip
     cargo build --release --package ferrocal-examples --examples
     FERROCAL_KILLS=${FERROCAL_KILLS:-100} cargo test --release --package ferrocal-integration-tests \
-        --test shared_memory killed
+        --test shared_memory --test tcp killed
 }
 
 # FERROCAL_BENCH holds options, as "--quick --runs 1"; bench/README.md tells them.
@@ -612,6 +613,23 @@ for package in sys.argv[1:]:
     announce "making $folder with $* from PyPI"
     python3 -m venv --clear "$folder"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+# The control groups with little memory that tests make. A container's processes may be in the root of all groups that it
+# sees; these have limits only while the root has no processes itself.
+prepare_memory_groups() {
+    local root=/sys/fs/cgroup id
+    if ! grep -qsw memory "$root/cgroup.controllers" || grep -qsw memory "$root/cgroup.subtree_control" \
+        || ! grep -qx '0::/' /proc/self/cgroup || ! [[ -w $root/cgroup.procs ]]; then
+        return
+    fi
+    announce "moving the processes of this container to the control group $root/processes"
+    mkdir -p "$root/processes"
+    # Some may have ended by then.
+    while read -r id; do
+        { echo "$id" >"$root/processes/cgroup.procs"; } 2>/dev/null || true
+    done < <(cat "$root/cgroup.procs")
+    echo +memory >"$root/cgroup.subtree_control" || announce "control groups cannot limit memory here"
 }
 
 # Namespaces share these limits, but cannot set them. Long messages need room in the receive buffer.

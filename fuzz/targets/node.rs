@@ -173,7 +173,7 @@ struct TestSubscriber {
     node: usize,
     topic: usize,
     handle: Subscriber<[u8]>,
-    newest: BTreeMap<EntityId, i64>,
+    newest: BTreeMap<EntityId, Newest>,
     expected: VecDeque<(EntityId, i64, Vec<u8>)>,
     received: u64,
     lost: u64,
@@ -181,16 +181,23 @@ struct TestSubscriber {
     out_of_order: u64,
 }
 
+/// The newest message of a publisher.
+struct Newest {
+    clock: i64,
+    /// Whether the publisher was taken for gone since.
+    has_left: bool,
+}
+
 impl TestSubscriber {
     /// A message arrives.
     fn arrive(&mut self, publisher: EntityId, clock: i64, payload: &[u8]) {
         match self.newest.get(&publisher) {
-            Some(&newest) if clock == newest => return self.duplicate += 1,
-            Some(&newest) if clock < newest => return self.out_of_order += 1,
-            Some(&newest) => self.lost += clock.abs_diff(newest) - 1,
-            None => {}
+            Some(newest) if clock == newest.clock => return self.duplicate += 1,
+            Some(newest) if clock < newest.clock => return self.out_of_order += 1,
+            Some(newest) if !newest.has_left => self.lost += clock.abs_diff(newest.clock) - 1,
+            _ => {}
         }
-        self.newest.insert(publisher, clock);
+        self.newest.insert(publisher, Newest { clock, has_left: false });
         self.received += 1;
         self.expected.push_back((publisher, clock, payload.to_vec()));
     }
@@ -420,7 +427,8 @@ impl World {
             .map(|one| one.handle.id())
             .collect();
         let others = self.subscribers.iter_mut().filter(|subscriber| subscriber.node != node);
-        others.for_each(|subscriber| subscriber.newest.retain(|id, _| !gone.contains(id)));
+        let newest = others.flat_map(|subscriber| &mut subscriber.newest);
+        newest.filter(|(id, _)| gone.contains(id)).for_each(|(_, newest)| newest.has_left = true);
     }
 
     fn heal(&mut self, node: usize) {

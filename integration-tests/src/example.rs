@@ -1,5 +1,6 @@
 //! The examples `pub` and `sub` as processes.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -17,6 +18,24 @@ pub fn path(name: &str) -> PathBuf {
     path.push("examples");
     path.push(name);
     path
+}
+
+/// A folder with settings for the examples, for the variable `ECAL_DATA`: they use this layer alone.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn settings(layer: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("ferrocal-{layer}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let layers = ["shm", "udp", "tcp"].map(|one| format!("{one}: {{ enable: {} }}", one == layer)).join(", ");
+    let text = format!("publisher: {{ layer: {{ {layers} }} }}\nsubscriber: {{ layer: {{ {layers} }} }}\n");
+    fs::write(folder.join("ecal.yaml"), text).expect("settings can be written");
+    folder.into_os_string().into_string().expect("a plain path")
+}
+
+/// How often a test kills either side; many more times with `FERROCAL_KILLS`.
+pub fn kills() -> u64 {
+    std::env::var("FERROCAL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
 }
 
 /// Starts an example on `host`; the arguments are those of a command line, parted by spaces.

@@ -220,6 +220,14 @@ impl Process {
         });
     }
 
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
     /// Ends it at once with SIGKILL.
     ///
     /// # Panics

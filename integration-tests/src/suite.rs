@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::ecal::Release;
+use crate::memory_group::MemoryGroup;
 use crate::{example, netns, tmux, wine};
 
 /// Set to 1, this turns a test that cannot run into a failure.
@@ -21,6 +22,8 @@ pub enum Need {
     RawFrames,
     /// The examples `pub` and `sub`, built in the profile of the tests.
     Examples,
+    /// Control groups that limit memory.
+    MemoryGroup,
     /// A terminal in memory, tmux.
     Tmux,
     /// Wine and the examples for Windows. A test with this need is ignored unless it [is wanted](wine::is_wanted), even
@@ -38,6 +41,7 @@ impl Need {
                 missing => Err(missing.to_string()),
             },
             Self::Wine => wine::available(),
+            Self::MemoryGroup => MemoryGroup::available(),
             Self::Tmux => tmux::available(),
             Self::Examples => ["pub", "sub"].into_iter().try_for_each(|name| {
                 let path = example::path(name);

@@ -2,7 +2,7 @@
 //! and the node is calm afterwards.
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header};
-use ferrocal::{Backend, Config, DropReason, Mode, TopicInfo};
+use ferrocal::{Backend, Config, DropReason, Mode, Node, TopicInfo};
 use ferrocal_integration_tests::bridge;
 use ferrocal_integration_tests::counting::Counting;
 use ferrocal_integration_tests::netns::{Host, SECOND_ADDRESS, SECOND_LINK};
@@ -39,8 +39,9 @@ fn main() -> ExitCode {
         test("messages_that_never_end", messages_that_never_end);
         test("messages_of_many_publishers", messages_of_many_publishers);
         test("log_lines", log_lines);
-        // Nothing bounds what waits in a network in memory.
+        // Nothing bounds what waits in a network in memory, and a service is not reached by it.
         if name != "memory" {
+            test("servers_of_a_service", servers_of_a_service);
             test("noise", noise);
         }
     }
@@ -193,6 +194,80 @@ fn registrations(pair: &Pair) {
     let empty = status.drops.get(DropReason::Truncated);
     assert_eq!(status.drops.total(), full + empty, "each has its reason: {status:?}");
     assert!(victim.monitor.refused() > 100);
+    victim.still_receives();
+}
+
+/// Ever other servers of a service that this node calls, which register again elsewhere. Nobody is there, or says nothing.
+fn servers_of_a_service(pair: &Pair) {
+    const COUNT: u64 = 100_000;
+    const CONNECTIONS: usize = 64;
+    const LEN: usize = 1000;
+    let mut config = config();
+    config.limits.service.max_connections = CONNECTIONS;
+    // Longer than the test: nobody makes room by running out.
+    config.registration.timeout = Duration::from_secs(10_000);
+    let mut victim = Victim::open(pair, config.clone());
+    let serve = |node: &Node| {
+        let server = node.server("wheel").expect("a good name");
+        server.method::<str, str>("turn", Ok).expect("a good name");
+        server
+    };
+    let answering = [pair.sending_node(), pair.sending_node()];
+    let first = serve(&answering[0]);
+    let mut late = None;
+    let client = victim.node.client("wheel").expect("a good name");
+    let turn = client.method::<str, str>("turn").expect("a good name");
+    assert!(client.wait_for_server(HANG));
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let silent_port = silent.local_addr().expect("an address").port();
+
+    // A monitor, the servers of a client, and the registrations of those that wait: each with two long names.
+    let meter = Meter::start("servers of a service", 4 * MIB + 2 * CONNECTIONS * 2 * (LEN + 1000));
+    let paced = Paced::new(&mut victim);
+    let TopicInfo { host_name, .. } = hostile(1, TOPIC);
+    let register = |number: u64, port: u16| {
+        let info = ServiceInfo {
+            host_name: host_name.clone(),
+            process_id: 7,
+            process_name: "x".repeat(LEN).into(),
+            unit_name: "x".repeat(LEN).into(),
+            service_name: "wheel".into(),
+            service_id: ferrocal_proto::EntityId::from_wire(number.to_string()),
+            tcp_port_v1: port.into(),
+            ..ServiceInfo::default()
+        };
+        let registration =
+            Registration { action: Action::Register, announcement: Announcement::Server(info) };
+        paced.victim.borrow().register(&registration.encode());
+    };
+    for number in 0..COUNT {
+        // Nobody listens there.
+        let port = if number % 10_000 == 0 { silent_port } else { 1 + (number % 2) as u16 };
+        register(number, port);
+        register(number, 3);
+        if number % 50 == 49 {
+            paced.settle();
+            assert_eq!(turn.call("left", HANG).expect("it is answered").payload, "left");
+        }
+        if number == COUNT / 2 {
+            late = Some(serve(&answering[1]));
+        }
+    }
+    // One that came meanwhile is reached, though all the others go on.
+    wait::until("a second server", || {
+        (COUNT - 3 * CONNECTIONS as u64..COUNT).for_each(|number| register(number, 3));
+        paced.settle();
+        client.servers().len() == 2
+    });
+    meter.check();
+    drop(first);
+    wait::until_eq("servers", &1, || client.servers().len());
+    assert_eq!(turn.call("right", HANG).expect("it is answered").payload, "right");
+    drop(late);
+    let drops = victim.node.status().drops;
+    let full = drops.get(DropReason::RegistryFull);
+    assert!(full > COUNT / 2, "{drops:?}");
+    assert_eq!(drops.total(), full + drops.get(DropReason::Truncated), "each has its reason: {drops:?}");
     victim.still_receives();
 }
 

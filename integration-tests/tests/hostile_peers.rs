@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         test("texts_of_the_greatest_length", texts_of_the_greatest_length);
         test("messages_that_are_sent_again", replayed_messages);
         test("registrations_that_are_sent_again", replayed_registrations);
+        test("messages_of_the_silent_that_are_sent_again", messages_of_the_silent);
         test("a_peer_that_claims_this_nodes_identity", this_nodes_identity);
         test("a_peer_that_claims_anothers_identity", anothers_identity);
     }
@@ -317,25 +318,81 @@ fn replayed_messages(pair: &Pair) {
     victim.still_receives();
 }
 
-/// The end of a publisher, recorded and sent when there is one again, cannot keep it away.
+/// The end of a publisher, recorded and sent when there is one again, cannot keep it away, and has nothing delivered twice.
 fn replayed_registrations(pair: &Pair) {
     const TIMES: u64 = 100;
     let mut victim = Victim::open(pair, Config::default());
+    let send = |victim: &Victim, clock: u64| {
+        let payload = forge::payload(TOPIC, 1, clock.cast_signed(), b"x");
+        victim.injector.payload(&[forge::whole(&payload)]);
+    };
+    let mut repeated = 0;
     for time in 1..=TIMES {
         for _ in 0..2 {
             victim.register(&forge::publisher(hostile(1)));
         }
         wait::until_eq("publishers", &1, || victim.subscriber.publisher_count());
-        let payload = forge::payload(TOPIC, 1, time.cast_signed(), b"x");
-        victim.injector.payload(&[forge::whole(&payload)]);
-        victim.subscriber.recv_timeout(HANG).expect("it arrives");
+        send(&victim, time);
+        let message = victim.subscriber.recv_timeout(HANG).expect("it arrives");
+        assert_eq!(message.clock, time.cast_signed());
         for _ in 0..2 {
             victim.register(&forge::publisher_gone(hostile(1)));
         }
         wait::until_eq("publishers", &0, || victim.subscriber.publisher_count());
+        // All that it sent, too, and it counts as such.
+        (1..=time).for_each(|clock| send(&victim, clock));
+        repeated += time;
+        wait::until_eq("repeated messages", &repeated, || victim.subscriber.stats().duplicate);
     }
+    assert!(victim.subscriber.try_recv().is_none(), "{:?}", victim.subscriber.stats());
     assert_eq!((victim.node.status().drops.total(), victim.subscriber.stats().lost), (0, 0));
     victim.still_receives();
+}
+
+/// What is on its way twice is delivered once, even if its publisher is taken for gone between the two.
+fn messages_of_the_silent(pair: &Pair) {
+    let mut config = Config::default();
+    config.registration.refresh = std::time::Duration::from_millis(20);
+    config.registration.timeout = std::time::Duration::from_millis(200);
+    let (node, injector) = pair.node(config);
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
+    let send = |clock| {
+        let sample = PayloadSample {
+            topic_name: TOPIC.as_bytes(),
+            topic_id: b"1",
+            // As it registers.
+            host_name: &hostile(1).host_name,
+            clock,
+            time_us: 1,
+            hash: clock,
+            payload: b"x",
+        };
+        let mut message = Vec::new();
+        sample.encode_head(&mut message);
+        message.extend_from_slice(b"x");
+        injector.payload(&[forge::whole(&message)]);
+    };
+    let connect = || {
+        wait::until("a publisher", || {
+            injector.registration(&[forge::whole(&forge::publisher(hostile(1)))]);
+            subscriber.publisher_count() == 1
+        });
+    };
+    let fall_silent = || wait::until_eq("publishers", &0, || subscriber.publisher_count());
+    for clock in 1..=3 {
+        send(clock);
+        assert_eq!(subscriber.recv_timeout(HANG).expect("it arrives").clock, clock);
+    }
+    connect();
+    fall_silent();
+    (1..=3).for_each(send);
+    wait::until_eq("repeated messages", &3, || subscriber.stats().duplicate);
+    // It is there again. What it sent meanwhile was not for this subscriber.
+    connect();
+    send(10);
+    assert_eq!(subscriber.recv_timeout(HANG).expect("it arrives").clock, 10);
+    let stats = subscriber.stats();
+    assert_eq!((stats.received, stats.lost, stats.out_of_order), (4, 0, 0), "{stats:?}");
 }
 
 /// eCAL has no authentication: one who poses as this node can disconnect what it has, but not for longer than until its next

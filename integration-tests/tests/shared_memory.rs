@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use ferrocal::{Config, DropReason, LayersConfig, LocalRegistration, Node, ShmConfig};
@@ -11,6 +12,7 @@ use ferrocal_integration_tests::ecal::{self, Release};
 use ferrocal_integration_tests::netns::SHARED_MEMORY;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::usage::Usage;
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_integration_tests::{example, ours, wait};
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     test("registered_in_shared_memory_by_us", &[], registered_in_shared_memory_by_us);
     test("several_readers_in_a_process", &[], several_readers_in_a_process);
     test("files_are_removed", &[], files_are_removed);
+    test("publishers_that_left_cost_nothing", &[], publishers_that_left_cost_nothing);
     test("lies_and_damage_are_counted", &[], lies_and_damage_are_counted);
     test("dead_readers_do_not_delay_for_ever", &[], dead_readers_do_not_delay_for_ever);
     test("killed_publishers", &[Need::Ecal, Need::Examples], killed_publishers);
@@ -347,6 +350,28 @@ fn files_are_removed() {
     wait::until_eq("files", &before, names);
 }
 
+/// What reads the files of publishers ends after them, and gets their last messages before.
+fn publishers_that_left_cost_nothing() {
+    const PUBLISHERS: u64 = 20;
+    let world = World::new(Mode::Local);
+    let (node, other) = (node(&world), node(&world));
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let before = Usage::of(std::process::id());
+    for number in 0..PUBLISHERS {
+        let publisher = other.publisher::<[u8]>(TOPIC).expect("a good name");
+        assert!(publisher.wait_for_subscriber(HANG));
+        wait::until("a message of the new one", || {
+            publisher.send(&number.to_le_bytes()).expect("a message is sent");
+            subscriber.try_recv().is_some_and(|message| message.payload == number.to_le_bytes()[..])
+        });
+    }
+    wait::until("the end of what reads their files", || {
+        let now = Usage::of(std::process::id());
+        // Some of the nodes' own begin with the first message.
+        now.threads < before.threads + PUBLISHERS / 2 && now.descriptors < before.descriptors + PUBLISHERS / 2
+    });
+}
+
 /// The memory file of the one publisher there is.
 fn memory_file(others: &[String]) -> PathBuf {
     let is_it = |name: &String| !name.ends_with("_mtx") && !name.ends_with("_evt") && !others.contains(name);
@@ -433,12 +458,12 @@ fn dead_readers_do_not_delay_for_ever() {
     let node = Node::with_config("ours", config).expect("a node opens");
     let mut publisher = ours::Publisher::new(&node, &[(TOPIC, 1000)]);
     let alive = ours::Subscriber::new(&node, &[TOPIC]);
-    let folder = settings();
+    let settings = example::settings("shm");
     let dead = example::start_with(
         world.here(),
         "sub",
         &format!("{TOPIC} --mode local"),
-        &[("ECAL_DATA", folder.to_str().expect("a plain path"))],
+        &[("ECAL_DATA", &settings)],
     );
     publisher.expect_matched(2);
     publisher.send(1, 0.0);
@@ -449,32 +474,17 @@ fn dead_readers_do_not_delay_for_ever() {
     alive.await_received(1001);
 }
 
-/// A folder with settings for the examples: shared memory alone.
-fn settings() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("ferrocal-shared-memory-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder can be made");
-    let text = "publisher: { layer: { shm: { enable: true }, udp: { enable: false }, tcp: { enable: false } } }\n\
-                subscriber: { layer: { shm: { enable: true }, udp: { enable: false } } }\n";
-    fs::write(folder.join("ecal.yaml"), text).expect("settings can be written");
-    folder
-}
-
 /// From one message to the next.
 const PERIOD: Duration = Duration::from_millis(1);
-
-/// How often a side is killed; many more times with `FERROCAL_KILLS`.
-fn kills() -> u64 {
-    std::env::var("FERROCAL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
-}
 
 fn killed_publishers() {
     let world = World::new(Mode::Local);
     let node = node(&world);
     let subscriber = ours::Subscriber::new(&node, &[TOPIC]);
-    let folder = settings();
-    let environment = [("ECAL_DATA", folder.to_str().expect("a plain path"))];
+    let settings = example::settings("shm");
+    let environment = [("ECAL_DATA", &*settings)];
     let mut real = ecal::Publisher::start_with(world.there(), Mode::Local, &[SHM], TOPIC, 100_000);
-    for round in 0..kills() {
+    for round in 0..example::kills() {
         let ours = example::start_with(
             world.here(),
             "pub",
@@ -494,20 +504,20 @@ fn killed_subscribers() {
     let node = node(&world);
     let publisher = node.publisher::<[u8]>(TOPIC).expect("a good name");
     let ramp = ferrocal_integration_tests::ramp::Table::new(100_000);
-    let folder = settings();
-    let environment = [("ECAL_DATA", folder.to_str().expect("a plain path"))];
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let settings = example::settings("shm");
+    let environment = [("ECAL_DATA", &*settings)];
     std::thread::scope(|scope| {
-        let sending = scope.spawn(|| {
+        let (ended, has_ended) = mpsc::channel::<()>();
+        let (publisher, ramp) = (&publisher, &ramp);
+        scope.spawn(move || {
             let mut sent = 0;
-            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            // A publisher that never leaves the lock of its file leaves subscribers of eCAL no time to get it.
+            while has_ended.recv_timeout(PERIOD) == Err(mpsc::RecvTimeoutError::Timeout) {
                 publisher.send(ramp.message(sent, 100_000)).expect("a message is sent");
                 sent += u64::from(publisher.subscriber_count() > 0);
-                // A publisher that never leaves the lock of its file leaves subscribers of eCAL no time to get it.
-                std::thread::sleep(PERIOD);
             }
         });
-        for _ in 0..kills() {
+        for _ in 0..example::kills() {
             let ours =
                 example::start_with(world.here(), "sub", &format!("{TOPIC} --mode local"), &environment);
             let mut real = ecal::Subscriber::start_with(world.there(), Mode::Local, &[SHM], TOPIC);
@@ -516,7 +526,6 @@ fn killed_subscribers() {
             ours.kill();
             real.process.kill();
         }
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
-        sending.join().expect("it ends");
+        drop(ended);
     });
 }

@@ -291,6 +291,14 @@ impl ServiceResponse {
     /// # Errors
     /// [`DropReason::TooLong`] when its length does not fit its header.
     pub fn encode(&self) -> Result<Vec<u8>, DropReason> {
+        self.encode_with(&self.payload)
+    }
+
+    /// As [`encode`](Self::encode), with this payload in place of its own.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_with(&self, payload: &[u8]) -> Result<Vec<u8>, DropReason> {
         let mut header = Vec::new();
         put_text_field(&mut header, header::HOST_NAME, &self.host_name);
         put_text_field(&mut header, header::SERVICE_NAME, &self.service_name);
@@ -306,10 +314,10 @@ impl ServiceResponse {
         };
         put_varint_field(&mut header, header::STATE, state);
         frame(ServiceFrameKind::Response, |out| {
-            out.reserve_exact(header.len() + self.payload.len() + 48);
+            out.reserve_exact(header.len() + payload.len() + 48);
             put_len_prefix(out, HEADER, header.len());
             out.extend_from_slice(&header);
-            put_text_field(out, PAYLOAD, &self.payload);
+            put_text_field(out, PAYLOAD, payload);
             put_varint_field(out, RET_STATE, self.ret_state.cast_unsigned());
         })
     }

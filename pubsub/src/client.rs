@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::feed::Feed;
 use crate::registry::ServiceEnd;
 use crate::service::{
-    Call, CalledMethod, ClientEnd, Command, Io, Reply, ReplyReceiver, ReplyResult, ReplySender,
+    Call, ClientEnd, Command, Io, RegisteredMethod, Reply, ReplyReceiver, ReplyResult, ReplySender,
 };
 use crate::{CallError, ClientEvent, Payload, RecvError, ServerIdentity, ServiceError};
 
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Client {
 /// go over another connection.
 pub struct ClientMethod<Q: Payload + ?Sized, R: Payload + ?Sized> {
     shared: Arc<Shared>,
-    called: Arc<CalledMethod>,
+    called: Arc<RegisteredMethod>,
     name: Arc<str>,
     server: Option<Arc<ServerIdentity>>,
     #[allow(clippy::type_complexity)]

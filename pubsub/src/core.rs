@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use ferrocal_proto::{DataType, EntityId, MAX_NAME_LEN, SIM_TIME_TOPIC, SimTime};
+use ferrocal_proto::{DataType, DropCounts, EntityId, MAX_NAME_LEN, SIM_TIME_TOPIC, SimTime};
 use ferrocal_transport::{Backend, Selected, SelectionReason, Transport};
 
 use crate::delivery::Crew;
@@ -319,6 +319,11 @@ impl Core {
         io.map_err(|source| ServiceError::Thread { service: service.to_owned(), source })
     }
 
+    /// What came for services and could not be used.
+    pub(crate) fn service_drops(&self) -> DropCounts {
+        self.services.drops()
+    }
+
     /// Whether a thread of the node has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::SeqCst)
@@ -353,8 +358,8 @@ impl Sink for LayerSink {
         self.sink.lost(origin, clock);
     }
 
-    fn forget(&self, host_name: &[u8], publisher: EntityId) {
-        self.sink.forget(host_name, publisher);
+    fn left(&self, host_name: &[u8], publisher: EntityId) {
+        self.sink.left(host_name, publisher);
     }
 
     fn end(&self, why: Ended) {
@@ -393,7 +398,7 @@ impl Sink for SimTimeSink {
 
     fn lost(&self, _: &Arc<Origin>, _: i64) {}
 
-    fn forget(&self, _: &[u8], _: EntityId) {}
+    fn left(&self, _: &[u8], _: EntityId) {}
 
     fn end(&self, _: Ended) {}
 }

@@ -251,6 +251,7 @@ impl Node {
         let interfaces = status::merge(registration.interfaces(), payload.interfaces());
         let mut drops = payload.protocol;
         drops.add(&registration.protocol);
+        drops.add(&self.core.service_drops());
         shm.iter().for_each(|shm| drops.add(&shm.drops()));
         tcp.iter().for_each(|tcp| drops.add(&tcp.drops()));
         let layer = |kind, availability| LayerStatus {

@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ferrocal_proto::{DataType, EntityId};
 
 use crate::core::Core;
@@ -92,12 +91,11 @@ impl Server {
         R: Payload + ?Sized,
         R::Received: Borrow<R::Value>,
     {
-        let handler: Handler = Box::new(move |bytes| {
+        let handler: Handler = Box::new(move |bytes, frame| {
             let request = Q::decode(bytes)?;
             let response = function(request)?;
             let mut scratch = Vec::new();
-            let encoded = R::encode(response.borrow(), &mut scratch)?;
-            Ok(Bytes::copy_from_slice(encoded))
+            frame(R::encode(response.borrow(), &mut scratch)?)
         });
         self.end.set_method(name, request, response, handler)?;
         self.core.registry.announce_service(&*self.end);

@@ -1,6 +1,7 @@
 //! Payload over TCP between the real eCAL and ours.
 
 mod forged;
+mod kills;
 mod trouble;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
     test("ours_to_real", &[Need::Ecal], || ours_to_real(Mode::Local));
     test("ours_to_real_on_another_host", &[Need::Ecal], || ours_to_real(Mode::Network));
     test("real_ends_are_killed", &[Need::Ecal], real_ends_are_killed);
+    test("killed_publishers", &[Need::Ecal, Need::Examples], kills::killed_publishers);
+    test("killed_subscribers", &[Need::Ecal, Need::Examples], kills::killed_subscribers);
     test("ecal_6_0", &[Need::OldEcal], ecal_6_0);
     test("hostile_subscribers", &[], trouble::hostile_subscribers);
     test("hostile_publishers", &[], trouble::hostile_publishers);

@@ -149,8 +149,8 @@ impl Sink for Queue {
         lock(&self.state).waiting.lost(origin, clock);
     }
 
-    fn forget(&self, host_name: &[u8], publisher: EntityId) {
-        lock(&self.state).waiting.forget(host_name, publisher);
+    fn left(&self, host_name: &[u8], publisher: EntityId) {
+        lock(&self.state).waiting.left(host_name, publisher);
     }
 
     fn end(&self, why: Ended) {

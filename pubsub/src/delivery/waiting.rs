@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ferrocal_proto::EntityId;
 
@@ -62,7 +63,7 @@ impl Waiting {
         let (mut count, mut bytes, mut lost, mut last_len) = (0, 0, 0, 0);
         let (mut times, mut delays) = (None, Delays::default());
         for mut message in messages {
-            match self.filter.check(&message.origin, message.clock) {
+            match self.filter.check(&message.origin, message.clock, message.received) {
                 Order::New { missing: 0 } => {}
                 Order::New { missing } => {
                     lost += missing;
@@ -106,15 +107,15 @@ impl Waiting {
 
     /// Counts a message that was given up.
     pub(super) fn lost(&mut self, origin: &Arc<Origin>, clock: i64) {
-        let lost = self.filter.lost(origin, clock);
+        let lost = self.filter.lost(origin, clock, Instant::now());
         if lost > 0 {
             add(&self.counters.lost, lost);
             self.counters.losses.add(&origin.host_name, origin.id, lost);
         }
     }
 
-    pub(super) fn forget(&mut self, host_name: &[u8], publisher: EntityId) {
-        self.filter.forget(host_name, publisher);
+    pub(super) fn left(&mut self, host_name: &[u8], publisher: EntityId) {
+        self.filter.left(host_name, publisher, Instant::now());
     }
 
     pub(super) fn pop(&mut self) -> Option<Incoming> {
@@ -142,7 +143,6 @@ impl Waiting {
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::atomic::Ordering;
-    use std::time::Instant;
 
     use super::*;
 

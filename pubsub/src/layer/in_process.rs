@@ -161,7 +161,7 @@ impl Inlet for Bus {
 
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
         let sinks = lock(&self.state).sinks.get(topic).cloned().unwrap_or_default();
-        sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
+        sinks.iter().for_each(|sink| sink.left(host_name, publisher));
     }
 
     fn end(&self, why: Ended) {

@@ -88,7 +88,10 @@ pub(crate) trait Inlet: Send + Sync {
     /// publisher's messages, if the topic is read. Runs on the thread of registrations, so it must not wait.
     fn registered(&self, _publisher: &RegisteredPublisher<'_>) {}
 
-    /// Forgets what is remembered of a publisher that is gone.
+    /// Gives up what is kept to get messages of a publisher, soon: it has unregistered, and its last messages may still come.
+    fn unregistered(&self, _topic: &str, _host_name: &Text, _publisher: EntityId) {}
+
+    /// Forgets what is remembered of a publisher that fell silent.
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId);
 
     /// Reports to all sinks, the present and later ones, that no message will come any more.
@@ -239,8 +242,8 @@ pub(crate) trait Sink: Send + Sync {
     /// Takes note of a message that was given up, incomplete.
     fn lost(&self, origin: &Arc<Origin>, clock: i64);
 
-    /// Forgets what is remembered of a publisher that is gone.
-    fn forget(&self, host_name: &[u8], publisher: EntityId);
+    /// Takes note that a publisher fell silent.
+    fn left(&self, host_name: &[u8], publisher: EntityId);
 
     /// Takes note that no message will come any more.
     fn end(&self, why: Ended);

@@ -27,7 +27,7 @@ pub(crate) use entity::{Entity, Role};
 pub(crate) use host_board::HostBoard;
 pub(crate) use identity::Identity;
 pub(crate) use receive::{BoardReceiver, RegistrationReceiver};
-pub(crate) use services::ServiceEnd;
+pub(crate) use services::{Announcing, ServiceEnd};
 pub use tables::{Event, EventKind, MatchedPeer};
 pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
@@ -190,11 +190,11 @@ impl Registry {
         outcome.changed.iter().for_each(|entity| self.connect(entity));
         outcome.changed.iter().for_each(|entity| entity.notify());
         outcome.events.iter().for_each(|(listener, event)| event.clone().send_to(listener));
-        self.forget(&outcome.gone);
+        self.each_gone(&outcome.gone, |inlet, topic, host_name, id| inlet.forget(topic, host_name, id));
         self.report_conflicts(&outcome.type_conflicts);
     }
 
-    fn forget(&self, gone: &[GonePublisher]) {
+    fn each_gone(&self, gone: &[GonePublisher], f: impl Fn(&dyn Inlet, &str, &Text, EntityId)) {
         if gone.is_empty() {
             return;
         }
@@ -202,7 +202,7 @@ impl Registry {
         for GonePublisher { topic, host_name, id } in gone {
             // Nobody here reads a topic whose name is not UTF-8.
             let Ok(topic) = str::from_utf8(topic) else { continue };
-            inlets.iter().for_each(|(_, inlet)| inlet.forget(topic, host_name, *id));
+            inlets.iter().for_each(|(_, inlet)| f(&**inlet, topic, host_name, *id));
         }
     }
 
@@ -387,7 +387,9 @@ impl Registry {
         if action == Action::Unregister {
             let mut outcome = lock(&self.tables).gone(role, &info);
             // Its last messages may come after that, and what is missing of them counts. Later publishers take its place.
-            outcome.gone.clear();
+            self.each_gone(&std::mem::take(&mut outcome.gone), |inlet, topic, host_name, id| {
+                inlet.unregistered(topic, host_name, id);
+            });
             self.settle(&outcome);
             return Ok(outcome.changed);
         }

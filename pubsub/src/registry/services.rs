@@ -4,25 +4,31 @@ use std::net::SocketAddrV4;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use ferrocal_proto::{Action, Announcement, Registration, ServiceInfo};
+use ferrocal_proto::{Action, Announcement, Registration, SERVICE_VERSION, ServiceInfo};
 
 use super::{Identity, NEW_ENTITY_ANNOUNCEMENTS, Registry};
 use crate::lock;
 
 /// A server or client of this node, as the registry sees it.
 pub(crate) trait ServiceEnd: Send + Sync {
-    /// Passes its registration to `send`, unless it is closed. `send` runs under a lock, so that nothing is announced
-    /// after [`close`](Self::close).
-    fn announce(&self, identity: &Identity, send: &mut dyn FnMut(Registration));
+    /// How often it was announced.
+    fn announcing(&self) -> &Mutex<Announcing>;
 
-    /// Passes its end to `send`. Nothing is announced after that.
-    fn close(&self, identity: &Identity, send: &mut dyn FnMut(Registration));
+    /// What is announced of it, but for what is true of all of the node.
+    fn announcement(&self, action: Action, info: ServiceInfo) -> Announcement;
 
     /// A server of any service registered, or unregistered, from this address.
     fn server_registered(&self, source: SocketAddrV4, action: Action, server: &ServiceInfo);
 
     /// A thread of the node has failed.
     fn end(&self);
+}
+
+/// How often a server or client was announced.
+#[derive(Default)]
+pub(crate) struct Announcing {
+    is_closed: bool,
+    clock: i32,
 }
 
 /// The servers and clients of a node.
@@ -57,13 +63,36 @@ impl Registry {
     /// Removes a server or client of this node and announces that.
     pub(crate) fn remove_service(&self, end: &Arc<dyn ServiceEnd>) {
         lock(&self.services.0).retain(|one| !Arc::ptr_eq(one, end));
-        end.close(&self.identity, &mut |registration| self.send(&registration));
-        self.post();
+        self.announce_as(&**end, Action::Unregister);
     }
 
     /// Announces what has changed of a server or client.
     pub(crate) fn announce_service(&self, end: &dyn ServiceEnd) {
-        end.announce(&self.identity, &mut |registration| self.send(&registration));
+        self.announce_as(end, Action::Register);
+    }
+
+    /// Announces a server or client, unless its end was announced. It is sent under a lock, so that nothing is announced
+    /// after that.
+    fn announce_as(&self, end: &dyn ServiceEnd, action: Action) {
+        let mut announcing = lock(end.announcing());
+        if !announcing.is_closed {
+            match action {
+                Action::Register => announcing.clock = announcing.clock.wrapping_add(1),
+                Action::Unregister => announcing.is_closed = true,
+            }
+            let Identity { host_name, process_id, process_name, unit_name, .. } = &self.identity;
+            let info = ServiceInfo {
+                host_name: host_name.clone(),
+                process_id: *process_id,
+                process_name: process_name.clone(),
+                unit_name: unit_name.clone(),
+                version: SERVICE_VERSION.into(),
+                registration_clock: announcing.clock,
+                ..ServiceInfo::default()
+            };
+            self.send(&Registration { action, announcement: end.announcement(action, info) });
+        }
+        drop(announcing);
         self.post();
     }
 

@@ -84,6 +84,7 @@ pub(super) struct ClientSession {
     /// connection, and another one is opened.
     is_connected: bool,
     backoff: Duration,
+    /// Whether it was logged that the server cannot be reached.
     is_reported: bool,
 }
 
@@ -108,6 +109,7 @@ impl ClientSession {
         server: ServerIdentity,
         source: Ipv4Addr,
         port: u16,
+        is_reported: bool,
         now: Instant,
     ) -> Self {
         Self {
@@ -128,12 +130,17 @@ impl ClientSession {
             calling: None,
             is_connected: false,
             backoff: BACKOFF.0,
-            is_reported: false,
+            is_reported,
         }
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.is_connected
+    }
+
+    /// Whether it could not be connected to, and is tried again later.
+    pub(super) fn is_pausing(&self) -> bool {
+        !self.is_connected && matches!(self.state, State::Pausing(_))
     }
 
     /// How many calls have no response yet.

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use ferrocal_proto::{
-    Action, Announcement, DataType, EntityId, MAX_METHODS, MethodInfo, Registration, SERVICE_VERSION,
-    ServiceInfo, Text,
-};
+use ferrocal_proto::{Action, Announcement, DataType, EntityId, MAX_METHODS, ServiceInfo, Text};
 
+use super::methods::{RegisteredMethod, infos};
 use super::{Command, Io, ServiceError, ServiceEventKind};
 use crate::feed::{Feed, FeedSender};
-use crate::registry::{Identity, ServiceEnd};
+use crate::registry::{Announcing, Identity, ServiceEnd};
 use crate::wakers::{Awaited, Wait, Wakers};
 use crate::{RecvError, lock};
 
@@ -48,30 +45,11 @@ pub(crate) struct ClientEnd {
     pub(crate) id: EntityId,
     pub(crate) service: Arc<str>,
     io: Arc<Io>,
-    methods: Mutex<BTreeMap<String, Arc<CalledMethod>>>,
+    methods: Mutex<BTreeMap<String, Arc<RegisteredMethod>>>,
     announcing: Mutex<Announcing>,
     connected: Mutex<Connected>,
     changed: Condvar,
     listeners: Mutex<Vec<Arc<FeedSender<ClientEvent>>>>,
-}
-
-/// A method that is called, as the client registers it.
-pub(crate) struct CalledMethod {
-    request: DataType,
-    response: DataType,
-    calls: AtomicU64,
-}
-
-impl CalledMethod {
-    pub(crate) fn count(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-#[derive(Default)]
-struct Announcing {
-    is_closed: bool,
-    clock: i32,
 }
 
 #[derive(Default)]
@@ -102,7 +80,7 @@ impl ClientEnd {
         name: &str,
         request: DataType,
         response: DataType,
-    ) -> Result<Arc<CalledMethod>, ServiceError> {
+    ) -> Result<Arc<RegisteredMethod>, ServiceError> {
         ServiceError::check_name(name)?;
         let mut methods = lock(&self.methods);
         if let Some(method) = methods.get(name) {
@@ -111,7 +89,7 @@ impl ClientEnd {
         if methods.len() >= MAX_METHODS {
             return Err(ServiceError::TooManyMethods { service: self.service.to_string() });
         }
-        let method = Arc::new(CalledMethod { request, response, calls: AtomicU64::new(0) });
+        let method = Arc::new(RegisteredMethod::new(request, response));
         methods.insert(name.into(), method.clone());
         Ok(method)
     }
@@ -193,32 +171,6 @@ impl ClientEnd {
         let listeners = lock(&self.listeners).clone();
         listeners.iter().for_each(|listener| listener.end(why));
     }
-
-    fn registration(&self, identity: &Identity, action: Action, clock: i32) -> Registration {
-        let method = |(name, method): (&String, &Arc<CalledMethod>)| MethodInfo {
-            name: (**name).into(),
-            request: method.request.clone(),
-            response: method.response.clone(),
-            call_count: method.calls.load(Ordering::Relaxed).cast_signed(),
-        };
-        let methods = match action {
-            Action::Register => lock(&self.methods).iter().map(method).collect(),
-            Action::Unregister => Vec::new(),
-        };
-        let info = ServiceInfo {
-            host_name: identity.host_name.clone(),
-            process_id: identity.process_id,
-            process_name: identity.process_name.clone(),
-            unit_name: identity.unit_name.clone(),
-            service_id: self.id,
-            service_name: (*self.service).into(),
-            methods,
-            version: SERVICE_VERSION.into(),
-            registration_clock: clock,
-            ..ServiceInfo::default()
-        };
-        Registration { action, announcement: Announcement::Client(info) }
-    }
 }
 
 impl Awaited for ClientEnd {
@@ -228,19 +180,18 @@ impl Awaited for ClientEnd {
 }
 
 impl ServiceEnd for ClientEnd {
-    fn announce(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
-        let mut announcing = lock(&self.announcing);
-        if !announcing.is_closed {
-            announcing.clock = announcing.clock.wrapping_add(1);
-            send(self.registration(identity, Action::Register, announcing.clock));
-        }
+    fn announcing(&self) -> &Mutex<Announcing> {
+        &self.announcing
     }
 
-    fn close(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
-        let mut announcing = lock(&self.announcing);
-        if !std::mem::replace(&mut announcing.is_closed, true) {
-            send(self.registration(identity, Action::Unregister, announcing.clock));
-        }
+    fn announcement(&self, action: Action, info: ServiceInfo) -> Announcement {
+        let methods = lock(&self.methods);
+        Announcement::Client(ServiceInfo {
+            service_id: self.id,
+            service_name: (*self.service).into(),
+            methods: infos(action, methods.iter().map(|(name, method)| (name, &**method))),
+            ..info
+        })
     }
 
     fn server_registered(&self, source: SocketAddrV4, action: Action, server: &ServiceInfo) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::EntityId;
+use ferrocal_proto::{DropCounts, DropReason, EntityId};
 use mio::{Events, Interest, Poll, Registry, Token, Waker, event::Source};
 
 use super::CallError;
@@ -40,9 +40,20 @@ pub(crate) enum Command {
 /// What the thread is told things by.
 pub(crate) struct Io {
     /// `None` when nobody listens any more.
-    commands: Mutex<Option<Vec<Command>>>,
+    commands: Mutex<Option<Commands>>,
+    /// The most registrations of servers that wait for the thread: others decide how many there are.
+    max_servers: usize,
     waker: Waker,
     pool: Pool,
+    drops: Mutex<DropCounts>,
+}
+
+/// What the thread is to do.
+#[derive(Default)]
+struct Commands {
+    list: Vec<Command>,
+    /// How many of them are [`Command::Server`].
+    servers: usize,
 }
 
 const WAKE: Token = Token(0);
@@ -52,9 +63,16 @@ impl Io {
     pub(crate) fn submit(&self, command: Command) {
         let refused = match &mut *lock(&self.commands) {
             Some(commands) => {
-                commands.push(command);
+                if matches!(command, Command::Server { .. }) {
+                    if commands.servers >= self.max_servers {
+                        // It registers again.
+                        return self.refuse_server();
+                    }
+                    commands.servers += 1;
+                }
+                commands.list.push(command);
                 // It wakes up for the first one.
-                if commands.len() > 1 {
+                if commands.list.len() > 1 {
                     return;
                 }
                 None
@@ -66,6 +84,16 @@ impl Io {
         {
             log::error!("the thread of services cannot be woken: {error}");
         }
+    }
+
+    /// Counts the registration of a server that there was no room for.
+    fn refuse_server(&self) {
+        lock(&self.drops).count(DropReason::RegistryFull);
+    }
+
+    /// What came and could not be used.
+    pub(super) fn drops(&self) -> DropCounts {
+        lock(&self.drops).clone()
     }
 
     /// Runs code of the program on another thread.
@@ -154,7 +182,7 @@ struct Client {
     end: Arc<ClientEnd>,
     /// The connection to each server.
     connections: HashMap<Known, usize>,
-    /// Whether it was logged that there are too many servers.
+    /// Whether there were too many servers, which was logged. What cannot be reached is not logged any more then.
     is_full: bool,
 }
 
@@ -166,7 +194,13 @@ pub(super) fn new(
     const SCRATCH_LEN: usize = 64 * 1024;
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
-    let io = Arc::new(Io { commands: Mutex::new(Some(Vec::new())), waker, pool: Pool::default() });
+    let io = Arc::new(Io {
+        commands: Mutex::new(Some(Commands::default())),
+        max_servers: config.limits.service.max_connections,
+        waker,
+        pool: Pool::default(),
+        drops: Mutex::default(),
+    });
     let shared = Shared {
         registry: poll.registry().try_clone()?,
         io: io.clone(),
@@ -226,7 +260,7 @@ impl Run {
                 None => return,
             };
             let now = Instant::now();
-            commands.into_iter().for_each(|command| self.command(command, now));
+            commands.list.into_iter().for_each(|command| self.command(command, now));
             for event in &events {
                 self.ready(event.token().0, now);
             }
@@ -310,13 +344,29 @@ impl Run {
                     self.shared.limits.max_connections
                 );
             }
-            return;
+            self.shared.io.refuse_server();
+            if !self.make_room(id) {
+                return;
+            }
         }
+        let Some(client) = self.clients.get_mut(&id) else { return };
         let token = self.shared.new_token();
         client.connections.insert(key, token);
-        let session = ClientSession::new(token, client.end.clone(), identity, source, port, now);
+        let session =
+            ClientSession::new(token, client.end.clone(), identity, source, port, client.is_full, now);
         self.calls.insert(token, session);
         self.call(token, |session, shared| session.start(shared, now));
+    }
+
+    /// Gives up one of a client's servers that cannot be reached at present. Returns whether there was one.
+    fn make_room(&mut self, client: EntityId) -> bool {
+        let tokens = self.clients.get(&client).into_iter().flat_map(|client| client.connections.values());
+        let unreachable = tokens.filter(|token| self.calls.get(token).is_some_and(ClientSession::is_pausing));
+        let oldest = unreachable.min().copied();
+        if let Some(token) = oldest {
+            self.call(token, |_, _| Next::Drop);
+        }
+        oldest.is_some()
     }
 
     /// Has the connection with the fewest calls make this one.
@@ -405,5 +455,37 @@ impl Run {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration(number: u64) -> Command {
+        let id = EntityId::from_wire(number.to_string());
+        let identity = ServerIdentity {
+            host_name: "host".into(),
+            process_id: 7,
+            process_name: "".into(),
+            unit_name: "".into(),
+            id,
+        };
+        Command::Server { client: EntityId::from_wire("1"), source: Ipv4Addr::LOCALHOST, port: 1, identity }
+    }
+
+    #[test]
+    fn registrations_of_servers_wait_within_bounds() {
+        let mut config = Config::default();
+        config.limits.service.max_connections = 3;
+        let (io, _thread) = new(&config, b"host").expect("the system has what it takes");
+        (0..10).for_each(|number| io.submit(registration(number)));
+        // What the program wants is not among them.
+        io.submit(Command::CloseClient(EntityId::from_wire("1")));
+        let waiting = || lock(&io.commands).as_ref().map(|commands| commands.list.len());
+        assert_eq!((waiting(), io.drops().get(DropReason::RegistryFull)), (Some(4), 7));
+        let taken = std::mem::take(lock(&io.commands).as_mut().expect("nobody stopped it"));
+        io.submit(registration(11));
+        assert_eq!((taken.list.len(), waiting(), io.drops().total()), (4, Some(1), 7), "there is room again");
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod io;
 mod link;
 mod listening;
+mod methods;
 mod pool;
 mod reply;
 mod server_end;
@@ -21,12 +22,15 @@ mod server_end;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use ferrocal_proto::DropCounts;
+
 pub(crate) use calling::Call;
-pub(crate) use client_end::{CalledMethod, ClientEnd};
+pub(crate) use client_end::ClientEnd;
 pub use client_end::{ClientEvent, ServerIdentity};
 pub use error::{CallError, ServiceError};
 pub(crate) use io::{Command, Io};
 pub(crate) use listening::listen;
+pub(crate) use methods::RegisteredMethod;
 pub(crate) use reply::{Reply, ReplyReceiver, ReplyResult, ReplySender};
 pub(crate) use server_end::{Handler, ServerEnd};
 pub use server_end::{MethodError, ServerEvent, ServerStats, ServiceEventKind};
@@ -63,6 +67,11 @@ impl Services {
         })?;
         *running = Some(Running { io: io.clone(), thread });
         Ok(io)
+    }
+
+    /// What came and could not be used.
+    pub(crate) fn drops(&self) -> DropCounts {
+        lock(&self.0).as_ref().map_or_else(DropCounts::default, |running| running.io.drops())
     }
 
     /// Ends the thread, and waits for it unless it is the one that calls this. In a forked child, there is none.

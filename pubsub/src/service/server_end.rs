@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ferrocal_proto::{
-    Action, Announcement, CallState, DataType, EntityId, MAX_METHODS, MAX_TEXT_LEN, MethodInfo, Registration,
-    SERVICE_VERSION, ServiceInfo, ServiceRequest, ServiceResponse,
+    Action, Announcement, CallState, DataType, EntityId, MAX_METHODS, MAX_TEXT_LEN, ServiceInfo,
+    ServiceRequest, ServiceResponse,
 };
 
 use super::ServiceError;
+use super::methods::{RegisteredMethod, infos};
 use crate::feed::{Feed, FeedSender};
-use crate::registry::{Identity, ServiceEnd};
+use crate::registry::{Announcing, Identity, ServiceEnd};
 use crate::{RecvError, lock};
 
 /// Why a method of a server failed: what the client is told.
@@ -105,8 +106,9 @@ pub enum ServiceEventKind {
     Disconnected,
 }
 
-/// Calls a method: from the bytes of a request to those of a response.
-pub(crate) type Handler = Box<dyn Fn(Bytes) -> Result<Bytes, MethodError> + Send + Sync>;
+/// Calls a method: from the bytes of a request to the frame of a response, which is made of its bytes.
+pub(crate) type Handler = Box<dyn Fn(Bytes, &MakeFrame<'_>) -> Result<Vec<u8>, MethodError> + Send + Sync>;
+type MakeFrame<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, MethodError> + 'a;
 
 /// A server as its threads and the registry see it.
 pub(crate) struct ServerEnd {
@@ -124,16 +126,8 @@ pub(crate) struct ServerEnd {
 }
 
 struct Method {
-    request: DataType,
-    response: DataType,
-    calls: AtomicU64,
+    registered: RegisteredMethod,
     handler: Handler,
-}
-
-#[derive(Default)]
-struct Announcing {
-    is_closed: bool,
-    clock: i32,
 }
 
 #[derive(Default)]
@@ -180,7 +174,8 @@ impl ServerEnd {
         if methods.len() >= MAX_METHODS && !methods.contains_key(name) {
             return Err(ServiceError::TooManyMethods { service: self.service.to_string() });
         }
-        let method = Arc::new(Method { request, response, calls: AtomicU64::new(0), handler });
+        let registered = RegisteredMethod::new(request, response);
+        let method = Arc::new(Method { registered, handler });
         let before = methods.insert(name.into(), method);
         drop(methods);
         // To drop it runs code of the program.
@@ -208,23 +203,17 @@ impl ServerEnd {
             service_id: Some(self.id),
             ..ServiceResponse::default()
         };
-        match self.call(request, &mut response) {
-            Ok(payload) => {
-                response.state = CallState::Executed;
-                response.payload = payload;
-            }
-            Err(MethodError { mut message, ret_state }) => {
-                count(&self.counters.failed);
-                cut(&mut message, MAX_TEXT_LEN);
-                response.state = CallState::Failed;
-                (response.error, response.ret_state) = (message.into(), ret_state);
-            }
-        }
-        // Its length was checked.
-        response.encode().unwrap_or_default()
+        self.call(request, &mut response).unwrap_or_else(|MethodError { mut message, ret_state }| {
+            count(&self.counters.failed);
+            cut(&mut message, MAX_TEXT_LEN);
+            response.state = CallState::Failed;
+            (response.error, response.ret_state) = (message.into(), ret_state);
+            // It fits any frame.
+            response.encode().unwrap_or_default()
+        })
     }
 
-    fn call(&self, request: &Bytes, response: &mut ServiceResponse) -> Result<Bytes, MethodError> {
+    fn call(&self, request: &Bytes, response: &mut ServiceResponse) -> Result<Vec<u8>, MethodError> {
         let service = &self.service;
         let failed = |message| MethodError::new(message).ret_state(0);
         let ServiceRequest { method: name, payload } = ServiceRequest::decode(request)
@@ -232,18 +221,23 @@ impl ServerEnd {
         response.method = name.clone();
         let method = str::from_utf8(&name).ok().and_then(|name| lock(&self.methods).get(name).cloned());
         let method = method.ok_or_else(|| failed(format!("service `{service}` has no method `{name}`")))?;
-        count(&method.calls);
+        method.registered.count();
         count(&self.counters.calls);
-        let result = catch_unwind(AssertUnwindSafe(|| (method.handler)(payload))).unwrap_or_else(|_| {
+        response.state = CallState::Executed;
+        let frame = |payload: &[u8]| {
+            let (len, max) = (payload.len(), self.max_len);
+            let frame = if len > max { None } else { response.encode_with(payload).ok() };
+            frame.ok_or_else(|| {
+                log::error!(
+                    "service `{service}`: the response of `{name}` has {len} bytes; {max} is the most"
+                );
+                failed(format!("service `{service}`: the response of `{name}` is too long"))
+            })
+        };
+        catch_unwind(AssertUnwindSafe(|| (method.handler)(payload, &frame))).unwrap_or_else(|_| {
             log::error!("service `{service}`: method `{name}` panicked");
             Err(MethodError::new(format!("service `{service}`: method `{name}` panicked")))
-        })?;
-        if result.len() > self.max_len {
-            let (len, max) = (result.len(), self.max_len);
-            log::error!("service `{service}`: the response of `{name}` has {len} bytes; {max} is the most");
-            return Err(failed(format!("service `{service}`: the response of `{name}` is too long")));
-        }
-        Ok(result)
+        })
     }
 
     pub(super) fn event(&self, kind: ServiceEventKind, address: SocketAddr) {
@@ -288,33 +282,6 @@ impl ServerEnd {
         let listeners = lock(&self.listeners).clone();
         listeners.iter().for_each(|listener| listener.end(why));
     }
-
-    fn registration(&self, identity: &Identity, action: Action, clock: i32) -> Registration {
-        let method = |(name, method): (&String, &Arc<Method>)| MethodInfo {
-            name: (**name).into(),
-            request: method.request.clone(),
-            response: method.response.clone(),
-            call_count: method.calls.load(Ordering::Relaxed).cast_signed(),
-        };
-        let methods = match action {
-            Action::Register => lock(&self.methods).iter().map(method).collect(),
-            Action::Unregister => Vec::new(),
-        };
-        let info = ServiceInfo {
-            host_name: identity.host_name.clone(),
-            process_id: identity.process_id,
-            process_name: identity.process_name.clone(),
-            unit_name: identity.unit_name.clone(),
-            service_id: self.id,
-            service_name: (*self.service).into(),
-            methods,
-            version: SERVICE_VERSION.into(),
-            tcp_port_v0: 0,
-            tcp_port_v1: self.port.into(),
-            registration_clock: clock,
-        };
-        Registration { action, announcement: Announcement::Server(info) }
-    }
 }
 
 /// Cuts a text off behind `max_len` bytes at most.
@@ -324,19 +291,19 @@ fn cut(text: &mut String, max_len: usize) {
 }
 
 impl ServiceEnd for ServerEnd {
-    fn announce(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
-        let mut announcing = lock(&self.announcing);
-        if !announcing.is_closed {
-            announcing.clock = announcing.clock.wrapping_add(1);
-            send(self.registration(identity, Action::Register, announcing.clock));
-        }
+    fn announcing(&self) -> &Mutex<Announcing> {
+        &self.announcing
     }
 
-    fn close(&self, identity: &Identity, send: &mut dyn FnMut(Registration)) {
-        let mut announcing = lock(&self.announcing);
-        if !std::mem::replace(&mut announcing.is_closed, true) {
-            send(self.registration(identity, Action::Unregister, announcing.clock));
-        }
+    fn announcement(&self, action: Action, info: ServiceInfo) -> Announcement {
+        let methods = lock(&self.methods);
+        Announcement::Server(ServiceInfo {
+            service_id: self.id,
+            service_name: (*self.service).into(),
+            methods: infos(action, methods.iter().map(|(name, method)| (name, &method.registered))),
+            tcp_port_v1: self.port.into(),
+            ..info
+        })
     }
 
     fn server_registered(&self, _: std::net::SocketAddrV4, _: Action, _: &ServiceInfo) {}

@@ -1,5 +1,6 @@
 //! The topics that a node reads from shared memory, their sinks, and the memory files of their publishers.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +16,10 @@ use crate::{NodeError, lock};
 
 /// The most memory files that a node reads: each has a thread.
 const MAX_FILES: usize = 1024;
-/// How often the waits of all files are looked after.
+/// How often the waits of all files are looked after, and those of publishers that have left.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
+/// The files of a publisher that has unregistered are read for so long.
+const LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// The sinks of one topic.
 type Sinks = Arc<[Arc<dyn Sink>]>;
@@ -45,6 +48,8 @@ struct Topic {
 #[derive(Default)]
 struct Publisher {
     files: HashMap<Text, Arc<FileWatch>>,
+    /// When it unregistered.
+    left: Option<Instant>,
 }
 
 /// What a registration of a publisher changes.
@@ -117,6 +122,7 @@ impl ShmInlet {
         let (topic, since) = (name.clone(), topic.since);
         let key = (publisher.host_name.clone(), publisher.id);
         let known = state.topics.get_mut(publisher.topic)?.publishers.entry(key).or_default();
+        known.left = None;
         let is_gone = |name: &Text, watch: &FileWatch| watch.has_ended() || !wanted.contains(name);
         let gone =
             known.files.extract_if(|name, watch| is_gone(name, watch)).map(|(_, watch)| watch).collect();
@@ -144,6 +150,20 @@ impl ShmInlet {
                 watch.leave(self);
             }
         }
+    }
+
+    /// Ends reading those that have unregistered some time ago.
+    fn leave_old(&self, now: Instant) {
+        let is_old = |left: Instant| now.saturating_duration_since(left) >= LAST_MESSAGES;
+        let old: Vec<_> = {
+            let mut state = lock(&self.state);
+            let topics = state.topics.values_mut();
+            topics
+                .flat_map(|topic| topic.publishers.extract_if(|_, one| one.left.is_some_and(is_old)))
+                .map(|(_, publisher)| publisher)
+                .collect()
+        };
+        self.leave(old);
     }
 
     fn leave(&self, publishers: impl IntoIterator<Item = Publisher>) {
@@ -202,6 +222,18 @@ impl Inlet for SharedInlet {
         }
     }
 
+    fn unregistered(&self, topic: &str, host_name: &Text, publisher: EntityId) {
+        let mut state = lock(&self.0.state);
+        let Some(topic) = state.topics.get_mut(topic) else { return };
+        if let Entry::Occupied(mut known) = topic.publishers.entry((host_name.clone(), publisher)) {
+            if known.get().files.is_empty() {
+                known.remove();
+            } else {
+                known.get_mut().left = Some(Instant::now());
+            }
+        }
+    }
+
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
         let (sinks, gone) = {
             let mut state = lock(&self.0.state);
@@ -209,7 +241,7 @@ impl Inlet for SharedInlet {
             (topic.sinks.clone(), topic.publishers.remove(&(host_name.into(), publisher)))
         };
         self.0.leave(gone);
-        sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
+        sinks.iter().for_each(|sink| sink.left(host_name, publisher));
     }
 
     fn end(&self, why: Ended) {
@@ -268,6 +300,7 @@ impl Source for ShmSource {
         ready.extend(waited.unwrap_or_else(PoisonError::into_inner).0.slow.drain(..));
         if ready.is_empty() {
             self.0.watches().iter().for_each(|watch| watch.rescue());
+            self.0.leave_old(Instant::now());
         }
         Flow::Continue
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
 
-use ferrocal_proto::EntityId;
+use ferrocal_proto::{EntityId, Text};
 
 use super::{Command, Shared};
 use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
@@ -163,17 +163,25 @@ impl Inlet for TcpInlet {
             }
         }
         drop(state);
-        self.shared.command(Command::Connect(target));
+        if !self.shared.try_command(Command::Connect(target.clone())) {
+            // It registers again.
+            self.readers.disconnected(&target);
+        }
     }
 
-    /// What the publisher sent before it left may still come.
+    /// What the publisher sent before it left may still come: its connection stays until it closes it.
+    fn unregistered(&self, _: &str, host_name: &Text, publisher: EntityId) {
+        let origin = Origin { host_name: host_name.clone(), id: publisher };
+        lock(&self.readers.0).publishers.remove(&origin);
+    }
+
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
         let sinks = {
             let mut state = lock(&self.readers.0);
             state.publishers.retain(|origin, _| origin.id != publisher || *origin.host_name != *host_name);
             state.topics.get(topic).cloned()
         };
-        sinks.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.forget(host_name, publisher));
+        sinks.iter().flat_map(|sinks| sinks.iter()).for_each(|sink| sink.left(host_name, publisher));
     }
 
     fn end(&self, why: Ended) {
@@ -206,5 +214,66 @@ impl Drop for TcpReader {
             drop(state);
             self.shared.command(Command::Unread(self.topic.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+    use std::sync::atomic::Ordering;
+
+    use ferrocal_proto::LayerParameters;
+
+    use super::*;
+    use crate::Config;
+    use crate::layer::Incoming;
+    use crate::layer::tcp::Tcp;
+    use crate::source::Ready;
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn push(&self, _: &mut dyn Iterator<Item = Incoming>, _: &mut Ready) {}
+        fn lost(&self, _: &Arc<Origin>, _: i64) {}
+        fn left(&self, _: &[u8], _: EntityId) {}
+        fn end(&self, _: Ended) {}
+    }
+
+    /// A publisher registers, at a port.
+    fn register(inlet: &TcpInlet, id: u64, port: u16) {
+        let parameters = LayerParameters { tcp_port: NonZeroU16::new(port), ..LayerParameters::default() };
+        inlet.registered(&RegisteredPublisher {
+            topic: "topic",
+            host_name: &"host".into(),
+            process_id: 7,
+            id: EntityId::from_wire(id.to_string()),
+            local: true,
+            parameters: &parameters,
+            source: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
+        });
+    }
+
+    #[test]
+    fn what_others_want_is_bounded_and_forgotten() {
+        let mut config = Config::default();
+        config.tcp.max_connections = 3;
+        let tcp = Tcp::open(&config).expect("the system has what it takes");
+        let inlet = TcpInlet::new(tcp.shared.clone());
+        let _reader = inlet.read(&"topic".into(), Arc::new(Nobody)).expect("it is read");
+        let known = || lock(&inlet.readers.0).publishers.len();
+        let waiting = || lock(&tcp.shared.commands).len();
+        (1..=10).for_each(|port| register(&inlet, 1, port));
+        assert_eq!((known(), waiting()), (1, 3));
+        assert_eq!(tcp.shared.counters.refused.load(Ordering::Relaxed), 7);
+        lock(&tcp.shared.commands).clear();
+        register(&inlet, 1, 10);
+        assert_eq!((known(), waiting()), (1, 1), "there is room again");
+        register(&inlet, 1, 10);
+        assert_eq!(waiting(), 1, "it is being connected to");
+        register(&inlet, 2, 10);
+        inlet.unregistered("topic", &"host".into(), EntityId::from_wire("1"));
+        assert_eq!(known(), 1);
+        inlet.forget("topic", b"host", EntityId::from_wire("2"));
+        assert_eq!(known(), 0);
     }
 }

@@ -158,6 +158,21 @@ impl Shared {
         self.wake();
     }
 
+    /// As [`command`](Self::command), for what others decide how often it comes. Returns `false`, and counts that, if too
+    /// much waits already.
+    fn try_command(&self, command: Command) -> bool {
+        let mut commands = lock(&self.commands);
+        let has_room = commands.len() < self.config.max_connections;
+        if has_room {
+            commands.push(command);
+            drop(commands);
+            self.wake();
+        } else {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
     fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             log::warn!("the thread of TCP connections could not be woken: {error}");

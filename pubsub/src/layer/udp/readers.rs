@@ -95,7 +95,7 @@ impl Inlet for UdpInlet {
 
     fn forget(&self, topic: &str, host_name: &[u8], publisher: EntityId) {
         if let Some(sinks) = self.readers.sinks(topic) {
-            sinks.iter().for_each(|sink| sink.forget(host_name, publisher));
+            sinks.iter().for_each(|sink| sink.left(host_name, publisher));
             self.readers.version.fetch_add(1, Ordering::Release);
         }
     }

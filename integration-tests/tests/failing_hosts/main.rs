@@ -5,31 +5,37 @@
 //! real eCAL as the one that is killed, and the tests of the crate `ferrocal` what callbacks may do.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::Ipv4Addr;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
-use ferrocal::{Clock, Config, CreateError, Message, Node, NodeError, Subscriber, SubscriberConfig};
+use ferrocal::{Clock, Config, Message, Node, Subscriber, SubscriberConfig};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{self, Test};
 use ferrocal_integration_tests::usage::Usage;
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_integration_tests::{ours, ramp, wait};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use serde_json::json;
+
+mod used_up;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if let [word, mode, address, name, timeout_ms] = &arguments[..]
-        && word == "peer"
-    {
-        let mode = if mode == "local" { Mode::Local } else { Mode::Network };
-        run_peer(mode, address.parse().ok(), name, timeout_ms.parse().expect("a number"));
-        return ExitCode::SUCCESS;
+    match &arguments[..] {
+        [word, mode, address, name, timeout_ms] if word == "peer" => {
+            let mode = if mode == "local" { Mode::Local } else { Mode::Network };
+            run_peer(mode, address.parse().ok(), name, timeout_ms.parse().expect("a number"));
+            return ExitCode::SUCCESS;
+        }
+        [word, layer, queue_bytes] if word == used_up::HOARDER => {
+            used_up::run_hoarder(layer, queue_bytes.parse().expect("a number"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let mut tests = Vec::new();
     for mode in Mode::ALL {
@@ -43,11 +49,9 @@ fn main() -> ExitCode {
     let mut test = |name: &str, body: fn()| tests.push(Test::new(name, &[], body));
     test("two_hosts_with_one_name", two_hosts_with_one_name);
     test("networks_that_change_within_a_message", networks_that_change_within_a_message);
-    test("buffers_at_the_minimum", buffers_at_the_minimum);
-    test("no_descriptors_left", no_descriptors_left);
-    test("little_memory_and_a_slow_program", little_memory_and_a_slow_program);
     test("clocks_that_step", clocks_that_step);
     test("ten_thousand_publishers", ten_thousand_publishers);
+    tests.extend(used_up::tests());
     suite::main(tests)
 }
 
@@ -67,10 +71,7 @@ fn config(mode: Mode, interface: Option<Ipv4Addr>, timeout: Duration) -> Config 
 
 /// A program that publishes its name all the time, and says whose names it hears.
 fn run_peer(mode: Mode, interface: Option<Ipv4Addr>, name: &str, timeout_ms: u64) {
-    let mut config = config(mode, interface, Duration::from_millis(timeout_ms));
-    // Bounds that a test of little memory relies on.
-    config.limits.reassembly.max_bytes = 16 << 20;
-    config.subscriber.queue_bytes = 16 << 20;
+    let config = config(mode, interface, Duration::from_millis(timeout_ms));
     let node = Node::with_config(name, config).expect("a node opens");
     let publisher = node.publisher::<str>(TOPIC).expect("a good topic");
     let mut heard = BTreeMap::new();
@@ -82,7 +83,6 @@ fn run_peer(mode: Mode, interface: Option<Ipv4Addr>, name: &str, timeout_ms: u64
             }
         })
         .expect("a good topic");
-    let never_read = node.subscriber::<[u8]>("never read").expect("a good topic");
     std::thread::scope(|scope| {
         let (ended, has_ended) = mpsc::channel::<()>();
         scope.spawn(move || {
@@ -90,15 +90,8 @@ fn run_peer(mode: Mode, interface: Option<Ipv4Addr>, name: &str, timeout_ms: u64
                 publisher.send(name).expect("a message is sent");
             }
         });
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            if line == "report" {
-                let stats = never_read.stats();
-                println!(
-                    "{}",
-                    json!({ "event": "report", "received": stats.received, "queue_full": stats.queue_full })
-                );
-            }
-        }
+        // Until the test closes it.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         drop(ended);
     });
 }
@@ -353,133 +346,6 @@ fn networks_that_change_within_a_message() {
         assert_eq!((stats.duplicate, stats.out_of_order, stats.undecodable), (0, 0, 0), "{stats:?}");
         assert!(stats.received + stats.lost <= sent.published, "{sent:?} {stats:?}");
     }
-}
-
-/// The least that the system gives. What does not fit is lost, and counted.
-fn buffers_at_the_minimum() {
-    const LONG: u64 = 20;
-    let mut config = config(Mode::Local, None, HANG);
-    (config.udp.receive_buffer_len, config.udp.send_buffer_len) = (1, 1);
-    let [sending, receiving] =
-        ["sending", "receiving"].map(|name| Node::with_config(name, config.clone()).expect("a node opens"));
-    let publisher = sending.publisher::<[u8]>("topic").expect("a good topic");
-    let subscriber = receiving.subscriber::<[u8]>("topic").expect("a good topic");
-    assert!(publisher.wait_for_subscriber(HANG) && subscriber.wait_for_publisher(HANG));
-    for number in 0..10 {
-        publisher.send(&ramp::message(number, 500)).expect("a message is sent");
-        let message = subscriber.recv_timeout(HANG).expect("a short message fits");
-        assert!(ramp::is(&message.payload, number, 500));
-    }
-    let granted = receiving.status().receive_buffer_len;
-    assert!(granted < 10_000, "{granted} bytes are not the minimum");
-    for number in 10..10 + LONG {
-        publisher.send(&ramp::message(number, 300_000)).expect("a message is sent");
-    }
-    // A short one ends the account of those before it.
-    let (mut sent, mut newest, mut is_short) = (10 + LONG, 0, false);
-    wait::until("a short message, and the account of all up to it", || {
-        if !is_short {
-            publisher.send(&ramp::message(sent, 500)).expect("a message is sent");
-            sent += 1;
-        }
-        while let Some(message) = subscriber.try_recv() {
-            newest = message.clock.cast_unsigned();
-            assert!(ramp::is(&message.payload, newest - 1, message.payload.len()), "{newest} is corrupt");
-            is_short |= message.payload.len() == 500;
-        }
-        let stats = subscriber.stats();
-        is_short && stats.received + stats.lost == newest
-    });
-    assert!(!receiving.status().has_failed && !sending.status().has_failed);
-}
-
-/// Lets this process open no more descriptors, until it is dropped.
-struct NoDescriptors(Rlimit);
-
-impl NoDescriptors {
-    fn new() -> Self {
-        let before = getrlimit(Resource::Nofile);
-        // Those that are open stay so.
-        let limit = Rlimit { current: Some(3), ..before };
-        setrlimit(Resource::Nofile, limit).expect("the limit can be lowered");
-        assert!(File::open("/dev/null").is_err(), "none is left");
-        Self(before)
-    }
-}
-
-impl Drop for NoDescriptors {
-    fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0).expect("the limit can be raised again");
-    }
-}
-
-fn no_descriptors_left() {
-    let open = |name| Node::with_config(name, config(Mode::Local, None, HANG));
-    let [sending, receiving, idle] =
-        ["sending", "receiving", "idle"].map(|name| open(name).expect("a node opens"));
-    let publisher = sending.publisher::<str>("topic").expect("a good topic");
-    let subscriber = receiving.subscriber::<str>("topic").expect("a good topic");
-    assert!(publisher.wait_for_subscriber(HANG) && subscriber.wait_for_publisher(HANG));
-    let exchange = |text: &str| {
-        publisher.send(text).expect("a message is sent");
-        assert_eq!(subscriber.recv_timeout(HANG).expect("it arrives").payload, text);
-    };
-    exchange("before");
-    let limit = NoDescriptors::new();
-    for _ in 0..3 {
-        let error = open("another").expect_err("no socket can be opened");
-        assert!(matches!(error, NodeError::Open(_)), "{error:?}");
-        // Its first subscriber takes a socket.
-        let error = idle.subscriber::<str>("topic").expect_err("no socket can be opened");
-        assert!(matches!(error, CreateError::Receive { .. }), "{error:?}");
-        exchange("meanwhile");
-    }
-    // A further one of a node that has a socket takes none.
-    let further = receiving.subscriber::<str>("topic").expect("it needs none");
-    wait::until_eq("subscribers", &2, || publisher.subscriber_count());
-    exchange("to both");
-    assert_eq!(further.recv_timeout(HANG).expect("it arrives").payload, "to both");
-    drop(limit);
-    let late = idle.subscriber::<str>("topic").expect("there are descriptors again");
-    let _another = open("another").expect("there are descriptors again");
-    wait::until_eq("subscribers", &3, || publisher.subscriber_count());
-    exchange("after");
-    assert_eq!(late.recv_timeout(HANG).expect("it arrives").payload, "after");
-}
-
-/// A program that takes nothing from its queue, and that the system gives little memory, while it is sent many times that.
-fn little_memory_and_a_slow_program() {
-    const LEN: usize = 1_000_000;
-    const COUNT: u64 = 600;
-    let world = World::new(Mode::Local);
-    let place = Place { world: &world, host: world.here() };
-    let mut command = Command::new("prlimit");
-    command.arg("--as=400000000").arg(std::env::current_exe().expect("its path is known"));
-    // Each arena of the C library reserves 64 MB, without using it.
-    command.args(place.arguments("peer", HANG)).env("MALLOC_ARENA_MAX", "1");
-    let mut peer = Process::spawn("peer", command);
-    let node = Node::with_config("ours", config(Mode::Local, None, HANG)).expect("a node opens");
-    let publisher = node.publisher::<[u8]>("never read").expect("a good topic");
-    assert!(publisher.wait_for_subscriber(HANG));
-    let report = |peer: &mut Process| {
-        peer.send_line("report");
-        let report = peer.event("report");
-        ["received", "queue_full"].map(|key| report[key].as_u64().expect("a number"))
-    };
-    let mut received = [0; 2];
-    while received[0] < COUNT {
-        for _ in 0..4 {
-            publisher.send(&vec![0; LEN]).expect("a message is sent");
-        }
-        received = report(&mut peer);
-    }
-    let [received, dropped] = received;
-    assert!(received - dropped <= 16, "{received} received, {dropped} dropped");
-    // And it is calm: it still hears what others say.
-    let names = node.publisher::<str>(TOPIC).expect("a good topic");
-    assert!(names.wait_for_subscriber(HANG));
-    names.send("the last one").expect("a message is sent");
-    expect_heard(&mut peer, "the last one");
 }
 
 /// The clock of the program steps back and forth, as far as it goes, while messages and registrations go on.
