@@ -1,11 +1,12 @@
 //! Our own side of a test: nodes in the test's process.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ferrocal::{Config, Message, Node, Subscription};
+use ferrocal::{BorrowedMessage, Bytes, Config, EntityId, Node, Subscription};
 
 use crate::netns::Host;
 use crate::process::HANG;
@@ -104,6 +105,7 @@ pub struct Subscriber {
 #[derive(Debug, Default)]
 struct Received {
     rows: Mutex<BTreeMap<(String, String), Row>>,
+    in_place: AtomicU64,
     more: Condvar,
 }
 
@@ -123,10 +125,32 @@ impl Subscriber {
         let received = Arc::new(Received::default());
         let subscribe = |topic: &&str| {
             let (received, name) = (Arc::clone(&received), (*topic).to_owned());
-            node.subscribe::<[u8]>(topic, move |message| received.take(&name, &message))
+            node.subscribe::<[u8]>(topic, move |message| {
+                received.take(&name, message.publisher.id, message.clock, &message.payload);
+            })
+            .expect("a good topic")
+        };
+        Self { node: node.clone(), subscriptions: topics.iter().map(subscribe).collect(), received }
+    }
+
+    /// Subscribes to these topics, and looks at messages where they lie.
+    ///
+    /// # Panics
+    /// When one cannot be subscribed to.
+    #[track_caller]
+    pub fn borrowing(node: &Node, topics: &[&str]) -> Self {
+        let received = Arc::new(Received::default());
+        let subscribe = |topic: &&str| {
+            let (received, name) = (Arc::clone(&received), (*topic).to_owned());
+            node.subscribe_borrowed(topic, move |message| received.look_at(&name, &message))
                 .expect("a good topic")
         };
         Self { node: node.clone(), subscriptions: topics.iter().map(subscribe).collect(), received }
+    }
+
+    /// How many messages it looked at in place.
+    pub fn in_place(&self) -> u64 {
+        self.received.in_place.load(Ordering::SeqCst)
     }
 
     /// Waits until every topic has this many publishers.
@@ -210,11 +234,20 @@ impl Subscriber {
 }
 
 impl Received {
-    fn take(&self, topic: &str, message: &Message<[u8]>) {
-        let (clock, len) = (message.clock, message.payload.len());
+    fn look_at(&self, topic: &str, message: &BorrowedMessage<'_>) {
+        let payload = message.payload;
+        self.in_place.fetch_add(payload.is_in_place().into(), Ordering::SeqCst);
+        let mut bytes = Vec::with_capacity(payload.len());
+        payload.for_each_chunk(|chunk| bytes.extend_from_slice(chunk)).expect("nobody changes it");
+        assert_eq!(payload.to_bytes().as_ref().map(Bytes::len), Ok(payload.len()));
+        self.take(topic, message.publisher.id, message.clock, &bytes);
+    }
+
+    fn take(&self, topic: &str, publisher: EntityId, clock: i64, payload: &[u8]) {
+        let len = payload.len();
         // A publisher's clock starts at 1, its ramp at message 0.
-        let intact = ramp::is(&message.payload, clock.wrapping_sub(1).cast_unsigned(), len);
-        let key = (topic.to_owned(), message.publisher.id.to_string());
+        let intact = ramp::is(payload, clock.wrapping_sub(1).cast_unsigned(), len);
+        let key = (topic.to_owned(), publisher.to_string());
         let mut rows = self.rows.lock().expect("no callback panics");
         let row = rows.entry(key).or_insert_with_key(|(topic, topic_id)| Row {
             totals: Totals {

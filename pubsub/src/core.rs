@@ -13,6 +13,7 @@ use crate::layer::tcp::{Tcp, TcpCounters};
 use crate::layer::udp::{Udp, UdpCounters};
 use crate::layer::{Ended, Incoming, Inlet, Layer, LayerUse, Opened, Origin, Outlet, Reader, Sink, Writer};
 use crate::logging::Logger;
+use crate::payload::BorrowedPayload;
 use crate::registry::{BoardReceiver, Entity, HostBoard, Identity, RegistrationReceiver, Registry, Role};
 use crate::service::{Io, Services};
 use crate::source::{Ready, Source};
@@ -352,6 +353,15 @@ impl Sink for LayerSink {
     fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready) {
         self.entity.set_active(self.layer);
         self.sink.push(messages, ready);
+    }
+
+    fn borrows(&self) -> bool {
+        self.sink.borrows()
+    }
+
+    fn lend(&self, message: Incoming<BorrowedPayload<'_>>, ready: &mut Ready) {
+        self.entity.set_active(self.layer);
+        self.sink.lend(message, ready);
     }
 
     fn lost(&self, origin: &Arc<Origin>, clock: i64) {

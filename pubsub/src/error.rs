@@ -156,6 +156,25 @@ pub enum PublishError {
     },
 }
 
+/// Why a part of a [borrowed payload](crate::BorrowedPayload) cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PayloadReadError {
+    /// The payload is shorter.
+    #[error("{len} bytes from byte {offset} on cannot be read of a payload of {payload_len} bytes")]
+    OutOfBounds {
+        /// Where they begin.
+        offset: usize,
+        /// How many were to be read.
+        len: usize,
+        /// The length of the payload in bytes.
+        payload_len: usize,
+    },
+    /// The payload lies in shared memory, and is not what the publisher sent any more.
+    #[error("another program wrote to the shared memory of the payload, or shortened it")]
+    Changed,
+}
+
 /// Why no message will come any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -221,6 +221,9 @@
 //! # }
 //! ```
 //!
+//! [`Node::subscribe_borrowed`] calls a function with a view of each message where it lies, so that long messages in shared
+//! memory need no copy.
+//!
 //! If the function panics, its subscription ends. The log reports it, and [`Subscription::is_finished`] returns `true`.
 //!
 //! # Sending
@@ -501,16 +504,18 @@ pub use config::{
     SettingOrigin, ShmConfig, SubscriberConfig, TcpConfig, UdpConfig,
 };
 pub use error::{
-    CreateError, LogsError, NodeError, PublishError, RecvError, RecvTimeoutError, TopicNameError,
+    CreateError, LogsError, NodeError, PayloadReadError, PublishError, RecvError, RecvTimeoutError,
+    TopicNameError,
 };
 pub use feed::{Feed, FeedCallback};
 pub use layer::{LayerChoice, LayerReason};
 pub use logging::{LogReceiver, LogReceiverStats, Logger, LoggerStats};
-pub use message::{Message, PublisherIdentity};
+pub use message::{BorrowedMessage, Message, PublisherIdentity};
 pub use monitor::Monitor;
 pub use node::Node;
 #[cfg(feature = "prost-reflect")]
 pub use payload::Reflected;
+pub use payload::{BorrowedPayload, Payload, RegisteredType};
 #[cfg(feature = "protobuf")]
 pub use payload::{
     DescriptorError, DescriptorSource, FromSettings, Generated, Protobuf, ProtobufMessage, protobuf_data_type,
@@ -522,7 +527,6 @@ pub use payload::{
 };
 #[cfg(feature = "json")]
 pub use payload::{Json, JsonError};
-pub use payload::{Payload, RegisteredType};
 pub use publisher::Publisher;
 pub use registry::{Change, ChangeKind, Event, EventKind, MatchedPeer, Registered, Seen, Snapshot};
 pub use server::Server;

@@ -9,13 +9,32 @@ use ferrocal_proto::{DataType, EntityId};
 use crate::core::Core;
 use crate::layer::{Incoming, Origin};
 use crate::registry::Entity;
-use crate::{Payload, RegisteredType};
+use crate::{BorrowedPayload, Payload, RegisteredType};
 
 /// A received message.
 #[non_exhaustive]
 pub struct Message<T: Payload + ?Sized> {
     /// What was published.
     pub payload: T::Received,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The publisher's count of its messages, from 1.
+    pub clock: i64,
+    /// When it was published, by the clock of the publisher's system.
+    pub send_time: SystemTime,
+    /// When it was received, by the clock of this system.
+    pub receive_time: SystemTime,
+    /// The publisher.
+    pub publisher: Arc<PublisherIdentity>,
+}
+
+/// A received message whose payload is read where it lies, for the time of a callback: see
+/// [`Node::subscribe_borrowed`](crate::Node::subscribe_borrowed).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BorrowedMessage<'a> {
+    /// What was published.
+    pub payload: BorrowedPayload<'a>,
     /// The topic's name.
     pub topic: Arc<str>,
     /// The publisher's count of its messages, from 1.
@@ -126,11 +145,8 @@ impl Decoder {
         incoming: Incoming,
         publisher: &Publisher,
     ) -> Option<Message<T>> {
-        let Incoming { payload, clock, time_us, received_ns, .. } = incoming;
-        // Systems differ in the latest time they know, and the network may claim any.
-        let since_epoch = Duration::from_micros(u64::try_from(time_us).unwrap_or(0));
-        let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
-        let receive_time = UNIX_EPOCH + Duration::from_nanos(received_ns);
+        let (send_time, receive_time) = times(&incoming);
+        let Incoming { payload, clock, .. } = incoming;
         match T::decode_as(payload, publisher.registered.as_deref()) {
             Ok(payload) => Some(Message {
                 payload,
@@ -153,8 +169,25 @@ impl Decoder {
         }
     }
 
+    /// The message of this publisher that lies where it came.
+    pub(crate) fn borrow<'a>(
+        &self,
+        incoming: &Incoming<BorrowedPayload<'a>>,
+        publisher: &Publisher,
+    ) -> BorrowedMessage<'a> {
+        let (send_time, receive_time) = times(incoming);
+        BorrowedMessage {
+            payload: incoming.payload,
+            topic: self.entity.topic.clone(),
+            clock: incoming.clock,
+            send_time,
+            receive_time,
+            publisher: publisher.identity.clone(),
+        }
+    }
+
     /// The publisher of a message.
-    pub(crate) fn publisher<'a>(&self, known: &'a mut Known, incoming: &Incoming) -> &'a Publisher {
+    pub(crate) fn publisher<'a, P>(&self, known: &'a mut Known, incoming: &Incoming<P>) -> &'a Publisher {
         let Incoming { origin, received: now, .. } = incoming;
         // Before the look at the registry: what changes after that changes the version.
         let version = self.entity.connections_version();
@@ -232,6 +265,14 @@ impl Decoder {
     fn heard_stranger(&self, origin: &Origin, now: Instant) {
         self.core.registry.heard_stranger(&self.entity.topic, &origin.host_name, origin.id, now);
     }
+}
+
+/// When a message was sent and received.
+fn times<P>(incoming: &Incoming<P>) -> (SystemTime, SystemTime) {
+    // Systems differ in the latest time they know, and the network may claim any.
+    let since_epoch = Duration::from_micros(u64::try_from(incoming.time_us).unwrap_or(0));
+    let send_time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
+    (send_time, UNIX_EPOCH + Duration::from_nanos(incoming.received_ns))
 }
 
 /// The one of these types that is the same, or a new one.

@@ -10,9 +10,9 @@ use crate::layer::LayerUse;
 use crate::registry::Role;
 use crate::status;
 use crate::{
-    Client, Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver, Logger, LogsError,
-    Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig, Server, ServiceError,
-    ShutdownError, ShutdownRequest, Status, Subscriber, SubscriberConfig, Subscription,
+    BorrowedMessage, Client, Config, CreateError, LayerAvailability, LayerStatus, LogLevel, LogReceiver,
+    Logger, LogsError, Message, Monitor, NodeError, Payload, ProcessState, Publisher, PublisherConfig,
+    Server, ServiceError, ShutdownError, ShutdownRequest, Status, Subscriber, SubscriberConfig, Subscription,
 };
 
 /// A member of the eCAL system: it announces its publishers and subscribers and finds those of others.
@@ -170,6 +170,81 @@ impl Node {
         callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Subscription<T>, CreateError> {
         Subscription::open(&self.core, topic, &config, callback)
+    }
+
+    /// Calls `callback` with each message of a topic where it lies, without a copy, until the subscription is dropped.
+    ///
+    /// The callback gets a view of the payload, which is there only while it runs. With shared memory, that is the
+    /// publisher's memory file, if
+    ///
+    /// - the publisher permits it: [`ShmConfig::zero_copy`](crate::ShmConfig::zero_copy), in eCAL `zero_copy_mode`,
+    /// - and all subscriptions to the topic in this process, in all of its nodes, are borrowed ones.
+    ///
+    /// Otherwise the callback gets a view of a copy, as it does with UDP and TCP.
+    /// [`BorrowedPayload`](crate::BorrowedPayload) is the same for both, and
+    /// [`is_in_place`](crate::BorrowedPayload::is_in_place) tells which it is. Calls are as of
+    /// [`subscribe`](Self::subscribe): never two at once, and none after the subscription was dropped.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = ferrocal::Node::new("my_robot")?;
+    /// # let (sender, brightness) = std::sync::mpsc::channel();
+    /// let _subscription = node.subscribe_borrowed("image", move |message| {
+    ///     let mut sum = 0;
+    ///     let read = message.payload.for_each_chunk(|chunk| {
+    ///         sum += chunk.iter().map(|&pixel| u64::from(pixel)).sum::<u64>();
+    ///     });
+    ///     match read {
+    ///         Ok(()) => println!("image {}: brightness {sum}", message.clock),
+    ///         Err(error) => eprintln!("image {}: {error}", message.clock),
+    ///     }
+    /// #   let _ = sender.send(sum);
+    /// })?;
+    /// # let publisher = node.publisher::<[u8]>("image")?;
+    /// # publisher.wait_for_subscriber(Duration::from_secs(5));
+    /// # publisher.send(&[1, 2, 3])?;
+    /// # assert_eq!(brightness.recv()?, 6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # While the callback runs
+    /// The memory file is locked. The publisher cannot write its next message, nor can another process read this one: a
+    /// callback of a millisecond lets a publisher send 1000 times a second at most. A publisher waits for 200 ms. Then it
+    /// takes another memory file, and its subscribers lose what it sends until they have opened that. So a callback that took
+    /// longer than 100 ms gets copies, until it was quick 16 times. A message that comes while the callback is busy with one
+    /// of another publisher is copied, too. With [`acknowledge_timeout`](crate::ShmConfig::acknowledge_timeout), the publisher
+    /// waits until the callback has returned, or for that time.
+    ///
+    /// The callback should not publish on the topic that it reads: that would wait for the lock that its own thread has.
+    /// It may panic, or drop the subscription. The file is unlocked then as always.
+    ///
+    /// # If another process writes to the memory all the same
+    /// [`BorrowedPayload`](crate::BorrowedPayload) has the rules for that. A message that was not whole when the
+    /// callback returned is counted as `Torn` or `MemoryFileLost` in [`Status::drops`].
+    ///
+    /// # Errors
+    /// As [`subscriber`](Self::subscriber).
+    pub fn subscribe_borrowed(
+        &self,
+        topic: &str,
+        callback: impl FnMut(BorrowedMessage<'_>) + Send + 'static,
+    ) -> Result<Subscription<[u8]>, CreateError> {
+        self.subscribe_borrowed_with(topic, self.core.config.subscriber.clone(), callback)
+    }
+
+    /// As [`subscribe_borrowed`](Self::subscribe_borrowed), with settings of the subscriber's own.
+    ///
+    /// # Errors
+    /// As [`subscriber`](Self::subscriber).
+    pub fn subscribe_borrowed_with(
+        &self,
+        topic: &str,
+        config: SubscriberConfig,
+        callback: impl FnMut(BorrowedMessage<'_>) + Send + 'static,
+    ) -> Result<Subscription<[u8]>, CreateError> {
+        Subscription::open_borrowed(&self.core, topic, &config, callback)
     }
 
     /// Creates a server of a service. Its methods are added to it: see [`Server::method`].

@@ -7,12 +7,13 @@ use std::time::Duration;
 use ferrocal_proto::EntityId;
 
 use crate::core::Core;
-use crate::delivery::Callback;
+use crate::delivery::{Callback, Handler};
 use crate::feed::Feed;
-use crate::message::{Decoder, Known, Message};
+use crate::layer::Incoming;
+use crate::message::{BorrowedMessage, Decoder, Known, Message};
 use crate::registry::{Event, MatchedPeer};
 use crate::subscriber::{Subscribed, new_entity};
-use crate::{CreateError, Payload, SubscriberConfig, SubscriberStats};
+use crate::{BorrowedPayload, CreateError, Payload, SubscriberConfig, SubscriberStats};
 
 /// Calls a function with the messages of a topic. Made by [`Node::subscribe`](crate::Node::subscribe).
 ///
@@ -34,18 +35,26 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
         config: &SubscriberConfig,
         mut function: impl FnMut(Message<T>) + Send + 'static,
     ) -> Result<Self, CreateError> {
-        let entity = new_entity::<T>(core, topic, config)?;
-        let decoder = Arc::new(Decoder::new(core.clone(), entity.clone()));
-        let handler = {
-            let decoder = decoder.clone();
-            let mut known = Known::default();
-            Box::new(move |incoming| {
+        let mut known = Known::default();
+        Self::open_with(core, topic, config, |decoder| {
+            Handler::Owning(Box::new(move |incoming| {
                 let publisher = decoder.publisher(&mut known, &incoming);
                 if let Some(message) = decoder.decode(incoming, publisher) {
                     function(message);
                 }
-            })
-        };
+            }))
+        })
+    }
+
+    fn open_with(
+        core: &Arc<Core>,
+        topic: &str,
+        config: &SubscriberConfig,
+        handler: impl FnOnce(Arc<Decoder>) -> Handler,
+    ) -> Result<Self, CreateError> {
+        let entity = new_entity::<T>(core, topic, config)?;
+        let decoder = Arc::new(Decoder::new(core.clone(), entity.clone()));
+        let handler = handler(decoder.clone());
         let max_publishers = core.config.limits.max_publishers_per_subscriber;
         let callback =
             Callback::new(config, max_publishers, entity.counters.clone(), core.wall_clock.clone(), handler);
@@ -62,6 +71,23 @@ impl<T: Payload + ?Sized + 'static> Subscription<T> {
             }
         }));
         Ok(Self { membership, callback, decoder, payload: PhantomData })
+    }
+}
+
+impl Subscription<[u8]> {
+    pub(crate) fn open_borrowed(
+        core: &Arc<Core>,
+        topic: &str,
+        config: &SubscriberConfig,
+        mut function: impl FnMut(BorrowedMessage<'_>) + Send + 'static,
+    ) -> Result<Self, CreateError> {
+        let mut known = Known::default();
+        Self::open_with(core, topic, config, |decoder| {
+            Handler::Borrowing(Box::new(move |incoming: Incoming<BorrowedPayload<'_>>| {
+                let publisher = decoder.publisher(&mut known, &incoming);
+                function(decoder.borrow(&incoming, publisher));
+            }))
+        })
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use ferrocal::{Config, Node, Publisher, Subscriber, SubscriberConfig};
+use ferrocal::{
+    Config, LayerAvailability, LayerKind, LayersConfig, Node, Publisher, PublisherConfig, ShmConfig,
+    Subscriber, SubscriberConfig,
+};
 
 thread_local! {
     static HERE: Cell<usize> = const { Cell::new(0) };
@@ -103,6 +106,43 @@ fn exchange(
     (sending, rounds.total())
 }
 
+fn is_available(node: &Node, layer: LayerKind) -> bool {
+    let mut layers = node.status().layers.into_iter();
+    layers.any(|status| status.kind == layer && status.availability == LayerAvailability::Available)
+}
+
+/// Messages in shared memory that are looked at in place: nobody allocates anything.
+fn in_place(node: &Node, len: usize) {
+    let topic = format!("{len} in place");
+    let layers = LayersConfig::NONE.shm(true);
+    let called = Arc::new((Mutex::new(0), Condvar::new()));
+    let config = SubscriberConfig::default().layers(layers);
+    let _subscription = node.subscribe_borrowed_with(&topic, config, {
+        let called = called.clone();
+        move |message| {
+            assert!(message.payload.is_in_place());
+            message.payload.for_each_chunk(|chunk| assert_eq!(chunk[0], 7)).unwrap();
+            *called.0.lock().unwrap() += 1;
+            called.1.notify_one();
+        }
+    });
+    let shm = ShmConfig::default().zero_copy(true).acknowledge_timeout(PATIENCE);
+    let config = PublisherConfig::default().layers(layers).shm(shm);
+    let publisher = node.publisher_with::<[u8]>(&topic, config).unwrap();
+    assert!(publisher.wait_for_subscriber(PATIENCE));
+    let payload = vec![7; len];
+    let mut rounds = Rounds::default();
+    for round in 0..WARM_UP + MESSAGES {
+        publisher.send(&payload).unwrap();
+        let count = called.0.lock().unwrap();
+        let (_count, timeout) =
+            called.1.wait_timeout_while(count, PATIENCE, |count| *count <= round).unwrap();
+        assert!(!timeout.timed_out(), "{topic}");
+        rounds.end(0);
+    }
+    assert_eq!(rounds.total(), 0, "{topic}");
+}
+
 #[test]
 fn few_allocations() {
     let mut config = Config::default();
@@ -150,6 +190,12 @@ fn few_allocations() {
         }
         let receiving = rounds.total();
         assert!(receiving <= MESSAGES, "{topic}: {receiving} allocations");
+    }
+
+    if is_available(&node, LayerKind::SharedMemory) {
+        for len in [64, 100_000] {
+            in_place(&node, len);
+        }
     }
 
     let subscriber = node.subscriber::<[u8]>("batch").unwrap();

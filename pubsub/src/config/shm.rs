@@ -19,8 +19,9 @@ pub struct ShmConfig {
     /// that did not answer in time is not waited for again until it does. Default: 0, which does not wait: a subscriber
     /// that is slower than its publisher gets the newest message, and loses others.
     pub acknowledge_timeout: Duration,
-    /// Whether eCAL's subscribers call their callbacks with the message in place, while they keep the publisher from
-    /// writing the next one (`zero_copy_mode`). Default: `false`.
+    /// Whether subscribers may look at a message in place, and keep the publisher from writing the next one meanwhile
+    /// (`zero_copy_mode`): those of eCAL, and of [`subscribe_borrowed`](crate::Node::subscribe_borrowed). All others copy it.
+    /// Default: `false`.
     pub zero_copy: bool,
 }
 

@@ -2,22 +2,41 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferrocal_proto::EntityId;
 
+use super::pace::Pace;
 use super::waiting::{Discarded, Waiting};
 use crate::layer::{Ended, Incoming, Origin, Sink};
+use crate::payload::BorrowedPayload;
 use crate::source::{Ready, Task};
 use crate::stats::Counters;
 use crate::wall_clock::WallClock;
 use crate::{SubscriberConfig, lock};
 
 /// The user's function, with the decoding before it.
-pub(super) type Handler = Box<dyn FnMut(Incoming) + Send>;
+pub(crate) enum Handler {
+    /// Gets messages to keep.
+    Owning(Box<dyn FnMut(Incoming) + Send>),
+    /// Gets messages where they lie, for the time of a call.
+    Borrowing(Box<dyn FnMut(Incoming<BorrowedPayload<'_>>) + Send>),
+}
+
+impl Handler {
+    fn call(&mut self, mut message: Incoming) {
+        match self {
+            Self::Owning(function) => function(message),
+            Self::Borrowing(function) => {
+                let payload = std::mem::take(&mut message.payload);
+                function(message.with(BorrowedPayload::received(&payload)));
+            }
+        }
+    }
+}
 
 /// Called once if the handler panics, after it was dropped.
 pub(super) type OnPanic = Box<dyn FnOnce() + Send>;
@@ -27,13 +46,17 @@ pub(crate) struct Callback {
     wall_clock: Arc<WallClock>,
     me: Weak<Self>,
     is_inline: bool,
+    /// Whether the handler takes messages where they lie.
+    is_borrowing: bool,
     state: Mutex<State>,
     /// Notified at the end of a run that somebody waits for.
     idle: Condvar,
     /// Set first when it is closed, so that a run stops between two messages.
     is_closed: AtomicBool,
-    is_slow: AtomicBool,
-    quick_runs: AtomicU32,
+    /// Of its runs.
+    pace: Pace,
+    /// Of those with a message where it lies.
+    lent_pace: Pace,
 }
 
 struct State {
@@ -62,8 +85,9 @@ enum Run {
 /// A run that takes longer is slow: the receiving thread has other topics to care for. It is many times what waking
 /// another thread takes.
 const SLOW: Duration = Duration::from_micros(100);
-/// After so many runs in half of that time, a callback is not slow any more.
-const QUICK_RUNS: u32 = 16;
+/// Who takes longer with a message in shared memory gets copies: a publisher waits twice as long for its memory file, and
+/// takes another one then.
+const LENT_SLOW: Duration = Duration::from_millis(100);
 
 impl Callback {
     pub(crate) fn new(
@@ -82,6 +106,7 @@ impl Callback {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             is_inline: config.inline,
+            is_borrowing: matches!(handler, Handler::Borrowing(_)),
             wall_clock,
             state: Mutex::new(State {
                 waiting: Waiting::new(&config, max_publishers, counters),
@@ -94,8 +119,8 @@ impl Callback {
             }),
             idle: Condvar::new(),
             is_closed: AtomicBool::new(false),
-            is_slow: AtomicBool::new(false),
-            quick_runs: AtomicU32::new(0),
+            pace: Pace::new(SLOW),
+            lent_pace: Pace::new(LENT_SLOW),
         })
     }
 
@@ -155,6 +180,17 @@ impl Callback {
         {
             bytes += message.payload.len();
             into.push_back(message);
+        }
+    }
+
+    /// Has the handler run if messages wait, unless somebody runs it already.
+    fn schedule(&self, state: &mut State, ready: &mut Ready) {
+        if state.run == Run::Idle
+            && !state.waiting.is_empty()
+            && let Some(me) = self.me.upgrade()
+        {
+            state.run = Run::Due;
+            ready.push(me);
         }
     }
 
@@ -224,7 +260,7 @@ impl Task for Callback {
                 while !self.is_closed.load(Ordering::SeqCst)
                     && let Some(message) = messages.pop_front()
                 {
-                    handler(message);
+                    handler.call(message);
                 }
             }));
             if result.is_err() {
@@ -239,19 +275,12 @@ impl Task for Callback {
     }
 
     fn is_slow(&self) -> bool {
-        self.is_slow.load(Ordering::Relaxed)
+        self.pace.is_slow()
     }
 
     fn took(&self, time: Duration) {
-        if time > SLOW {
-            self.is_slow.store(true, Ordering::Relaxed);
-            self.quick_runs.store(0, Ordering::Relaxed);
-        } else if self.is_slow()
-            && time < SLOW / 2
-            && self.quick_runs.fetch_add(1, Ordering::Relaxed) + 1 >= QUICK_RUNS
-        {
-            self.is_slow.store(false, Ordering::Relaxed);
-        }
+        self.pace.took(time);
+        self.lent_pace.took(time);
     }
 }
 
@@ -259,13 +288,53 @@ impl Sink for Callback {
     fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready) {
         let clock = self.wall_clock.read();
         let mut state = lock(&self.state);
-        if state.waiting.push(messages, &clock) > 0
-            && state.run == Run::Idle
-            && let Some(me) = self.me.upgrade()
-        {
-            state.run = Run::Due;
-            ready.push(me);
+        state.waiting.push(messages, &clock);
+        self.schedule(&mut state, ready);
+    }
+
+    fn borrows(&self) -> bool {
+        self.is_borrowing && !self.lent_pace.is_slow()
+    }
+
+    /// Calls the handler at once, if it has nothing else to do. Otherwise the message is copied, and waits: the memory of
+    /// one publisher does not stay locked while the handler is busy with another's.
+    fn lend(&self, mut message: Incoming<BorrowedPayload<'_>>, ready: &mut Ready) {
+        let clock = self.wall_clock.read();
+        let mut state = lock(&self.state);
+        if state.waiting.ended.is_some() || self.is_closed.load(Ordering::SeqCst) {
+            return;
         }
+        let is_free = self.borrows() && state.run == Run::Idle && state.waiting.is_empty();
+        let Some(mut handler) = is_free.then(|| state.handler.take()).flatten() else {
+            drop(state);
+            if let Ok(payload) = message.payload.to_bytes() {
+                self.push(&mut std::iter::once(message.with(payload)), ready);
+            }
+            return;
+        };
+        let len = message.payload.len();
+        if !state.waiting.pass(&mut message, len, &clock) {
+            state.handler = Some(handler);
+            return;
+        }
+        state.run = Run::By(thread::current().id());
+        drop(state);
+        let start = Instant::now();
+        // The panic hook has reported a panic; the memory must not stay locked by it.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            if let Handler::Borrowing(function) = &mut handler {
+                function(message);
+            }
+        }));
+        if result.is_err() {
+            return self.panicked(handler);
+        }
+        self.lent_pace.took(start.elapsed());
+        let mut state = lock(&self.state);
+        let room = std::mem::take(&mut state.room);
+        self.rest(state, handler, room);
+        // What came meanwhile found the handler busy.
+        self.schedule(&mut lock(&self.state), ready);
     }
 
     fn lost(&self, origin: &Arc<Origin>, clock: i64) {
@@ -282,146 +351,4 @@ impl Sink for Callback {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::panic::resume_unwind;
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::mpsc;
-
-    use super::super::waiting::tests::message;
-    use super::*;
-
-    fn callback(config: SubscriberConfig, handler: impl FnMut(Incoming) + Send + 'static) -> Arc<Callback> {
-        Callback::new(&config, 2, Arc::default(), Arc::default(), Box::new(handler))
-    }
-
-    /// Pushes messages and runs what became ready.
-    fn push(callback: &Callback, clocks: impl IntoIterator<Item = i64>) {
-        let mut ready = Ready::new();
-        callback.push(&mut clocks.into_iter().map(|clock| message(1, clock, 1)), &mut ready);
-        ready.iter().for_each(|task| task.run());
-    }
-
-    #[test]
-    fn it_is_ready_once_however_much_comes() {
-        let callback = callback(SubscriberConfig::default(), |_| {});
-        let mut ready = Ready::new();
-        for clock in 1..=3 {
-            callback.push(&mut std::iter::once(message(1, clock, 1)), &mut ready);
-        }
-        assert_eq!(ready.len(), 1);
-        ready[0].run();
-        callback.push(&mut std::iter::once(message(1, 4, 1)), &mut ready);
-        assert_eq!(ready.len(), 2);
-    }
-
-    #[test]
-    fn inline_callbacks_get_all_that_came_together() {
-        let clocks = Arc::new(Mutex::new(Vec::new()));
-        let config = SubscriberConfig::default().queue_len(2).inline(true);
-        let callback = callback(config, {
-            let clocks = clocks.clone();
-            move |message| lock(&clocks).push(message.clock)
-        });
-        push(&callback, 1..=5);
-        assert_eq!(*lock(&clocks), [1, 2, 3, 4, 5]);
-        callback.close();
-        push(&callback, [6]);
-        assert_eq!(Arc::strong_count(&clocks), 1, "the function is dropped");
-    }
-
-    #[test]
-    fn closing_waits_for_a_call() {
-        let (entered, wait_entered) = mpsc::channel();
-        let (leave, wait_leave) = mpsc::channel::<()>();
-        let done = Arc::new(AtomicBool::new(false));
-        let callback = callback(SubscriberConfig::default(), {
-            let done = done.clone();
-            move |_| {
-                entered.send(()).unwrap();
-                wait_leave.recv().unwrap();
-                done.store(true, Ordering::SeqCst);
-            }
-        });
-        thread::scope(|scope| {
-            scope.spawn(|| push(&callback, [1, 2]));
-            wait_entered.recv().unwrap();
-            scope.spawn(|| {
-                callback.close();
-                assert!(done.load(Ordering::SeqCst));
-                assert_eq!(Arc::strong_count(&done), 1, "the function is dropped");
-            });
-            while !callback.is_closed.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            leave.send(()).unwrap();
-        });
-        assert!(wait_entered.try_recv().is_err(), "the second message is not delivered");
-    }
-
-    #[test]
-    fn closing_inside_a_call_does_not_wait() {
-        let count = Arc::new(AtomicUsize::new(0));
-        let own = Arc::new(Mutex::new(None::<Arc<Callback>>));
-        let callback = callback(SubscriberConfig::default(), {
-            let (own, count) = (own.clone(), count.clone());
-            move |_| {
-                count.fetch_add(1, Ordering::SeqCst);
-                if let Some(callback) = lock(&own).take() {
-                    callback.close();
-                }
-            }
-        });
-        *lock(&own) = Some(callback.clone());
-        push(&callback, [1, 2]);
-        assert_eq!(count.load(Ordering::SeqCst), 1);
-        assert_eq!(Arc::strong_count(&count), 1, "the function is dropped");
-    }
-
-    #[test]
-    fn a_handler_that_panics_is_dropped_and_reported() {
-        for inline in [false, true] {
-            let count = Arc::new(AtomicUsize::new(0));
-            let callback = callback(SubscriberConfig::default().inline(inline), {
-                let count = count.clone();
-                move |_| {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    resume_unwind(Box::new("on purpose"));
-                }
-            });
-            let reported = Arc::new(AtomicBool::new(false));
-            callback.set_on_panic({
-                let reported = reported.clone();
-                Box::new(move || reported.store(true, Ordering::SeqCst))
-            });
-            push(&callback, [1, 2]);
-            push(&callback, [3]);
-            assert_eq!(count.load(Ordering::SeqCst), 1);
-            assert_eq!(Arc::strong_count(&count), 1, "the function is dropped");
-            assert!(reported.load(Ordering::SeqCst) && callback.is_finished());
-        }
-    }
-
-    #[test]
-    fn a_panic_before_anybody_asked_for_it_is_reported() {
-        let callback = callback(SubscriberConfig::default(), |_| resume_unwind(Box::new("on purpose")));
-        push(&callback, [1]);
-        let (report, reported) = mpsc::channel();
-        callback.set_on_panic(Box::new(move || report.send(()).unwrap()));
-        assert!(reported.try_recv().is_ok());
-    }
-
-    #[test]
-    fn a_callback_is_slow_after_one_slow_run_and_until_many_quick_ones() {
-        let callback = callback(SubscriberConfig::default(), |_| {});
-        callback.took(SLOW);
-        assert!(!callback.is_slow());
-        callback.took(SLOW * 2);
-        assert!(callback.is_slow());
-        for _ in 1..QUICK_RUNS {
-            callback.took(Duration::ZERO);
-        }
-        assert!(callback.is_slow());
-        callback.took(Duration::ZERO);
-        assert!(!callback.is_slow());
-    }
-}
+mod tests;

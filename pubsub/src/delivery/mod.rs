@@ -6,10 +6,11 @@
 mod callback;
 mod clock;
 mod crew;
+mod pace;
 mod queue;
 mod waiting;
 
-pub(crate) use callback::Callback;
+pub(crate) use callback::{Callback, Handler};
 pub(crate) use crew::Crew;
 pub(crate) use queue::Queue;
 pub(crate) use waiting::Discarded;

@@ -35,6 +35,18 @@ pub(super) struct Waiting {
     counters: Arc<Counters>,
 }
 
+/// What is counted of messages that came together.
+#[derive(Default)]
+struct Admitted {
+    count: usize,
+    bytes: usize,
+    last_len: usize,
+    lost: u64,
+    /// When the first and the last of them were sent.
+    times: Option<(i64, i64)>,
+    delays: Delays,
+}
+
 impl Waiting {
     pub(super) fn new(config: &SubscriberConfig, max_publishers: usize, counters: Arc<Counters>) -> Self {
         Self {
@@ -60,49 +72,81 @@ impl Waiting {
         if self.ended.is_some() {
             return 0;
         }
-        let (mut count, mut bytes, mut lost, mut last_len) = (0, 0, 0, 0);
-        let (mut times, mut delays) = (None, Delays::default());
+        let mut admitted = Admitted::default();
         for mut message in messages {
-            match self.filter.check(&message.origin, message.clock, message.received) {
-                Order::New { missing: 0 } => {}
-                Order::New { missing } => {
-                    lost += missing;
-                    self.counters.losses.add(&message.origin.host_name, message.origin.id, missing);
-                }
-                Order::Duplicate => {
-                    self.discarded.duplicate += 1;
-                    continue;
-                }
-                Order::Late => {
-                    self.discarded.out_of_order += 1;
-                    if self.drop_out_of_order {
-                        continue;
-                    }
-                }
+            let len = message.payload.len();
+            if !self.admit(&mut message, len, clock, &mut admitted) {
+                continue;
             }
-            times = Some((times.map_or(message.time_us, |(first, _)| first), message.time_us));
-            message.received_ns = clock.at_ns(message.received);
-            let sent_ns = message.time_us.saturating_mul(1000);
-            delays.push(message.received_ns.cast_signed().saturating_sub(sent_ns) as f64 / 1e3);
-            last_len = message.payload.len();
-            count += 1;
-            bytes += last_len;
-            self.bytes += last_len;
+            self.bytes += len;
             self.queue.push_back(message);
             while self.queue.len() > self.max_len || (self.bytes > self.max_bytes && self.queue.len() > 1) {
                 self.pop();
                 self.discarded.queue_full += 1;
             }
         }
-        if let Some((first, last)) = times {
+        self.count(&admitted);
+        admitted.count
+    }
+
+    /// Takes note of a message of `len` bytes that the program gets at once. Returns whether it is to get it: its clock
+    /// may say that it is repeated or late.
+    pub(super) fn pass<P>(&mut self, message: &mut Incoming<P>, len: usize, clock: &Reading<'_>) -> bool {
+        let mut admitted = Admitted::default();
+        let is_admitted = self.ended.is_none() && self.admit(message, len, clock, &mut admitted);
+        self.count(&admitted);
+        is_admitted
+    }
+
+    /// Whether a message is to be passed on, by its clock.
+    fn admit<P>(
+        &mut self,
+        message: &mut Incoming<P>,
+        len: usize,
+        clock: &Reading<'_>,
+        admitted: &mut Admitted,
+    ) -> bool {
+        match self.filter.check(&message.origin, message.clock, message.received) {
+            Order::New { missing: 0 } => {}
+            Order::New { missing } => {
+                admitted.lost += missing;
+                self.counters.losses.add(&message.origin.host_name, message.origin.id, missing);
+            }
+            Order::Duplicate => {
+                self.discarded.duplicate += 1;
+                return false;
+            }
+            Order::Late => {
+                self.discarded.out_of_order += 1;
+                if self.drop_out_of_order {
+                    return false;
+                }
+            }
+        }
+        admitted.times = Some((admitted.times.map_or(message.time_us, |(first, _)| first), message.time_us));
+        message.received_ns = clock.at_ns(message.received);
+        let sent_ns = message.time_us.saturating_mul(1000);
+        admitted.delays.push(message.received_ns.cast_signed().saturating_sub(sent_ns) as f64 / 1e3);
+        admitted.last_len = len;
+        admitted.count += 1;
+        admitted.bytes += len;
+        true
+    }
+
+    #[cfg(test)]
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn count(&self, admitted: &Admitted) {
+        if let Some((first, last)) = admitted.times {
             self.counters.ticks.add(first, last);
-            self.counters.latency.add(&delays);
-            self.counters.add(count as u64, bytes as u64, last_len);
+            self.counters.latency.add(&admitted.delays);
+            self.counters.add(admitted.count as u64, admitted.bytes as u64, admitted.last_len);
         }
-        if lost > 0 {
-            add(&self.counters.lost, lost);
+        if admitted.lost > 0 {
+            add(&self.counters.lost, admitted.lost);
         }
-        count
     }
 
     /// Counts a message that was given up.

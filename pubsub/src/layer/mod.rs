@@ -30,6 +30,7 @@ pub(crate) use hash::sample_hash;
 pub use reason::{LayerChoice, LayerReason};
 
 use crate::NodeError;
+use crate::payload::BorrowedPayload;
 use crate::source::{Ready, Source};
 
 /// The most layers that a node has: eCAL's are UDP, shared memory and TCP; one more is for tests.
@@ -222,10 +223,10 @@ pub(crate) struct Origin {
     pub(crate) id: EntityId,
 }
 
-/// A message that came in, not decoded yet.
+/// A message that came in, not decoded yet. Its payload is its own, or a [borrowed one](BorrowedPayload).
 #[derive(Debug, Clone)]
-pub(crate) struct Incoming {
-    pub(crate) payload: Bytes,
+pub(crate) struct Incoming<P = Bytes> {
+    pub(crate) payload: P,
     pub(crate) clock: i64,
     pub(crate) time_us: i64,
     pub(crate) origin: Arc<Origin>,
@@ -234,10 +235,32 @@ pub(crate) struct Incoming {
     pub(crate) received_ns: u64,
 }
 
+impl<P> Incoming<P> {
+    /// The same message with another payload.
+    pub(crate) fn with<Q>(self, payload: Q) -> Incoming<Q> {
+        let Self { clock, time_us, origin, received, received_ns, .. } = self;
+        Incoming { payload, clock, time_us, origin, received, received_ns }
+    }
+}
+
 /// Where a layer passes the messages of a topic.
 pub(crate) trait Sink: Send + Sync {
     /// Takes messages that came together. If a callback is to be called for them, it is appended to `ready`.
     fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, ready: &mut Ready);
+
+    /// Whether it can do with a payload that it has only for the time of [`lend`](Self::lend).
+    fn borrows(&self) -> bool {
+        false
+    }
+
+    /// Takes a message whose payload is there only until this returns. Whoever needs it longer copies it. If a callback
+    /// is to be called for the copy, it is appended to `ready`.
+    fn lend(&self, message: Incoming<BorrowedPayload<'_>>, ready: &mut Ready) {
+        // The layer counts what has changed meanwhile.
+        if let Ok(payload) = message.payload.to_bytes() {
+            self.push(&mut std::iter::once(message.with(payload)), ready);
+        }
+    }
 
     /// Takes note of a message that was given up, incomplete.
     fn lost(&self, origin: &Arc<Origin>, clock: i64);

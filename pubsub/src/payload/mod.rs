@@ -1,5 +1,6 @@
 //! What travels on a topic: bytes, text, protobuf messages, JSON and types of one's own.
 
+mod borrowed;
 #[cfg(feature = "dynamic")]
 mod dynamic;
 #[cfg(feature = "json")]
@@ -15,6 +16,10 @@ use std::string::FromUtf8Error;
 use bytes::Bytes;
 use ferrocal_proto::DataType;
 
+pub use borrowed::BorrowedPayload;
+pub(crate) use borrowed::InPlace;
+#[cfg(test)]
+pub(crate) use borrowed::tests::Memory;
 #[cfg(feature = "dynamic")]
 pub use dynamic::{
     Dynamic, DynamicDecodeError, DynamicError, DynamicType, DynamicTypeError, JsonOptions, ToJsonError,

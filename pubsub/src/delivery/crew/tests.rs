@@ -1,4 +1,4 @@
-use super::super::callback::Callback;
+use super::super::callback::{Callback, Handler};
 use super::super::waiting::tests::message;
 use super::*;
 use crate::SubscriberConfig;
@@ -48,7 +48,8 @@ fn crew(on_failure: impl Fn() + Send + Sync + 'static) -> (Crew, mpsc::Sender<Ev
 
 fn callback(inline: bool, handler: impl FnMut(Incoming) + Send + 'static) -> Arc<Callback> {
     let config = SubscriberConfig::default().inline(inline);
-    Callback::new(&config, 8, Arc::default(), Arc::default(), Box::new(handler))
+    let handler = Handler::Owning(Box::new(handler));
+    Callback::new(&config, 8, Arc::default(), Arc::default(), handler)
 }
 
 fn push(events: &mpsc::Sender<Event>, callback: &Arc<Callback>, clock: i64) {

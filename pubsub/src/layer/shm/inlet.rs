@@ -22,7 +22,7 @@ const LOOK_AFTER: Duration = Duration::from_millis(500);
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// The sinks of one topic.
-type Sinks = Arc<[Arc<dyn Sink>]>;
+pub(super) type Sinks = Arc<[Arc<dyn Sink>]>;
 
 pub(super) struct ShmInlet {
     pub(super) max_message_len: usize,
@@ -93,9 +93,7 @@ impl ShmInlet {
     /// Calls callbacks, on the thread of the file that they are of. Those that take long go to the layer's threads.
     pub(super) fn run(&self, ready: &mut Ready) {
         for task in ready.drain(..) {
-            if task.is_inline() {
-                task.run();
-            } else if task.is_slow() {
+            if task.is_slow() && !task.is_inline() {
                 lock(&self.later).slow.push_back(task);
                 self.wake.notify_one();
             } else {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use ferrocal_proto::{DropReason, MemoryMessage};
 use ferrocal_shm::{LockError, MemoryFile, NamedLock, OpenError};
 
+use crate::payload::{BorrowedPayload, InPlace};
+
 /// How long one try to get the lock takes, as in eCAL.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(5);
 /// After that time a message is given up: whoever has the lock is dead, and the publisher will take another file.
@@ -16,63 +18,84 @@ const MAX_TRIES: usize = 4;
 
 /// A memory file of a publisher, to be read.
 pub(super) struct Content {
+    lock: NamedLock,
+    newest: Newest,
+}
+
+/// The message in the file, for those who have the lock.
+struct Newest {
     name: String,
     file: MemoryFile,
-    lock: NamedLock,
-    /// Of the newest message.
+    /// Of the newest message that was taken.
     clock: u64,
     /// When that was taken.
     taken: Option<Instant>,
 }
 
-/// A message, taken out of the file.
+/// A message that was taken.
 pub(super) struct Taken {
     pub(super) message: MemoryMessage,
-    pub(super) payload: Vec<u8>,
+    /// A copy of the payload, unless all who want it have seen it in place.
+    pub(super) payload: Option<Vec<u8>>,
 }
+
+/// Passes a message on while it lies in the file, and locked. Returns whether nobody needs a copy of it.
+pub(super) type Lend<'a> = &'a mut dyn FnMut(&MemoryMessage, BorrowedPayload<'_>) -> bool;
+
+/// The lock, until this is dropped.
+struct Held<'a>(&'a NamedLock);
 
 impl Content {
     pub(super) fn new(name: &str, file: MemoryFile, lock: NamedLock) -> Self {
-        Self { name: name.to_owned(), file, lock, clock: 0, taken: None }
+        Self { lock, newest: Newest { name: name.to_owned(), file, clock: 0, taken: None } }
     }
 
-    /// Takes the message out, if it is a new one.
+    /// Takes the message, if it is a new one: has it lent, or copies it out.
     ///
     /// # Errors
-    /// Why a message cannot be had. The next one may be well.
-    pub(super) fn take(&mut self, max_len: usize) -> Result<Option<Taken>, DropReason> {
+    /// Why a message cannot be had, or may have changed while it was lent. The next one may be well.
+    pub(super) fn take(&mut self, max_len: usize, lend: Lend<'_>) -> Result<Option<Taken>, DropReason> {
+        let _held = Held::take(&self.lock)?;
+        self.newest.take(max_len, lend)
+    }
+
+    /// Takes the newest message out once more, with when that was done first. `None` if there is a newer one meanwhile.
+    pub(super) fn take_again(&mut self, max_len: usize) -> Option<(Taken, Instant)> {
+        let (clock, first) = (self.newest.clock, self.newest.taken?);
+        self.newest.clock = clock.checked_sub(1)?;
+        let taken = self.take(max_len, &mut |_, _| false).ok().flatten();
+        (self.newest.clock, self.newest.taken) = (clock, Some(first));
+        Some((taken.filter(|taken| taken.message.clock == clock)?, first))
+    }
+}
+
+impl<'a> Held<'a> {
+    fn take(lock: &'a NamedLock) -> Result<Self, DropReason> {
         let start = Instant::now();
         loop {
-            match self.lock.lock(LOCK_TIMEOUT) {
-                Ok(()) => break,
+            match lock.lock(LOCK_TIMEOUT) {
+                Ok(()) => return Ok(Self(lock)),
                 Err(LockError::TimedOut) if start.elapsed() < GIVE_UP => {}
                 Err(LockError::TimedOut) => return Err(DropReason::Locked),
                 Err(_) => return Err(DropReason::MemoryFileLost),
             }
         }
-        let taken = self.take_locked(max_len);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
         // The publisher may wait for it. If this never returns the publisher does not either, or it has another file, which
         // is read by another thread.
-        self.lock.unlock_and_wake();
-        if let Ok(Some(_)) = taken {
-            self.taken = Some(Instant::now());
-        }
-        taken
+        self.0.unlock_and_wake();
     }
+}
 
-    /// Takes the newest message out once more, with when that was done first. `None` if there is a newer one meanwhile.
-    pub(super) fn take_again(&mut self, max_len: usize) -> Option<(Taken, Instant)> {
-        let (clock, first) = (self.clock, self.taken?);
-        self.clock = clock.checked_sub(1)?;
-        let taken = self.take(max_len).ok().flatten().filter(|taken| taken.message.clock == clock);
-        (self.clock, self.taken) = (clock, Some(first));
-        Some((taken?, first))
-    }
-
-    fn take_locked(&mut self, max_len: usize) -> Result<Option<Taken>, DropReason> {
+impl Newest {
+    fn take(&mut self, max_len: usize, lend: Lend<'_>) -> Result<Option<Taken>, DropReason> {
         let mut tries = 0;
         loop {
-            let result = self.try_take(max_len);
+            let result = self.try_take(max_len, lend);
             tries += 1;
             match result {
                 // Somebody writes without the lock: eCAL leaves locks that are not its own when it ends.
@@ -81,6 +104,10 @@ impl Content {
                 }
                 Ok(Some(taken)) => {
                     self.clock = taken.message.clock;
+                    if taken.payload.is_none() {
+                        // Who has seen it has seen it, whatever it was.
+                        self.check(&taken.message)?;
+                    }
                     return Ok(Some(taken));
                 }
                 result => return result,
@@ -88,7 +115,7 @@ impl Content {
         }
     }
 
-    fn try_take(&mut self, max_len: usize) -> Result<Option<Taken>, DropReason> {
+    fn try_take(&mut self, max_len: usize, lend: Lend<'_>) -> Result<Option<Taken>, DropReason> {
         let message = match self.head() {
             Err(DropReason::BadMemoryFile) if self.file.has_grown() => {
                 self.file =
@@ -106,15 +133,27 @@ impl Content {
             self.clock = message.clock;
             return Err(DropReason::TooLong);
         };
-        let mut payload = Vec::new();
-        if !self.file.append_to(message.payload_offset, len, &mut payload) {
-            return Err(DropReason::MemoryFileLost);
-        }
-        fence(Ordering::SeqCst);
-        if self.head() != Ok(message) {
-            return Err(DropReason::Torn);
-        }
+        let start = Instant::now();
+        let place = Place { newest: self, message, len };
+        let payload = if lend(&message, BorrowedPayload::in_place(&place)) {
+            None
+        } else {
+            let payload = place.copy().ok_or(DropReason::MemoryFileLost)?;
+            self.check(&message)?;
+            Some(payload)
+        };
+        self.taken = Some(start);
         Ok(Some(Taken { message, payload }))
+    }
+
+    /// Whether what was read of a message so far was this one's.
+    fn check(&self, message: &MemoryMessage) -> Result<(), DropReason> {
+        fence(Ordering::SeqCst);
+        match self.head() {
+            Ok(now) if now == *message => Ok(()),
+            Err(DropReason::MemoryFileLost) => Err(DropReason::MemoryFileLost),
+            _ => Err(DropReason::Torn),
+        }
     }
 
     fn head(&self) -> Result<MemoryMessage, DropReason> {
@@ -124,5 +163,31 @@ impl Content {
             return Err(DropReason::MemoryFileLost);
         }
         MemoryMessage::decode(&head[..len], self.file.len())
+    }
+}
+
+/// The payload of a message in the file.
+struct Place<'a> {
+    newest: &'a Newest,
+    message: MemoryMessage,
+    len: usize,
+}
+
+impl InPlace for Place<'_> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn read(&self, offset: usize, into: &mut [u8]) -> bool {
+        self.newest.file.read(self.message.payload_offset + offset as u64, into)
+    }
+
+    fn copy(&self) -> Option<Vec<u8>> {
+        let mut copy = Vec::new();
+        self.newest.file.append_to(self.message.payload_offset, self.len, &mut copy).then_some(copy)
+    }
+
+    fn is_intact(&self) -> bool {
+        self.newest.check(&self.message).is_ok()
     }
 }

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use ferrocal_proto::{DropReason, MemoryMessage};
 use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, unlink};
 
-use super::inlet::ShmInlet;
+use super::inlet::{ShmInlet, Sinks};
 use super::naming::{acknowledge_name, event_name, lock_name};
 use super::reading::{Content, Taken};
 use crate::layer::{Incoming, Origin};
 use crate::lock;
+use crate::payload::BorrowedPayload;
 use crate::source::Ready;
 
 /// How long one wait for an event takes, as in eCAL.
@@ -54,10 +55,20 @@ struct Target {
     inlet: Weak<ShmInlet>,
     topic: Arc<str>,
     origin: Arc<Origin>,
+    /// The longest message that it takes.
+    max_message_len: usize,
     /// Since when its topic is read.
     since: Instant,
     /// Whether it has joined a file that was read already, and no message came since.
     is_new: bool,
+}
+
+/// Somebody who gets a message, and the callbacks that are to be called for it.
+struct Recipient {
+    inlet: Arc<ShmInlet>,
+    origin: Arc<Origin>,
+    sinks: Sinks,
+    ready: Ready,
 }
 
 /// Why a file is not read.
@@ -76,8 +87,14 @@ impl FileWatch {
         origin: &Arc<Origin>,
         since: Instant,
     ) -> Result<Arc<Self>, WatchError> {
-        let inlet = Arc::downgrade(inlet);
-        let mut target = Target { inlet, topic: topic.clone(), origin: origin.clone(), since, is_new: false };
+        let mut target = Target {
+            inlet: Arc::downgrade(inlet),
+            topic: topic.clone(),
+            origin: origin.clone(),
+            max_message_len: inlet.max_message_len,
+            since,
+            is_new: false,
+        };
         let key = (std::process::id(), name.to_owned());
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = watched.get_or_insert_default();
@@ -151,45 +168,90 @@ impl FileWatch {
         self.signals.event.rescue();
     }
 
-    fn inlets(&self) -> Vec<Arc<ShmInlet>> {
-        lock(&self.targets).iter().filter_map(|target| target.inlet.upgrade()).collect()
-    }
-
     fn count(&self, reason: DropReason) {
-        self.inlets().iter().for_each(|inlet| inlet.count(reason));
+        let inlets: Vec<_> = lock(&self.targets).iter().map(|target| target.inlet.clone()).collect();
+        inlets.iter().filter_map(Weak::upgrade).for_each(|inlet| inlet.count(reason));
     }
 
-    /// Passes a message on, and calls callbacks. One that was taken at `taken_before` goes to those who have joined later,
-    /// and wanted it then already: another node of this process was faster to learn of the file.
-    fn deliver(&self, taken: Taken, taken_before: Option<Instant>) {
-        let MemoryMessage { clock, time_us, .. } = taken.message;
-        let (payload, received) = (Bytes::from(taken.payload), Instant::now());
-        let targets: Vec<_> = lock(&self.targets)
-            .iter_mut()
-            .filter_map(|target| {
-                let is_new = std::mem::take(&mut target.is_new);
-                let wants = taken_before.is_none_or(|time| is_new && target.since <= time);
-                let inlet = target.inlet.upgrade().filter(|_| wants)?;
-                Some((inlet, target.topic.clone(), target.origin.clone()))
-            })
-            .collect();
-        for (inlet, topic, origin) in targets {
-            let message = Incoming {
-                payload: payload.clone(),
-                clock: clock.cast_signed(),
-                time_us,
-                origin,
-                received,
-                received_ns: 0,
-            };
-            let mut ready = Ready::new();
-            for sink in inlet.sinks(&topic).iter() {
-                sink.push(&mut std::iter::once(message.clone()), &mut ready);
+    /// Passes the newest message on, and calls callbacks. Returns whether its publisher waits for that. `recipients` is
+    /// empty before and after it: its room is kept.
+    fn pass_on(&self, content: &mut Content, recipients: &mut Vec<Recipient>) -> Result<bool, DropReason> {
+        let max_len = lock(&self.targets).iter().map(|target| target.max_message_len).max().unwrap_or(0);
+        let taken = content.take(max_len, &mut |message, payload| self.lend(message, payload, recipients));
+        let waits = match taken {
+            Ok(None) => {
+                if self.has_joined.swap(false, Ordering::AcqRel)
+                    && let Some((taken, first)) = content.take_again(max_len)
+                {
+                    self.find_recipients(Some(first), recipients);
+                    push(taken, recipients);
+                }
+                Ok(false)
             }
-            drop(message);
+            Ok(Some(taken)) => {
+                let waits = taken.message.acknowledge_timeout_ms != 0;
+                push(taken, recipients);
+                Ok(waits)
+            }
+            Err(reason) => Err(reason),
+        };
+        for Recipient { inlet, mut ready, .. } in recipients.drain(..) {
             inlet.run(&mut ready);
         }
+        waits
     }
+
+    /// Finds those who get a message. One that was taken at `taken_before` goes to those who have joined later, and wanted
+    /// it then already: another node of this process was faster to learn of the file.
+    fn find_recipients(&self, taken_before: Option<Instant>, recipients: &mut Vec<Recipient>) {
+        recipients.clear();
+        recipients.extend(lock(&self.targets).iter_mut().filter_map(|target| {
+            let is_new = std::mem::take(&mut target.is_new);
+            let wants = taken_before.is_none_or(|time| is_new && target.since <= time);
+            let inlet = target.inlet.upgrade().filter(|_| wants)?;
+            let sinks = inlet.sinks(&target.topic);
+            Some(Recipient { inlet, origin: target.origin.clone(), sinks, ready: Ready::new() })
+        }));
+    }
+
+    /// Lends a message to all recipients, if its publisher permits that and none of them needs a copy: who waits for the copy
+    /// does not wait for others' callbacks then.
+    fn lend(
+        &self,
+        message: &MemoryMessage,
+        payload: BorrowedPayload<'_>,
+        recipients: &mut Vec<Recipient>,
+    ) -> bool {
+        self.find_recipients(None, recipients);
+        let mut sinks = recipients.iter().flat_map(|recipient| recipient.sinks.iter());
+        if !message.zero_copy || !sinks.all(|sink| sink.borrows()) {
+            return false;
+        }
+        let received = Instant::now();
+        for Recipient { origin, sinks, ready, .. } in recipients {
+            for sink in sinks.iter() {
+                sink.lend(incoming(message, payload, origin, received), ready);
+            }
+        }
+        true
+    }
+}
+
+/// Passes a copy to the queues of all recipients, if they have not seen the message in place.
+fn push(taken: Taken, recipients: &mut Vec<Recipient>) {
+    let Taken { message, payload: Some(payload) } = taken else { return };
+    let (payload, received) = (Bytes::from(payload), Instant::now());
+    for Recipient { origin, sinks, ready, .. } in recipients {
+        for sink in sinks.iter() {
+            let message = incoming(&message, payload.clone(), origin, received);
+            sink.push(&mut std::iter::once(message), ready);
+        }
+    }
+}
+
+fn incoming<P>(message: &MemoryMessage, payload: P, origin: &Arc<Origin>, received: Instant) -> Incoming<P> {
+    let (clock, time_us) = (message.clock.cast_signed(), message.time_us);
+    Incoming { payload, clock, time_us, origin: origin.clone(), received, received_ns: 0 }
 }
 
 impl Drop for FileWatch {
@@ -214,6 +276,7 @@ fn remove_rests(name: &str, process_id: u32) {
 
 /// What the thread of a file does. It has the watch only for the time of a message, so that it ends with the watch.
 fn read(signals: &Signals, watch: &Weak<FileWatch>, mut content: Content) {
+    let mut recipients = Vec::new();
     // What came before this process opened the file for the publisher's sake has set the event.
     let mut is_due = false;
     while !signals.is_stopping.load(Ordering::Acquire) {
@@ -231,31 +294,22 @@ fn read(signals: &Signals, watch: &Weak<FileWatch>, mut content: Content) {
         }
         is_due = false;
         let Some(watch) = watch.upgrade() else { return };
-        let max_len = watch.inlets().iter().map(|inlet| inlet.max_message_len).max().unwrap_or(0);
-        match content.take(max_len) {
-            Ok(None) if watch.has_joined.swap(false, Ordering::AcqRel) => {
-                if let Some((taken, time)) = content.take_again(max_len) {
-                    watch.deliver(taken, Some(time));
-                }
+        let passed = catch_unwind(AssertUnwindSafe(|| watch.pass_on(&mut content, &mut recipients)));
+        match passed {
+            Ok(Ok(true)) => {
+                // A publisher that cannot be told does not wait for ever.
+                let _ = signals.acknowledged.set(EVENT_TIMEOUT);
             }
-            Ok(None) => {}
-            Ok(Some(taken)) => {
-                let waits = taken.message.acknowledge_timeout_ms != 0;
-                let delivered = catch_unwind(AssertUnwindSafe(|| watch.deliver(taken, None)));
-                if delivered.is_err() {
-                    log::error!(
-                        "a thread that reads shared memory has failed; its publisher is not read any more"
-                    );
-                    signals.has_ended.store(true, Ordering::Relaxed);
-                    return;
-                }
-                if waits {
-                    // A publisher that cannot be told does not wait for ever.
-                    let _ = signals.acknowledged.set(EVENT_TIMEOUT);
-                }
+            Ok(Ok(false)) => {}
+            Ok(Err(DropReason::MemoryFileLost)) => return end(signals, &Arc::downgrade(&watch)),
+            Ok(Err(reason)) => watch.count(reason),
+            Err(_) => {
+                log::error!(
+                    "a thread that reads shared memory has failed; its publisher is not read any more"
+                );
+                signals.has_ended.store(true, Ordering::Relaxed);
+                return;
             }
-            Err(DropReason::MemoryFileLost) => return end(signals, &Arc::downgrade(&watch)),
-            Err(reason) => watch.count(reason),
         }
     }
 }
