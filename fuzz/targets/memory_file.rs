@@ -4,7 +4,7 @@
 #![no_main]
 
 use ferrocal_fuzz::with_peak;
-use ferrocal_proto::{Broadcast, FileHead, MemoryMessage, is_memory_file_name};
+use ferrocal_proto::{Broadcast, FileHead, FileLayout, MemoryMessage, is_memory_file_name};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,11 +17,13 @@ fuzz_target!(|data: &[u8]| {
             assert!(end <= file_len);
         }
     }
-    let (broadcast, peak) = with_peak(|| Broadcast::decode(data));
-    assert!(peak <= 4 * data.len(), "{peak} bytes for {}", data.len());
-    if let Ok(broadcast) = broadcast {
-        let kept = Broadcast { capacity: broadcast.capacity.max(1), ..broadcast };
-        assert_eq!(Broadcast::decode(&kept.encode()), Ok(kept));
+    for layout in [FileLayout::Wide, FileLayout::Narrow] {
+        let (broadcast, peak) = with_peak(|| Broadcast::decode(data, layout));
+        assert!(peak <= 4 * data.len(), "{peak} bytes for {}", data.len());
+        if let Ok(broadcast) = broadcast {
+            let kept = Broadcast { capacity: broadcast.capacity.max(1), ..broadcast };
+            assert_eq!(Broadcast::decode(&kept.encode(layout), layout), Ok(kept));
+        }
     }
     if is_memory_file_name(data) {
         assert!(!data.contains(&b'/'));

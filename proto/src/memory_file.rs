@@ -19,11 +19,22 @@ pub enum FileLayout {
 }
 
 impl FileLayout {
+    /// That of this system's programs, if they are of 64 bits.
+    pub const HOST: Self = if cfg!(windows) { Self::Narrow } else { Self::Wide };
+
     /// The length of the head in bytes.
     pub const fn head_len(self) -> usize {
         match self {
             Self::Wide => 24,
             Self::Narrow => 12,
+        }
+    }
+
+    /// The longest file of this layout in bytes.
+    pub const fn max_file_len(self) -> u64 {
+        match self {
+            Self::Wide => u64::MAX,
+            Self::Narrow => u32::MAX as u64,
         }
     }
 }
@@ -65,13 +76,24 @@ impl FileHead {
         Ok(Self { layout, used, max })
     }
 
-    /// Writes the head, of the wide layout.
-    pub fn encode(&self) -> [u8; Self::MAX_LEN] {
-        let mut bytes = [0; Self::MAX_LEN];
-        bytes[0] = Self::MAX_LEN as u8;
-        bytes[8..16].copy_from_slice(&self.used.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.max.to_le_bytes());
-        bytes
+    /// Writes the head into a buffer, and returns the part of it that the head takes.
+    ///
+    /// Lengths beyond what the [layout](FileLayout::max_file_len) can hold are written as the most that it can.
+    pub fn encode<'a>(&self, into: &'a mut [u8; Self::MAX_LEN]) -> &'a [u8] {
+        into.fill(0);
+        into[0] = self.layout.head_len() as u8;
+        match self.layout {
+            FileLayout::Wide => {
+                into[8..16].copy_from_slice(&self.used.to_le_bytes());
+                into[16..].copy_from_slice(&self.max.to_le_bytes());
+            }
+            FileLayout::Narrow => {
+                let [used, max] = [self.used, self.max].map(|len| u32::try_from(len).unwrap_or(u32::MAX));
+                into[4..8].copy_from_slice(&used.to_le_bytes());
+                into[8..12].copy_from_slice(&max.to_le_bytes());
+            }
+        }
+        &into[..self.layout.head_len()]
     }
 }
 
@@ -139,17 +161,19 @@ impl MemoryMessage {
         payload_len.saturating_add(Self::MAX_HEAD_LEN as u64)
     }
 
-    /// Writes both heads for a file of `file_len` bytes. The payload follows at once; its offset here is not looked at.
-    pub fn encode(&self, file_len: u64) -> [u8; Self::MAX_HEAD_LEN] {
-        let message_len = u64::from(MESSAGE_HEAD_LEN);
-        let file = FileHead {
-            layout: FileLayout::Wide,
-            used: message_len + self.payload_len,
-            max: file_len.saturating_sub(FileHead::MAX_LEN as u64),
-        };
-        let mut bytes = [0; Self::MAX_HEAD_LEN];
-        let (head, message) = bytes.split_at_mut(FileHead::MAX_LEN);
-        head.copy_from_slice(&file.encode());
+    /// Writes both heads into a buffer, for a file of `file_len` bytes, and returns the part of it that they take. The
+    /// payload follows at once; its offset here is not looked at.
+    pub fn encode<'a>(
+        &self,
+        layout: FileLayout,
+        file_len: u64,
+        into: &'a mut [u8; Self::MAX_HEAD_LEN],
+    ) -> &'a [u8] {
+        let head_len = layout.head_len();
+        let used = u64::from(MESSAGE_HEAD_LEN) + self.payload_len;
+        let file = FileHead { layout, used, max: file_len.saturating_sub(head_len as u64) };
+        into.fill(0);
+        let message = &mut into[head_len..];
         message[..2].copy_from_slice(&MESSAGE_HEAD_LEN.to_le_bytes());
         message[8..16].copy_from_slice(&self.payload_len.to_le_bytes());
         message[24..32].copy_from_slice(&self.clock.to_le_bytes());
@@ -157,7 +181,8 @@ impl MemoryMessage {
         message[40..48].copy_from_slice(&self.hash.to_le_bytes());
         message[48] = if self.zero_copy { ZERO_COPY } else { 0 };
         message[56..64].copy_from_slice(&self.acknowledge_timeout_ms.to_le_bytes());
-        bytes
+        into[..head_len].copy_from_slice(file.encode(&mut [0; FileHead::MAX_LEN]));
+        &into[..head_len + usize::from(MESSAGE_HEAD_LEN)]
     }
 }
 

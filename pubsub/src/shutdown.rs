@@ -46,8 +46,8 @@ pub struct ShutdownRequest {
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// This system has no such events here: they need 64-bit Linux with glibc.
-    #[error("requests to end a process need 64-bit Linux with glibc")]
+    /// This system has no such events here: they need 64-bit Linux with glibc, or 64-bit Windows.
+    #[error("requests to end a process need 64-bit Linux with glibc, or 64-bit Windows")]
     Unavailable,
     /// No process of this id on this host waits for a request. One of eCAL does from its first call of `eCAL::Ok()` on.
     #[error("process {0} does not take requests to end")]
@@ -89,7 +89,7 @@ struct State {
 }
 
 fn event_name(process_id: u32) -> String {
-    format!("ecal_shutdown_process_{process_id}_evt")
+    ferrocal_shm::event_name(&format!("ecal_shutdown_process_{process_id}"))
 }
 
 /// Asks a process of this host to end, as `ecal_stop` does. Programs of eCAL see that `eCAL::Ok()` is `false`, and those of
@@ -101,12 +101,10 @@ pub fn request_shutdown(process_id: u32) -> Result<(), ShutdownError> {
     if !ferrocal_shm::is_available() {
         return Err(ShutdownError::Unavailable);
     }
-    let name = event_name(process_id);
-    // To open it would make it.
-    if !ferrocal_shm::names().contains(&name) {
-        return Err(ShutdownError::NotListening(process_id));
-    }
-    let event = NamedEvent::open(&name).map_err(|source| failed(process_id, source))?;
+    let event = match NamedEvent::open_existing(&event_name(process_id)) {
+        Err(error) if error.is_absent() => return Err(ShutdownError::NotListening(process_id)),
+        opened => opened.map_err(|source| failed(process_id, source))?,
+    };
     event.set(PATIENCE).map_err(|source| failed(process_id, source))
 }
 

@@ -14,7 +14,7 @@ use crate::session::{End, Session};
 /// Ask processes of this computer to end, as eCAL's ecal_stop does.
 ///
 /// Programs of eCAL end when they look at eCAL::Ok(), and those of ferrocal if they look at Node::shutdown_requested. It needs
-/// 64-bit Linux with glibc.
+/// 64-bit Linux with glibc, or 64-bit Windows.
 ///
 /// Keys of --json, an object for each process: pid, unit, process, asked (whether it takes requests), error. Exit codes: 1 one
 /// could not be asked, 4 there is none, or --wait is over and one is still there.

@@ -48,23 +48,23 @@ impl Broadcast {
     pub const MAX_CAPACITY: u64 = 1 << 16;
 
     /// The length of a file for `capacity` events in bytes.
-    pub fn file_len(capacity: u64) -> u64 {
+    pub fn file_len(layout: FileLayout, capacity: u64) -> u64 {
         let events = capacity.min(Self::MAX_CAPACITY) * EVENT_LEN as u64;
-        FileHead::MAX_LEN as u64 + (HEAD_LEN + QUEUE_HEAD_LEN) as u64 + events
+        layout.head_len() as u64 + (HEAD_LEN + QUEUE_HEAD_LEN) as u64 + events
     }
 
-    /// Reads a whole file.
+    /// Reads a whole file, which a 64-bit program of a system with this layout has written.
     ///
     /// # Errors
-    /// As [`FileHead::decode`], and [`DropReason::BadMemoryFile`] if an index or a length of the queue is out of range.
-    /// Single events that make no sense are left out.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DropReason> {
+    /// As [`FileHead::decode`], and [`DropReason::BadMemoryFile`] if the file is of another layout, or an index or a length
+    /// of the queue is out of range. Single events that make no sense are left out.
+    pub fn decode(bytes: &[u8], layout: FileLayout) -> Result<Self, DropReason> {
         let file = FileHead::decode(bytes, bytes.len() as u64)?;
-        if file.layout != FileLayout::Wide {
+        if file.layout != layout {
             // The indices have the size of that system's pointers.
             return Err(DropReason::BadMemoryFile);
         }
-        let bytes = &bytes[FileHead::MAX_LEN..];
+        let bytes = bytes.get(layout.head_len()..).ok_or(DropReason::Truncated)?;
         let bytes = usize::try_from(file.max).ok().and_then(|max| bytes.get(..max)).unwrap_or(bytes);
         if u32_at(bytes, 0)? != VERSION {
             return Err(DropReason::UnknownVersion);
@@ -88,16 +88,16 @@ impl Broadcast {
 
     /// Writes a whole file that begins with its oldest event, for as many as `capacity`; the oldest of more than that are
     /// left out.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self, layout: FileLayout) -> Vec<u8> {
         let capacity = self.capacity.clamp(1, Self::MAX_CAPACITY);
         let kept = self.events.len().min(capacity as usize);
         let events = &self.events[self.events.len() - kept..];
-        let len = Self::file_len(capacity);
-        let max = len - FileHead::MAX_LEN as u64;
-        let head = FileHead { layout: FileLayout::Wide, used: max, max };
+        let len = Self::file_len(layout, capacity);
+        let max = len - layout.head_len() as u64;
+        let head = FileHead { layout, used: max, max };
         let newest = events.last().map_or(0, |event| event.timestamp_ns);
         let mut bytes = Vec::with_capacity(len as usize);
-        bytes.extend_from_slice(&head.encode());
+        bytes.extend_from_slice(head.encode(&mut [0; FileHead::MAX_LEN]));
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(HEAD_LEN as u64).to_le_bytes());
         bytes.extend_from_slice(&newest.to_le_bytes());

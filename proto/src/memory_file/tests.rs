@@ -26,7 +26,10 @@ fn a_head_of_the_real_ecal_is_read_and_written() {
         acknowledge_timeout_ms: 0,
     };
     assert_eq!(message, expected);
-    assert_eq!(message.encode(4184)[..], real());
+    assert_eq!(message.encode(FileLayout::Wide, 4184, &mut [0; 88]), real());
+    let narrow = message.encode(FileLayout::Narrow, 4096 + 12, &mut [0xff; 88]).to_vec();
+    assert_eq!(narrow[..12], [12, 0, 0, 0, 84, 0, 0, 0, 0, 16, 0, 0]);
+    assert_eq!(narrow[12..], real()[24..]);
 }
 
 #[test]
@@ -84,44 +87,55 @@ fn event(number: u64) -> BroadcastEvent {
 #[test]
 fn the_oldest_news_make_room() {
     let full = Broadcast { events: (0..10).map(event).collect(), capacity: 4 };
-    let read = Broadcast::decode(&full.encode()).unwrap();
-    assert_eq!(read, Broadcast { events: (6..10).map(event).collect(), capacity: 4 });
     let empty = Broadcast { events: Vec::new(), capacity: 4 };
-    assert_eq!(Broadcast::decode(&empty.encode()).unwrap(), empty);
+    for (layout, other) in [(FileLayout::Wide, FileLayout::Narrow), (FileLayout::Narrow, FileLayout::Wide)] {
+        let read = Broadcast::decode(&full.encode(layout), layout).unwrap();
+        assert_eq!(read, Broadcast { events: (6..10).map(event).collect(), capacity: 4 });
+        assert_eq!(Broadcast::decode(&empty.encode(layout), layout).unwrap(), empty);
+        assert_eq!(Broadcast::decode(&full.encode(layout), other), Err(DropReason::BadMemoryFile));
+    }
 }
 
 #[test]
 fn a_queue_that_has_come_round_is_read_from_its_oldest() {
-    let mut bytes = Broadcast { events: (0..4).map(event).collect(), capacity: 4 }.encode();
+    let mut bytes = Broadcast { events: (0..4).map(event).collect(), capacity: 4 }.encode(FileLayout::Wide);
     bytes[48] = 1;
     bytes[56] = 2;
-    let read: Vec<_> = Broadcast::decode(&bytes).unwrap().events.iter().map(|event| event.event_id).collect();
+    let read: Vec<_> = Broadcast::decode(&bytes, FileLayout::Wide)
+        .unwrap()
+        .events
+        .iter()
+        .map(|event| event.event_id)
+        .collect();
     assert_eq!(read, [2, 3, 0, 1]);
 }
 
 #[test]
 fn indices_and_lengths_out_of_range_are_refused() {
-    let good = Broadcast { events: (0..2).map(event).collect(), capacity: 4 }.encode();
+    let good = Broadcast { events: (0..2).map(event).collect(), capacity: 4 }.encode(FileLayout::Wide);
     for (at, value) in [(28, 0xff), (48, 4), (56, 4), (64, 5), (72, 5), (79, 1), (35, 1)] {
         let mut bytes = good.clone();
         bytes[at] = value;
-        assert_eq!(Broadcast::decode(&bytes), Err(DropReason::BadMemoryFile), "{at}");
+        assert_eq!(Broadcast::decode(&bytes, FileLayout::Wide), Err(DropReason::BadMemoryFile), "{at}");
     }
     let mut bytes = good;
     bytes[24] = 2;
-    assert_eq!(Broadcast::decode(&bytes), Err(DropReason::UnknownVersion));
+    assert_eq!(Broadcast::decode(&bytes, FileLayout::Wide), Err(DropReason::UnknownVersion));
 }
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(payload_len in 0..1_u64 << 40, clock: u64, time_us: i64, hash: u64, zero_copy: bool,
+    fn what_is_written_is_read(payload_len in 0..1_u64 << 40, clock: u64, time_us: i64, hash: u64, zero_copy: bool, is_narrow: bool,
         acknowledge_timeout_ms: i64)
     {
+        let layout = if is_narrow { FileLayout::Narrow } else { FileLayout::Wide };
+        let payload_len = payload_len.min(layout.max_file_len() - 88);
         let message = MemoryMessage {
-            payload_offset: 88, payload_len, clock, time_us, hash, zero_copy, acknowledge_timeout_ms,
+            payload_offset: layout.head_len() as u64 + 64, payload_len, clock, time_us, hash, zero_copy, acknowledge_timeout_ms,
         };
         let file_len = MemoryMessage::file_len(payload_len);
-        prop_assert_eq!(MemoryMessage::decode(&message.encode(file_len), file_len), Ok(message));
+        let mut head = [0; MemoryMessage::MAX_HEAD_LEN];
+        prop_assert_eq!(MemoryMessage::decode(message.encode(layout, file_len, &mut head), file_len), Ok(message));
     }
 
     #[test]
@@ -129,6 +143,6 @@ proptest! {
         if let Ok(message) = MemoryMessage::decode(&bytes, file_len) {
             prop_assert!(message.payload_offset + message.payload_len <= file_len);
         }
-        let _ = Broadcast::decode(&bytes);
+        let _ = [FileLayout::Wide, FileLayout::Narrow].map(|layout| Broadcast::decode(&bytes, layout));
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 #[non_exhaustive]
 pub enum OpenError {
     /// This platform has no such thing.
-    #[error("shared memory as eCAL has it needs 64-bit Linux with glibc")]
+    #[error("shared memory as eCAL has it needs 64-bit Linux with glibc, or 64-bit Windows")]
     Unavailable,
     /// It is not there, or it is there already if it was to be made.
     #[error("the system refused it: {0}")]
@@ -34,7 +34,7 @@ pub enum LockError {
     /// Somebody else has it, and did not leave it in time. He may be dead.
     #[error("somebody else held it for too long")]
     TimedOut,
-    /// Its memory is no lock any more: the file was shortened, or something else was written to it.
-    #[error("its memory was damaged")]
+    /// It cannot be used any more: its memory was damaged, or on Windows its last holder died with it.
+    #[error("it was damaged, or somebody died with it")]
     Lost,
 }

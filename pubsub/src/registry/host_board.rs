@@ -20,7 +20,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 const MIN_LEN: u64 = 1024;
 /// How long an end stays posted, so that everybody reads it.
 const KEEP_END: Duration = Duration::from_secs(3);
-const HEAD_LEN: u64 = FileHead::MAX_LEN as u64;
+const LAYOUT: FileLayout = FileLayout::HOST;
+const HEAD_LEN: u64 = LAYOUT.head_len() as u64;
 
 pub(crate) struct HostBoard {
     domain: String,
@@ -28,6 +29,8 @@ pub(crate) struct HostBoard {
     lock: RobustLock,
     process_id: i32,
     own: Mutex<Own>,
+    /// The file that all share. Windows keeps one only while somebody has it open.
+    shared: Mutex<Option<MemoryFile>>,
 }
 
 /// What this node posts.
@@ -125,6 +128,7 @@ impl HostBoard {
             capacity: (config.local_shm_queue_len as u64).clamp(1, Broadcast::MAX_CAPACITY),
             process_id: std::process::id().cast_signed(),
             own: Mutex::default(),
+            shared: Mutex::default(),
         })
     }
 
@@ -164,12 +168,15 @@ impl HostBoard {
             own.page = Some(page);
         }
         let Some(page) = &own.page else { return Ok(()) };
-        page.lock.lock(LOCK_TIMEOUT)?;
-        let is_written = page.write(&list);
-        page.lock.unlock();
-        if !is_written {
+        let written = page.lock.lock(LOCK_TIMEOUT).map(|()| {
+            let is_written = page.write(&list);
+            page.lock.unlock();
+            is_written
+        });
+        if written != Ok(true) {
+            // Whoever has the lock may be dead: the next one is another file's.
             own.page = None;
-            return Err(PostError::Damaged);
+            return Err(written.map_or_else(PostError::Lock, |_| PostError::Damaged));
         }
         events.push((page.event_id, BroadcastKind::Updated));
         self.tell(&events)
@@ -185,7 +192,9 @@ impl HostBoard {
                 let process_id = self.process_id;
                 broadcast.events.push(BroadcastEvent { process_id, timestamp_ns, event_id, kind });
             }
-            if file.write(0, &broadcast.encode()) { Ok(()) } else { Err(PostError::Damaged) }
+            let is_written = file.write(0, &broadcast.encode(LAYOUT));
+            *lock(&self.shared) = Some(file);
+            if is_written { Ok(()) } else { Err(PostError::Damaged) }
         })?
     }
 
@@ -195,20 +204,20 @@ impl HostBoard {
         let file = match MemoryFile::open_to_write(&self.domain) {
             Ok(file) => file,
             Err(error) if error.is_absent() => {
-                let file = MemoryFile::create(&self.domain, Broadcast::file_len(self.capacity))?;
+                let file = MemoryFile::create(&self.domain, Broadcast::file_len(LAYOUT, self.capacity))?;
                 return Ok((file, empty()));
             }
             Err(error) => return Err(error.into()),
         };
         let mut bytes = Vec::new();
-        let len = file.len().min(Broadcast::file_len(Broadcast::MAX_CAPACITY));
+        let len = file.len().min(Broadcast::file_len(LAYOUT, Broadcast::MAX_CAPACITY));
         if !file.append_to(0, usize::try_from(len).unwrap_or(usize::MAX), &mut bytes) {
             return Err(PostError::Damaged);
         }
-        match Broadcast::decode(&bytes) {
+        match Broadcast::decode(&bytes, LAYOUT) {
             Ok(broadcast) if broadcast.capacity > 0 => Ok((file, broadcast)),
             Err(DropReason::UnknownVersion) => Err(PostError::Damaged),
-            _ if Broadcast::file_len(self.capacity) <= file.len() => Ok((file, empty())),
+            _ if Broadcast::file_len(LAYOUT, self.capacity) <= file.len() => Ok((file, empty())),
             _ => Err(PostError::Damaged),
         }
     }
@@ -305,8 +314,8 @@ impl Page {
 
     fn write(&self, list: &[u8]) -> bool {
         let (used, max) = (list.len() as u64, self.file.len() - HEAD_LEN);
-        let head = FileHead { layout: FileLayout::Wide, used, max }.encode();
-        self.file.write(0, &head) && self.file.write(HEAD_LEN, list)
+        let head = FileHead { layout: LAYOUT, used, max };
+        self.file.write(0, head.encode(&mut [0; FileHead::MAX_LEN])) && self.file.write(HEAD_LEN, list)
     }
 }
 

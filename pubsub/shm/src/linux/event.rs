@@ -27,8 +27,19 @@ impl NamedEvent {
     /// # Errors
     /// If the system refuses, or something else has that name.
     pub fn open(name: &str) -> Result<Self, OpenError> {
-        let sync = Sync::open(name, Kind::Plain)?;
-        Ok(Self { sync, opened: Instant::now(), ends_ms: AtomicU64::new(0) })
+        Sync::open(name, Kind::Plain).map(Self::of)
+    }
+
+    /// Opens an event that somebody has made.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if it is not there.
+    pub fn open_existing(name: &str) -> Result<Self, OpenError> {
+        Sync::open_existing(name, Kind::Plain).map(Self::of)
+    }
+
+    fn of(sync: Sync) -> Self {
+        Self { sync, opened: Instant::now(), ends_ms: AtomicU64::new(0) }
     }
 
     /// Sets it, and wakes who waits.

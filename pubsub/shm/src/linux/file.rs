@@ -58,12 +58,6 @@ pub fn unlink(name: &str) {
     let _ = fs::remove_file(path(name));
 }
 
-/// The names of all files.
-pub fn names() -> Vec<String> {
-    let entries = fs::read_dir(folder()).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
 /// A file in memory that others map, too.
 #[derive(Debug)]
 pub struct MemoryFile {

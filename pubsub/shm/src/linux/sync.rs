@@ -80,6 +80,11 @@ impl Sync {
         opened
     }
 
+    /// Opens a file that somebody has made.
+    pub(super) fn open_existing(name: &str, kind: Kind) -> Result<Self, OpenError> {
+        Self::of(open_existing(name, true)?, kind)
+    }
+
     fn of(file: File, kind: Kind) -> Result<Self, OpenError> {
         let _alone = Alone::wait(&file);
         let len = len(&file)?;

@@ -7,12 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::conformance::{LONG, SHORT};
 use super::sync::{Kind, Sync};
 use crate::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, RobustLock, unlink};
-
-const SHORT: Duration = Duration::from_millis(20);
-/// Ends a hang only.
-const LONG: Duration = Duration::from_secs(60);
 
 /// What a file is called for these tests.
 pub(super) fn file_name(name: &str) -> String {
@@ -37,28 +34,12 @@ fn shorten(name: &str, len: u64) {
 }
 
 #[test]
-fn what_one_writes_the_other_reads() {
-    let name = Name("file");
-    assert!(MemoryFile::open(name.0).unwrap_err().is_absent());
+fn a_file_that_has_grown_is_noticed() {
+    let name = Name("growing");
     let ours = MemoryFile::create(name.0, 10_000).unwrap();
-    assert!(matches!(MemoryFile::create(name.0, 1), Err(OpenError::System(_))), "it is there already");
-    let theirs = MemoryFile::open(name.0).unwrap();
-    assert!(ours.write(9_990, b"0123456789"));
-    let mut bytes = b"x".to_vec();
-    assert!(theirs.append_to(9_990, 10, &mut bytes));
-    assert_eq!(bytes, b"x0123456789");
-    let mut some = [0; 4];
-    assert!(theirs.read(9_991, &mut some));
-    assert_eq!(&some, b"1234");
-    assert!(!theirs.write(0, b"x"), "it was opened to be read");
-    for (offset, len) in [(9_991, 10), (10_000, 1), (u64::MAX, 1), (1, usize::MAX)] {
-        let mut none = Vec::new();
-        assert!(!theirs.append_to(offset, len, &mut none), "{offset} {len}");
-        assert!(none.is_empty());
-    }
-    assert!(!theirs.has_grown());
+    assert!(!ours.has_grown());
     shorten(name.0, 20_000);
-    assert!(theirs.has_grown());
+    assert!(ours.has_grown());
 }
 
 #[test]
@@ -78,34 +59,6 @@ fn a_file_that_shrinks_costs_a_read_and_no_more() {
     // The next mapping, which may be at the same address, is its own.
     drop((ours, theirs));
     assert!(MemoryFile::open(name.0).unwrap().is_intact());
-}
-
-#[test]
-fn a_lock_is_for_one_at_a_time() {
-    let name = Name("lock");
-    let (ours, theirs) = (NamedLock::open(name.0).unwrap(), NamedLock::open(name.0).unwrap());
-    ours.lock(LONG).unwrap();
-    assert_eq!(theirs.lock(SHORT), Err(LockError::TimedOut));
-    let waiting = thread::spawn(move || theirs.lock(LONG).map(|()| theirs.unlock()));
-    ours.unlock();
-    waiting.join().unwrap().unwrap();
-    ours.lock(LONG).unwrap();
-}
-
-#[test]
-fn an_event_ends_one_wait() {
-    let name = Name("event");
-    let (ours, theirs) = (Arc::new(NamedEvent::open(name.0).unwrap()), NamedEvent::open(name.0).unwrap());
-    assert_eq!(ours.wait(SHORT), Ok(false));
-    theirs.set(LONG).unwrap();
-    theirs.set(LONG).unwrap();
-    assert_eq!(ours.wait(LONG), Ok(true));
-    assert_eq!(ours.poll(SHORT), Ok(false));
-    let waiting = thread::spawn(move || ours.wait(LONG));
-    theirs.set(LONG).unwrap();
-    assert_eq!(waiting.join().unwrap(), Ok(true));
-    theirs.set(LONG).unwrap();
-    assert_eq!(theirs.poll(LONG), Ok(true));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! a publisher, a lock for it, and an event for each process that reads.
 //!
 //! # Threads
-//! An event is a condition of POSIX threads in a file: a thread can wait for one of them, and for nothing else meanwhile.
-//! So each memory file that is read has a [thread](watch::FileWatch), as in eCAL. It passes messages to the queues, and
+//! An event of Linux is a condition of POSIX threads in a file: a thread can wait for one of them, and for nothing else
+//! meanwhile. So each memory file that is read has a [thread](watch::FileWatch), as in eCAL. It passes messages to the queues, and
 //! calls callbacks itself: nobody else needs to be woken. Only what takes long goes to the threads of the layer's
 //! [`Source`](crate::source::Source), which otherwise look after waits that a dead peer would make last for ever.
 //!
-//! A thread may also be lost for good: glibc waits for ever for one who was killed while he waited for the same lock
+//! On Linux, a thread may also be lost for good: glibc waits for ever for one who was killed while he waited for the same lock
 //! ([`NamedLock::unlock_and_wake`](ferrocal_shm::NamedLock::unlock_and_wake)). The publisher then takes another file, which
 //! another thread reads. Nobody waits for the end of these threads, and those that send never take that risk.
 //!

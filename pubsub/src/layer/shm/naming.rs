@@ -11,10 +11,10 @@ pub(super) fn lock_name(file: &str) -> String {
 
 /// The event that a process reads by: there is a new message.
 pub(super) fn event_name(file: &str, process_id: u32) -> String {
-    format!("{file}_{process_id}_evt")
+    ferrocal_shm::event_name(&format!("{file}_{process_id}"))
 }
 
 /// The event that the writer waits for: the process has taken the message.
 pub(super) fn acknowledge_name(file: &str, process_id: u32) -> String {
-    format!("{file}_{process_id}_ack_evt")
+    ferrocal_shm::event_name(&format!("{file}_{process_id}_ack"))
 }

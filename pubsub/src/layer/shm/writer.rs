@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{FileHead, FileLayout, LayerParameters, MemoryMessage};
-use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, unlink};
+use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, is_running, unlink};
 use ferrocal_transport::SendError;
 
 use super::naming::{acknowledge_name, event_name, lock_name, new_name};
@@ -23,8 +22,11 @@ const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 /// How long the file is free after a message that a reader has not come for yet. It is enough for him to wake up; systems
 /// make it some longer.
 const FREE: Duration = Duration::from_micros(50);
+const LAYOUT: FileLayout = FileLayout::HOST;
 /// The length of a message's head.
 const HEAD_LEN: u64 = (MemoryMessage::MAX_HEAD_LEN - FileHead::MAX_LEN) as u64;
+/// The longest payload that a file can hold.
+const MAX_PAYLOAD_LEN: u64 = LAYOUT.max_file_len() - MemoryMessage::MAX_HEAD_LEN as u64;
 
 pub(super) struct ShmWriter {
     config: ShmConfig,
@@ -153,7 +155,8 @@ impl Writer for ShmWriter {
     }
 
     fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong> {
-        let (len, max) = (message.payload.len(), self.max_message_len);
+        let len = message.payload.len();
+        let max = self.max_message_len.min(usize::try_from(MAX_PAYLOAD_LEN).unwrap_or(usize::MAX));
         if len <= max { Ok(()) } else { Err(TooLong { len, max }) }
     }
 
@@ -229,8 +232,9 @@ impl Buffer {
         let reserve = payload_len.saturating_mul(config.reserve_percent as u64) / 100;
         let content = HEAD_LEN.saturating_add(payload_len).saturating_add(reserve);
         let len = content.max(config.min_len as u64).saturating_add(FileHead::MAX_LEN as u64);
+        let len = len.min(LAYOUT.max_file_len());
         let (name, file) = Self::create_file(len)?;
-        let mut buffer = match NamedLock::open(&lock_name(&name)) {
+        let buffer = match NamedLock::open(&lock_name(&name)) {
             Ok(lock) => {
                 Self { name, file, lock, readers: Vec::new(), written: None, owner: std::process::id() }
             }
@@ -239,8 +243,8 @@ impl Buffer {
                 return Err(error);
             }
         };
-        let head = MemoryMessage::default().encode(len);
-        buffer.write_head(&head);
+        let mut head = [0; MemoryMessage::MAX_HEAD_LEN];
+        buffer.write_head(MemoryMessage::default().encode(LAYOUT, buffer.file.len(), &mut head));
         Ok(buffer)
     }
 
@@ -278,7 +282,7 @@ impl Buffer {
         }
         let name = &self.name;
         self.readers.retain(|reader| {
-            let is_kept = reader.is_connected || is_alive(reader.process_id);
+            let is_kept = reader.is_connected || is_running(reader.process_id);
             if !is_kept {
                 reader.unlink(name);
             }
@@ -292,7 +296,7 @@ impl Buffer {
         Ok(())
     }
 
-    fn write_head(&mut self, head: &[u8]) -> bool {
+    fn write_head(&self, head: &[u8]) -> bool {
         self.file.write(0, head)
     }
 
@@ -308,16 +312,18 @@ impl Buffer {
             acknowledge_timeout_ms: i64::try_from(config.acknowledge_timeout.as_millis()).unwrap_or(i64::MAX),
             payload_offset: 0,
         };
-        let mut head = content.encode(len);
-        let complete =
-            FileHead { layout: FileLayout::Wide, used: HEAD_LEN + content.payload_len, max: len - 24 };
+        let head_len = LAYOUT.head_len();
+        let max = len - head_len as u64;
+        let complete = FileHead { layout: LAYOUT, used: HEAD_LEN + content.payload_len, max };
         let incomplete = FileHead { used: HEAD_LEN, ..complete };
-        head[..FileHead::MAX_LEN].copy_from_slice(&incomplete.encode());
-        let begun = self.write_head(&head);
+        let (mut head, mut file_head) = ([0; MemoryMessage::MAX_HEAD_LEN], [0; FileHead::MAX_LEN]);
+        let both_len = content.encode(LAYOUT, len, &mut head).len();
+        head[..head_len].copy_from_slice(incomplete.encode(&mut file_head));
+        let begun = self.write_head(&head[..both_len]);
         fence(Ordering::SeqCst);
-        let written = begun && self.file.write(MemoryMessage::MAX_HEAD_LEN as u64, message.payload);
+        let written = begun && self.file.write(both_len as u64, message.payload);
         fence(Ordering::SeqCst);
-        written && self.write_head(&complete.encode())
+        written && self.write_head(complete.encode(&mut file_head))
     }
 
     /// Leaves the file to a reader that has not come for the newest message, which was written just now. Whoever sends
@@ -393,17 +399,14 @@ impl Reader {
     }
 }
 
-fn is_alive(process_id: u32) -> bool {
-    PathBuf::from("/proc").join(process_id.to_string()).exists()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn it_waits_for_readers_that_have_not_come() {
-        if !ferrocal_shm::is_available() {
+        // Windows does not show whether an event is set.
+        if !ferrocal_shm::is_available() || cfg!(windows) {
             return;
         }
         let own = std::process::id();

@@ -1,0 +1,72 @@
+//! Memory files.
+
+use super::system::View;
+use crate::OpenError;
+
+/// Does nothing: Windows removes a mapping, a mutex and an event when nobody has it open any more.
+pub fn unlink(_: &str) {}
+
+/// A file in memory that others map, too.
+#[derive(Debug)]
+pub struct MemoryFile(View);
+
+impl MemoryFile {
+    /// Makes a file of `len` bytes, all zero, and maps it to be written. Its length is rounded up to whole pages.
+    ///
+    /// # Errors
+    /// If it is there already, or the system refuses.
+    pub fn create(name: &str, len: u64) -> Result<Self, OpenError> {
+        View::create(name, len).map(Self)
+    }
+
+    /// Opens a file of somebody else's to be read.
+    ///
+    /// # Errors
+    /// If it is not there, has no memory, is a file on a disk, or the system refuses.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        View::open(name, false).map(Self)
+    }
+
+    /// As [`open`](Self::open), to be written as well.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_to_write(name: &str) -> Result<Self, OpenError> {
+        View::open(name, true).map(Self)
+    }
+
+    /// How many bytes are mapped.
+    pub fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Always `false`: an empty file cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    /// Always `true`: nothing of a mapping can be taken away.
+    pub fn is_intact(&self) -> bool {
+        true
+    }
+
+    /// Always `false`: a mapping keeps its length.
+    pub fn has_grown(&self) -> bool {
+        false
+    }
+
+    /// Copies a part of the file into a buffer. Returns whether the file has that part; the buffer holds anything otherwise.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> bool {
+        usize::try_from(offset).is_ok_and(|offset| self.0.read(offset, into))
+    }
+
+    /// Appends a part of the file to a buffer. Returns whether the file has that part.
+    pub fn append_to(&self, offset: u64, len: usize, into: &mut Vec<u8>) -> bool {
+        usize::try_from(offset).is_ok_and(|offset| self.0.append_to(offset, len, into))
+    }
+
+    /// Copies a buffer into a part of the file. Returns whether the file has that part, and was opened to be written.
+    pub fn write(&self, offset: u64, from: &[u8]) -> bool {
+        usize::try_from(offset).is_ok_and(|offset| self.0.write(offset, from))
+    }
+}
