@@ -13,6 +13,8 @@ SOCKET_BUFFER=16777216
 DENY_VERSION=0.20.2
 # The database of known vulnerabilities that cargo-deny takes.
 ADVISORIES=https://github.com/RustSec/advisory-db
+# What eCAL for Windows was built with.
+MSVC_RUNTIME_VERSION=14.51.36231
 # What makes pictures of terminals.
 RICH_VERSION=15.0.0
 WINDOWS_TARGET=x86_64-pc-windows-gnu
@@ -350,7 +352,8 @@ pictures() {
     take_screens docs/src/pictures 2
 }
 
-# The examples as Windows programs, run by Wine: with each other, with those of Linux and with the real eCAL.
+# The examples as Windows programs, run by Wine: with each other, with those of Linux and with the real eCAL, that of
+# Windows, too. What shared memory is made of is tested there on its own.
 windows() {
     local folder
     folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -363,7 +366,13 @@ windows() {
     rust_target "$WINDOWS_TARGET"
     cargo build --workspace --lib --bins --examples --release --target "$WINDOWS_TARGET"
     cargo build --workspace --examples --release
+    prepare_windows_ecal "$folder/wine/ecal"
+    cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --no-run
+    CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="setarch --addr-no-randomize wine" WINEPREFIX=$folder/wine/prefix \
+        WINEDEBUG=-all isolated \
+        cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --offline
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
+        FERROCAL_WINDOWS_ECAL=$folder/wine/ecal \
         cargo test --workspace --release --test windows
 }
 
@@ -578,6 +587,29 @@ prepare_wine() {
     fi
     mv "$fresh" "$folder/prefix"
     echo "$version" >"$folder/version"
+}
+
+# In the folder $1 eCAL's library for Windows, from its package for Python, with the C++ library that it was built with, as
+# Wine's own is older. And what drives it.
+prepare_windows_ecal() {
+    local folder=$1 python=${FERROCAL_ECAL_PYTHON:-.venv/bin/python} package
+    local packages=("eclipse-ecal==$ECAL_VERSION" "msvc-runtime==$MSVC_RUNTIME_VERSION")
+    if [[ $(cat "$folder/version" 2>/dev/null) != "${packages[*]}" ]]; then
+        announce "fetching ${packages[*]} for Windows from PyPI"
+        rm -rf "$folder"
+        mkdir -p "$folder/packages"
+        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+            --platform win_amd64 --python-version 312 --dest "$folder/packages" "${packages[@]}"
+        for package in "$folder"/packages/*.whl; do
+            "$python" -m zipfile --extract "$package" "$folder/packages"
+        done
+        mv "$folder"/packages/ecal/ecal_core.dll \
+            "$folder"/packages/*.data/data/Scripts/{msvcp140,vcruntime140,vcruntime140_1}.dll "$folder"
+        rm -r "$folder/packages"
+        echo "${packages[*]}" >"$folder/version"
+    fi
+    x86_64-w64-mingw32-gcc -O2 -s -Wall -Wextra -Werror -o "$folder/ecal_peer.exe" \
+        integration-tests/windows/ecal_peer.c
 }
 
 prepare_python3() {

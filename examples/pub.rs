@@ -22,9 +22,9 @@ struct Options {
     /// End after this many messages [default: never].
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Length of each message in bytes [default: as the text is long; 64 for the ramp].
-    #[arg(long, value_name = "BYTES")]
-    size: Option<u32>,
+    /// Length of each message in bytes; several, parted by commas, take turns [default: as the text is long; 64 for the ramp].
+    #[arg(long, value_name = "BYTES", value_delimiter = ',')]
+    size: Vec<u32>,
     /// Messages a second; 0 is as fast as it goes.
     #[arg(long, value_name = "HZ", default_value_t = 10.0, value_parser = rate)]
     rate: f64,
@@ -55,19 +55,20 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let Options { common, payload, .. } = options;
     let stop = Stop::on_signals()?;
     let node = common.open("pub", common.config()?)?;
-    let size = options.size.map(|size| size as usize);
+    let sizes: Vec<_> = options.size.iter().map(|&size| size as usize).collect();
+    let size = |n: u64| (!sizes.is_empty()).then(|| sizes[n as usize % sizes.len()]);
     // Text is published as such, so that eCAL's tools show it; the ramp has no type.
     match payload {
         Pattern::Text => {
             publish(options, &stop, &node, node.publisher::<str>(&common.topic)?, |publisher, n| {
-                let text = text(n, size);
+                let text = text(n, size(n));
                 publisher.send(&text).map(|()| text.len())
             })
         }
         Pattern::Ramp => {
-            let len = size.unwrap_or(64);
-            let ramp = Ramp::new(len);
+            let ramp = Ramp::new(sizes.iter().copied().max().unwrap_or(64));
             publish(options, &stop, &node, node.publisher::<[u8]>(&common.topic)?, |publisher, n| {
+                let len = size(n).unwrap_or(64);
                 publisher.send(ramp.message(n as u8, len)).map(|()| len)
             })
         }

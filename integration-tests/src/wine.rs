@@ -13,6 +13,8 @@ use crate::process::{HANG, Process};
 const EXAMPLES: &str = "FERROCAL_WINDOWS_EXAMPLES";
 /// Names the Wine prefix that every machine gets a copy of.
 const PREFIX: &str = "FERROCAL_WINE_PREFIX";
+/// Names the folder that holds the real eCAL for Windows, and what drives it.
+const ECAL: &str = "FERROCAL_WINDOWS_ECAL";
 
 /// Whether Windows programs are to be tested: `./ci.sh windows` prepares everything and says so.
 pub fn is_wanted() -> bool {
@@ -24,7 +26,8 @@ pub fn is_wanted() -> bool {
 /// # Errors
 /// A sentence on what is missing.
 pub fn available() -> Result<(), String> {
-    for file in [example("pub"), example("sub"), prefix().join("drive_c")] {
+    let ecal = ecal();
+    for file in [example("pub"), example("sub"), prefix().join("drive_c"), ecal.0, ecal.1] {
         if !file.exists() {
             return Err(format!("{} is missing (`./ci.sh windows` makes it)", file.display()));
         }
@@ -38,6 +41,11 @@ pub fn available() -> Result<(), String> {
 
 fn example(name: &str) -> PathBuf {
     folder(EXAMPLES).join(name).with_extension("exe")
+}
+
+/// What drives eCAL's library, and the library.
+fn ecal() -> (PathBuf, PathBuf) {
+    (folder(ECAL).join("ecal_peer.exe"), folder(ECAL).join("ecal_core.dll"))
 }
 
 fn prefix() -> PathBuf {
@@ -106,9 +114,7 @@ impl Machine {
         for name in ["system.reg", "user.reg", "userdef.reg"] {
             copy(&prefix().join(name), &self.prefix.join(name))?;
         }
-        let config = format!("transport_layer: {{udp: {{receive_buffer: {RECEIVE_BUFFER_LEN}}}}}\n");
-        let path = self.prefix.join("ecal.yaml");
-        fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.write_settings("")?;
         self.start_services()?;
         let system = self.prefix.join("drive_c/windows/system32");
         let library = system.join("wpcap.dll"); // Wine's own, around libpcap
@@ -124,6 +130,21 @@ impl Machine {
                 self.register_npcap(false)
             }
         }
+    }
+
+    /// Has the programs that are started from now on read these settings, a part of an `ecal.yaml`, too.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn configure(&self, settings: &str) {
+        self.write_settings(settings).unwrap_or_else(|error| panic!("no settings: {error}"));
+    }
+
+    fn write_settings(&self, settings: &str) -> Result<(), String> {
+        let config =
+            format!("transport_layer: {{udp: {{receive_buffer: {RECEIVE_BUFFER_LEN}}}}}\n{settings}");
+        let path = self.prefix.join("ecal.yaml");
+        fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Starts the server and the services of Windows.
@@ -173,13 +194,39 @@ impl Machine {
         Process::spawn(&format!("{name}.exe {arguments} on {}", self.host.name()), command)
     }
 
+    /// Starts the real eCAL: `pub` or `sub`, and a topic. `ecal_peer.c` says what it reads and prints.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn start_ecal(&self, what: &str, topic: &str) -> Process {
+        let (peer, library) = ecal();
+        let mut command = self.command("wine");
+        command.arg(peer).arg(library).args([what, topic]);
+        // Wine's own are older than eCAL's library wants them.
+        command.env("WINEDLLOVERRIDES", "msvcp140,vcruntime140,vcruntime140_1=n");
+        Process::spawn(&format!("eCAL's {what} {topic} on {}", self.host.name()), command)
+    }
+
     /// Runs an example to its end and returns what it wrote to standard output.
     ///
     /// # Errors
     /// When it fails: what it wrote to standard error.
     pub fn run(&self, name: &str, arguments: &str) -> Result<String, String> {
+        self.run_program(&example(name), arguments)
+    }
+
+    /// As [`run`](Self::run), but the command `ferrocal`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_command(&self, arguments: &str) -> Result<String, String> {
+        self.run_program(&folder(EXAMPLES).with_file_name("ferrocal.exe"), arguments)
+    }
+
+    fn run_program(&self, program: &Path, arguments: &str) -> Result<String, String> {
         let mut command = self.command("timeout");
-        command.args(["--signal=KILL", &HANG.as_secs().to_string(), "wine"]).arg(example(name));
+        command.args(["--signal=KILL", &HANG.as_secs().to_string(), "wine"]).arg(program);
         netns::run(command.args(arguments.split_whitespace()))
     }
 

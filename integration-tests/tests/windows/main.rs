@@ -1,5 +1,7 @@
 //! The examples as Windows programs: messages between two of them, and between one and Linux or the real eCAL.
 
+mod shared_memory;
+
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     }
     let needs = &[Need::Wine];
     tests.push(Test::new("ctrl_c_ends_them_in_good_order", needs, ctrl_c_ends_them_in_good_order));
+    shared_memory::add(&mut tests);
     suite::main(tests)
 }
 
