@@ -17,7 +17,7 @@ use crate::session::{End, Session};
 /// 64-bit Linux with glibc, or 64-bit Windows.
 ///
 /// Keys of --json, an object for each process: pid, unit, process, asked (whether it takes requests), error. Exit codes: 1 one
-/// could not be asked, 4 there is none, or --wait is over and one is still there.
+/// could not be asked, 4 one was not found, or --wait is over and one is still there.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["targets", "all"]))]
 pub(crate) struct Stop {
@@ -48,9 +48,15 @@ impl Stop {
         let network = Network::open(session, "stop")?;
         let host_name = Text::from(gethostname::gethostname().into_encoded_bytes());
         let (snapshot, end) = network.until(network.after(2.0), |_| false);
-        let here = snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name);
-        let mut rows: Vec<_> = here.filter(|seen| self.is_meant(&seen.info)).map(Row::new).collect();
-        for pid in self.targets.iter().filter_map(|target| target.parse().ok()) {
+        let here: Vec<_> =
+            snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name).collect();
+        let mut rows: Vec<_> =
+            here.iter().filter(|seen| self.is_meant(&seen.info)).map(|seen| Row::new(seen)).collect();
+        let is_unknown = |target: &&String| {
+            process_id(target).is_none() && !here.iter().any(|seen| is_named(&seen.info, target))
+        };
+        let unknown: Vec<_> = self.targets.iter().filter(is_unknown).collect();
+        for pid in self.targets.iter().filter_map(|target| process_id(target)) {
             // One that is not registered may listen all the same.
             if !rows.iter().any(|row| row.pid == pid) {
                 rows.push(Row {
@@ -69,6 +75,12 @@ impl Stop {
                 _ => Err(Exit::NotFound.because("no such process was found on this computer")),
             };
         }
+        for target in &unknown {
+            anstream::eprintln!(
+                "{BAD}error{BAD:#}: no process `{}` was found on this computer",
+                clean(target)
+            );
+        }
         for row in &mut rows {
             match request_shutdown(row.pid.cast_unsigned()) {
                 Ok(()) => row.asked = true,
@@ -76,7 +88,11 @@ impl Stop {
             }
             row.print(session)?;
         }
-        let mut exit = if rows.iter().all(|row| row.asked) { Exit::Fine } else { Exit::Failed };
+        let mut exit = match rows.iter().all(|row| row.asked) {
+            false => Exit::Failed,
+            true if unknown.is_empty() => Exit::Fine,
+            true => Exit::NotFound,
+        };
         if let Some(time) = self.wait {
             let asked = |pid: i32| rows.iter().any(|row| row.asked && row.pid == pid);
             let is_gone = |snapshot: &ferrocal::Snapshot| {
@@ -96,12 +112,7 @@ impl Stop {
     }
 
     fn is_meant(&self, process: &ProcessInfo) -> bool {
-        let file = process.process_name.to_str_lossy();
-        let file = file.rsplit(['/', '\\']).next().unwrap_or_default();
-        let is_its = |target: &String| {
-            process.unit_name == **target || *file == **target || process.process_id.to_string() == *target
-        };
-        self.all || self.targets.iter().any(is_its)
+        self.all || self.targets.iter().any(|target| is_named(process, target))
     }
 }
 
@@ -125,15 +136,36 @@ impl Row {
         let (pid, unit) = (self.pid, clean(&self.unit));
         match &self.error {
             None => out.line(format_args!("asked process {pid} {unit} to end"))?,
+            Some(error) if unit.is_empty() => anstream::eprintln!("{BAD}error{BAD:#}: {}", clean(error)),
             Some(error) => anstream::eprintln!("{BAD}error{BAD:#}: {unit}: {}", clean(error)),
         }
         Ok(())
     }
 }
 
+/// Whether a target is the id, the unit or the executable of a process.
+fn is_named(process: &ProcessInfo, target: &str) -> bool {
+    let file = process.process_name.to_str_lossy();
+    let file = file.rsplit(['/', '\\']).next().unwrap_or_default();
+    process.unit_name == *target || *file == *target || process.process_id.to_string() == target
+}
+
+/// The process id that a target is, if it is one.
+fn process_id(target: &str) -> Option<i32> {
+    target.parse().ok().filter(|&id| id > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn process_ids_are_positive() {
+        assert_eq!((process_id("1"), process_id("2147483647")), (Some(1), Some(i32::MAX)));
+        for target in ["0", "-1", "4294967295", "robot", ""] {
+            assert_eq!(process_id(target), None, "{target}");
+        }
+    }
 
     #[test]
     fn processes_are_meant_by_id_unit_and_file() {

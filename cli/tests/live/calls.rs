@@ -80,9 +80,11 @@ pub(crate) fn services_are_listed_and_called(side: Side) {
 
     real.process.send_line("stopped");
     real.process.event("looking");
-    let asked = side.run(&["stop", "ecal_calls", "--json"]).rows();
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    assert_eq!((&asked[0]["pid"], &asked[0]["asked"]), (&json!(real.process.id()), &json!(true)));
+    let stop = side.run(&["stop", "ecal_calls", "nobody", "--json"]);
+    // The one that is there was asked, and the other one is not forgotten.
+    let asked: serde_json::Value = serde_json::from_str(&stop.text(4)).unwrap();
+    assert_eq!((&asked["pid"], &asked["asked"]), (&json!(real.process.id()), &json!(true)));
+    assert!(stop.err.join("").contains("no process `nobody`"), "{stop:?}");
     real.process.event("stopped");
     drop(server);
 }
