@@ -18,12 +18,15 @@ use crate::stats::Counters;
 use crate::wall_clock::WallClock;
 use crate::{SubscriberConfig, lock};
 
+/// A message where it lies.
+type Lent<'a> = Incoming<BorrowedPayload<'a>>;
+
 /// The user's function, with the decoding before it.
 pub(crate) enum Handler {
     /// Gets messages to keep.
     Owning(Box<dyn FnMut(Incoming) + Send>),
     /// Gets messages where they lie, for the time of a call.
-    Borrowing(Box<dyn FnMut(Incoming<BorrowedPayload<'_>>) + Send>),
+    Borrowing(Box<dyn FnMut(Lent<'_>) + Send>),
 }
 
 impl Handler {
@@ -298,7 +301,7 @@ impl Sink for Callback {
 
     /// Calls the handler at once, if it has nothing else to do. Otherwise the message is copied, and waits: the memory of
     /// one publisher does not stay locked while the handler is busy with another's.
-    fn lend(&self, mut message: Incoming<BorrowedPayload<'_>>, ready: &mut Ready) {
+    fn lend(&self, mut message: Lent<'_>, ready: &mut Ready) {
         let clock = self.wall_clock.read();
         let mut state = lock(&self.state);
         if state.waiting.ended.is_some() || self.is_closed.load(Ordering::SeqCst) {

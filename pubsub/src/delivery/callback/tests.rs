@@ -129,14 +129,17 @@ fn a_panic_before_anybody_asked_for_it_is_reported() {
     assert!(reported.try_recv().is_ok());
 }
 
-/// A borrowing callback, which reports the clocks of messages, and whether they lay in place.
+/// The clocks of messages, and whether they lay in place.
+type Seen = Arc<Mutex<Vec<(i64, bool)>>>;
+
+/// A borrowing callback, which reports what it has seen.
 fn borrowing(
-    mut handler: impl FnMut(&Incoming<BorrowedPayload<'_>>) + Send + 'static,
-) -> (Arc<Callback>, Arc<Mutex<Vec<(i64, bool)>>>) {
+    mut handler: impl FnMut(&Lent<'_>) + Send + 'static,
+) -> (Arc<Callback>, Seen) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let handler = Handler::Borrowing(Box::new({
         let seen = seen.clone();
-        move |message: Incoming<BorrowedPayload<'_>>| {
+        move |message: Lent<'_>| {
             lock(&seen).push((message.clock, message.payload.is_in_place()));
             handler(&message);
         }
