@@ -270,10 +270,11 @@ impl Stopping {
         loop {
             publisher.send(message).expect("a message is sent");
             if self.await_stop() {
+                // All that came before has been seen by then.
+                self.seen.try_iter().for_each(drop);
                 return;
             }
             self.go_on();
-            self.next();
         }
     }
 
