@@ -23,7 +23,7 @@ pub enum Need {
     /// The examples `pub` and `sub`, built in the profile of the tests.
     Examples,
     /// Control groups that limit memory. A test with this need is ignored where they cannot be made, even with
-    /// [`REQUIRE_ALL`].
+    /// `FERROCAL_REQUIRE_ALL`.
     MemoryGroup,
     /// A terminal in memory, tmux.
     Tmux,
