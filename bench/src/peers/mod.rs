@@ -102,11 +102,9 @@ pub(crate) trait Line: Send {
 impl Peer {
     /// Whether this program was built with it.
     pub(crate) const fn is_built(self) -> bool {
-        match self {
-            Self::Iceoryx2 | Self::Iceoryx2InPlace => cfg!(feature = "iceoryx2"),
-            Self::Lcm | Self::Zenoh => cfg!(feature = "peers"),
-            _ => true,
-        }
+        let is_iceoryx2 = matches!(self, Self::Iceoryx2 | Self::Iceoryx2InPlace);
+        let is_peer = matches!(self, Self::Lcm | Self::Zenoh);
+        (cfg!(feature = "iceoryx2") || !is_iceoryx2) && (cfg!(feature = "peers") || !is_peer)
     }
 
     /// Whether it sends many messages in one call.
