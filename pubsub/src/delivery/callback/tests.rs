@@ -133,9 +133,7 @@ fn a_panic_before_anybody_asked_for_it_is_reported() {
 type Seen = Arc<Mutex<Vec<(i64, bool)>>>;
 
 /// A borrowing callback, which reports what it has seen.
-fn borrowing(
-    mut handler: impl FnMut(&Lent<'_>) + Send + 'static,
-) -> (Arc<Callback>, Seen) {
+fn borrowing(mut handler: impl FnMut(&Lent<'_>) + Send + 'static) -> (Arc<Callback>, Seen) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let handler = Handler::Borrowing(Box::new({
         let seen = seen.clone();
