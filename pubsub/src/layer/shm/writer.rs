@@ -329,7 +329,7 @@ impl Buffer {
     /// Leaves the file to a reader that has not come for the newest message, which was written just now. Whoever sends
     /// without a pause would keep it locked nearly all the time, and each message that nobody reads is for nothing.
     fn give_way(&self) {
-        if self.written.is_some_and(|time| time.elapsed() < FREE) && self.waits_for_reader() {
+        if self.waits_for_reader() && self.written.is_some_and(|time| time.elapsed() < FREE) {
             thread::sleep(FREE);
         }
     }

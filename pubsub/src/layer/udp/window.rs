@@ -78,7 +78,7 @@ pub(crate) struct Window {
     unseen: bool,
     /// When those have emptied their buffers.
     emptied: Instant,
-    /// What was sent to those since the publisher left the processor, in bytes.
+    /// What was sent to those since the publisher last left the processor for their sake, in bytes.
     unbroken: usize,
 }
 
