@@ -108,7 +108,9 @@ package() {
     folder=$(mktemp -d)
     # shellcheck disable=SC2064
     trap "rm -rf '$folder'" EXIT
-    cargo package "${options[@]}" --allow-dirty --target-dir "$folder"
+    # What they depend on is built already.
+    CARGO_BUILD_BUILD_DIR=${CARGO_TARGET_DIR:-target} \
+        cargo package "${options[@]}" --allow-dirty --target-dir "$folder"
 }
 
 # Licences, sources and, where their database can be had, known vulnerabilities of all that is built; deny.toml says what is
@@ -173,19 +175,17 @@ wasm() {
 
 # What no job runs on must compile all the same. Tests and benchmarks stay out: some need a C compiler for the target.
 targets() {
-    local target options
+    local target all=() linux=(aarch64-unknown-linux-gnu x86_64-unknown-linux-musl)
+    local others=(x86_64-pc-windows-msvc aarch64-apple-darwin)
     component clippy
-    for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu \
-        x86_64-unknown-linux-musl; do
+    for target in "${linux[@]}" "${others[@]}"; do
         rust_target "$target"
-        options=()
-        if [[ $target == *linux* ]]; then
-            # It is built below, and knows no processors.
-            options=(--exclude ferrocal-cli)
-        fi
-        cargo clippy --workspace "${options[@]}" --lib --bins --examples --target "$target" -- --deny warnings
-        cargo clippy --package ferrocal --lib --no-default-features --target "$target" -- --deny warnings
+        all+=(--target "$target")
     done
+    # The command for Linux is built below, and knows no processors.
+    cargo clippy --workspace --exclude ferrocal-cli --lib --bins --examples "${all[@]:0:4}" -- --deny warnings
+    cargo clippy --workspace --lib --bins --examples "${all[@]:4}" -- --deny warnings
+    cargo clippy --package ferrocal --lib --no-default-features "${all[@]}" -- --deny warnings
     # It links without a C library of its own.
     cargo build --package ferrocal-cli --target x86_64-unknown-linux-musl
 }
@@ -209,26 +209,11 @@ test() {
     prepare_tmux
     prepare_firewall
     prepare_buffers
-    local status=0 i outputs jobs=()
-    # They sleep for minutes in all: beside the others, which say more while they run. The groups take about as long.
-    local slow=("--test doctor" "--test live --test recording --test restart --test changing_networks")
-    cargo test --workspace --release --no-run
-    # shellcheck disable=SC2068
-    cargo test --workspace --release --no-run ${slow[@]}
-    outputs=$(mktemp -d)
-    for i in "${!slow[@]}"; do
-        # shellcheck disable=SC2086
-        isolated cargo test --workspace --release --offline --no-fail-fast ${slow[i]} >"$outputs/$i" 2>&1 &
-        jobs+=($!)
-    done
-    # Some unit tests and examples of the documentation open sockets, too. Registries are out of reach in there.
-    isolated cargo test --workspace --release --offline --no-fail-fast || status=$?
-    for i in "${!jobs[@]}"; do
-        wait "${jobs[i]}" || status=$?
-        cat "$outputs/$i"
-    done
-    rm -r "$outputs"
-    return $status
+    local messages
+    messages=$(cargo test --workspace --release --no-run --message-format=json-render-diagnostics)
+    python3 ci/tests.py "${ISOLATED[@]}" <<<"$messages"
+    # Some examples of the documentation open sockets, too. In there, registries are out of reach.
+    isolated cargo test --workspace --release --offline --doc
 }
 
 # Noise at full speed for longer than in CI; FERROCAL_FLOOD_SECONDS says how long on each backend.
@@ -364,13 +349,17 @@ windows() {
     prepare_libpcap # Wine's wpcap.dll wraps it
     prepare_wine "$folder/wine"
     rust_target "$WINDOWS_TARGET"
-    cargo build --workspace --lib --bins --examples --release --target "$WINDOWS_TARGET"
+    (
+        # How fast they are is not tested.
+        export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+        cargo build --workspace --lib --bins --examples --release --target "$WINDOWS_TARGET"
+        cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --no-run
+        CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="setarch --addr-no-randomize wine" WINEPREFIX=$folder/wine/prefix \
+            WINEDEBUG=-all isolated \
+            cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --offline
+    )
     cargo build --workspace --examples --release
     prepare_windows_ecal "$folder/wine/ecal"
-    cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --no-run
-    CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="setarch --addr-no-randomize wine" WINEPREFIX=$folder/wine/prefix \
-        WINEDEBUG=-all isolated \
-        cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --offline
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
         FERROCAL_WINDOWS_ECAL=$folder/wine/ecal \
         cargo test --workspace --release --test windows
@@ -478,9 +467,12 @@ else
     NAMESPACE=(--user --map-root-user --net --uts)
 fi
 
-# Runs a command where nothing it sends can leave: in a network of its own that has a loopback interface alone.
+# What runs a command where nothing it sends can leave: in a network of its own that has a loopback interface alone.
+# shellcheck disable=SC2016
+ISOLATED=(unshare "${NAMESPACE[@]}" sh -c 'ip link set lo up && ip link set lo multicast on && exec "$@"' sh)
+
 isolated() {
-    unshare "${NAMESPACE[@]}" sh -c 'ip link set lo up && ip link set lo multicast on && exec "$@"' sh "$@"
+    "${ISOLATED[@]}" "$@"
 }
 
 # Runs a command isolated, in the empty folder $1 and with nothing but HOME and PATH, so without configuration. The time only
@@ -723,6 +715,8 @@ for word in "${@:-all}"; do
 done
 for job in "${jobs[@]}"; do
     if [[ $job == all ]]; then
+        # Nothing is built twice.
+        export CARGO_INCREMENTAL=0
         run "${JOBS[@]}"
     else
         run "$job"
