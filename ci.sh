@@ -62,7 +62,7 @@ generated() {
 clippy() {
     component clippy
     cargo clippy --workspace --all-targets -- --deny warnings
-    cargo clippy --manifest-path bench/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" -- --deny warnings
+    cargo clippy --manifest-path bench/Cargo.toml --all-targets --target-dir "${CARGO_TARGET_DIR:-target}" -- --deny warnings
 }
 
 # The crates that have features, with none of them, each alone and all.

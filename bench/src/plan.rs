@@ -3,9 +3,9 @@
 use ferrocal_integration_tests::world::Mode;
 
 use crate::peers::Peer::{
-    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, EcalShm, EcalShmNewest, Ferrocal,
-    FerrocalBatch, FerrocalCallback, FerrocalInline, FerrocalShm, FerrocalShmNewest, FerrocalSpin, Iceoryx2,
-    Iceoryx2InPlace, Lcm, Zenoh,
+    self, BareBatch, BareGso, BareLarge, BareSendto, BareSpin, Ecal, EcalShm, EcalShmInPlace, EcalShmNewest,
+    Ferrocal, FerrocalBatch, FerrocalCallback, FerrocalInline, FerrocalShm, FerrocalShmInPlace,
+    FerrocalShmNewest, FerrocalSpin, Iceoryx2, Iceoryx2InPlace, Lcm, Zenoh,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,9 @@ const MEMORY: &[[Peer; 2]] = &[
     [Iceoryx2InPlace, Iceoryx2InPlace],
 ];
 
+/// Without a copy of what was received.
+const IN_PLACE: &[[Peer; 2]] = &[[FerrocalShmInPlace, FerrocalShmInPlace], [EcalShmInPlace, EcalShmInPlace]];
+
 /// As programs of eCAL do by default.
 const NEWEST: &[[Peer; 2]] = &[
     [FerrocalShmNewest, FerrocalShmNewest],
@@ -184,7 +187,9 @@ pub(crate) fn rows(filters: &[String]) -> Vec<Row> {
                 let memory = if has_memory { MEMORY } else { &[] };
                 let is_stream = kind == Kind::Throughput && size == MEGABYTE;
                 let newest = if is_stream && place == Mode::Local { NEWEST } else { &[] };
-                let special = [unconnected, batches, memory, newest].into_iter().flatten();
+                let is_long = kind == Kind::Throughput && size >= MEGABYTE;
+                let in_place = if is_long && place == Mode::Local { IN_PLACE } else { &[] };
+                let special = [unconnected, batches, memory, in_place, newest].into_iter().flatten();
                 for &peers in all_peers.iter().chain(special) {
                     rows.extend(counts.iter().map(|&count| Row { kind, place, size, peers, count }));
                 }

@@ -30,9 +30,18 @@ pub(crate) struct Tally {
 impl Tally {
     /// Counts a message that should be `len` bytes long. No two threads may do so at once for one tally.
     pub(crate) fn take(&self, message: &[u8], len: usize) {
+        self.count(number(message, len).is_some());
+    }
+
+    /// As [`take`](Self::take), of a message that lies elsewhere: whether its length is right, and its two ends.
+    pub(crate) fn take_ends(&self, is_whole: bool, first: Option<[u8; 8]>, last: Option<[u8; 8]>) {
+        self.count(is_whole && first.is_some() && first == last);
+    }
+
+    fn count(&self, is_intact: bool) {
         // Loads and stores are cheaper than one atomic addition.
         let add = |count: &AtomicU64| count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if number(message, len).is_some() {
+        if is_intact {
             add(&self.received);
         } else {
             add(&self.damaged);

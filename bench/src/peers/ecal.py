@@ -152,8 +152,10 @@ def main():
     options = ["--mode", "network" if args.interface else "local"]
     if args.peer != "ecal":
         options += ["--layer", "shm"]
-    if args.peer == "ecal-shm" and args.role == "pub":
+    if args.peer in ("ecal-shm", "ecal-shm-in-place") and args.role == "pub":
         options += ["--acknowledge", "1000"]
+    if args.peer == "ecal-shm-in-place":
+        options += ["--zero-copy"]
     roles[args.role](load(common.initialize(system.parse_args(options)), args.library), args)
 
 

@@ -19,10 +19,12 @@ pub(super) const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 fn config(setup: &Setup) -> Config {
     let mut config = Config::default();
     // What is measured is UDP, unless the name says otherwise.
-    let is_shm = matches!(setup.peer, Peer::FerrocalShm | Peer::FerrocalShmNewest);
+    let is_in_place = setup.peer == Peer::FerrocalShmInPlace;
+    let is_shm = is_in_place || matches!(setup.peer, Peer::FerrocalShm | Peer::FerrocalShmNewest);
     config.publisher.layers = LayersConfig::NONE.udp(!is_shm).shm(is_shm);
     config.subscriber.layers = config.publisher.layers;
-    if setup.role == Role::Pub && setup.peer == Peer::FerrocalShm {
+    config.publisher.shm.zero_copy = is_in_place;
+    if setup.role == Role::Pub && (is_in_place || setup.peer == Peer::FerrocalShm) {
         config.publisher.shm.acknowledge_timeout = Duration::from_secs(1);
     }
     config.udp.receive_buffer_len = RECEIVE_BUFFER;
@@ -98,6 +100,18 @@ pub(super) fn subscribe(setup: &Setup, tallies: &[Arc<Tally>]) -> Outcome<Vec<Su
     for ((topic, node), tallies) in each {
         for tally in tallies {
             let (tally, len) = (tally.clone(), setup.size);
+            if setup.peer == Peer::FerrocalShmInPlace {
+                subscriptions.push(node.subscribe_borrowed(topic, move |message| {
+                    let payload = message.payload;
+                    let last = payload.len().checked_sub(8).and_then(|at| payload.array(at).ok());
+                    tally.take_ends(
+                        payload.len() == len && payload.is_in_place(),
+                        payload.array(0).ok(),
+                        last,
+                    );
+                })?);
+                continue;
+            }
             let count = move |message: Message<[u8]>| tally.take(&message.payload, len);
             subscriptions.push(match setup.peer {
                 Peer::Ferrocal | Peer::FerrocalCallback => node.subscribe(topic, count)?,

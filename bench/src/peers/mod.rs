@@ -39,12 +39,16 @@ pub(crate) enum Peer {
     FerrocalShm,
     /// As `FerrocalShm`, without acknowledging, as by default: the subscriber gets the newest message.
     FerrocalShmNewest,
+    /// As `FerrocalShm`, and messages are read where they are.
+    FerrocalShmInPlace,
     /// The real eCAL, by its C++ library.
     Ecal,
     /// As `Ecal`, through shared memory, where the subscriber acknowledges each message.
     EcalShm,
     /// As `EcalShm`, without acknowledging, as by default: the subscriber gets the newest message.
     EcalShmNewest,
+    /// As `EcalShm`, and messages are read where they are.
+    EcalShmInPlace,
     /// Sockets: datagrams of 1472 bytes, many in one call each way, by segmentation offload.
     BareGso,
     /// Sockets: datagrams of 65507 bytes, many in one call each way.
@@ -123,12 +127,13 @@ impl Peer {
                 | Self::FerrocalBatch
                 | Self::FerrocalShm
                 | Self::FerrocalShmNewest
+                | Self::FerrocalShmInPlace
         )
     }
 
     /// Whether it is the real eCAL.
     pub(crate) const fn is_ecal(self) -> bool {
-        matches!(self, Self::Ecal | Self::EcalShm | Self::EcalShmNewest)
+        matches!(self, Self::Ecal | Self::EcalShm | Self::EcalShmNewest | Self::EcalShmInPlace)
     }
 
     /// Whether it gives up messages for newer ones, and so loses some at any rate.
@@ -154,7 +159,8 @@ impl Peer {
             | Self::FerrocalInline
             | Self::FerrocalSpin
             | Self::FerrocalShm
-            | Self::FerrocalShmNewest => Box::new(ferrocal::Single::new(setup)?),
+            | Self::FerrocalShmNewest
+            | Self::FerrocalShmInPlace => Box::new(ferrocal::Single::new(setup)?),
             Self::FerrocalBatch => Box::new(ferrocal::Batch::new(setup)?),
             #[cfg(feature = "iceoryx2")]
             Self::Iceoryx2 | Self::Iceoryx2InPlace => {
@@ -171,7 +177,7 @@ impl Peer {
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Sender::new(setup)?)
             }
-            Self::Ecal | Self::EcalShm | Self::EcalShmNewest => {
+            Self::Ecal | Self::EcalShm | Self::EcalShmNewest | Self::EcalShmInPlace => {
                 return Err("the real eCAL is a script".into());
             }
         })
@@ -186,7 +192,8 @@ impl Peer {
             | Self::FerrocalSpin
             | Self::FerrocalBatch
             | Self::FerrocalShm
-            | Self::FerrocalShmNewest => Box::new(ferrocal::subscribe(setup, tallies)?),
+            | Self::FerrocalShmNewest
+            | Self::FerrocalShmInPlace => Box::new(ferrocal::subscribe(setup, tallies)?),
             #[cfg(feature = "iceoryx2")]
             Self::Iceoryx2 | Self::Iceoryx2InPlace => Box::new(iceoryx2::subscribe(setup, tallies)?),
             #[cfg(feature = "peers")]
@@ -200,7 +207,7 @@ impl Peer {
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::subscribe(setup, tallies)?)
             }
-            Self::Ecal | Self::EcalShm | Self::EcalShmNewest => {
+            Self::Ecal | Self::EcalShm | Self::EcalShmNewest | Self::EcalShmInPlace => {
                 return Err("the real eCAL is a script".into());
             }
         })
@@ -215,7 +222,8 @@ impl Peer {
             | Self::FerrocalSpin
             | Self::FerrocalBatch
             | Self::FerrocalShm
-            | Self::FerrocalShmNewest => Box::new(ferrocal::InlineLine::new(setup, out, into)?),
+            | Self::FerrocalShmNewest
+            | Self::FerrocalShmInPlace => Box::new(ferrocal::InlineLine::new(setup, out, into)?),
             #[cfg(feature = "iceoryx2")]
             Self::Iceoryx2 | Self::Iceoryx2InPlace => Box::new(iceoryx2::Line::new(setup, out, into)?),
             #[cfg(feature = "peers")]
@@ -229,7 +237,7 @@ impl Peer {
             Self::BareGso | Self::BareLarge | Self::BareSendto | Self::BareSpin | Self::BareBatch => {
                 Box::new(bare::Line::new(setup, out < into)?)
             }
-            Self::Ecal | Self::EcalShm | Self::EcalShmNewest => {
+            Self::Ecal | Self::EcalShm | Self::EcalShmNewest | Self::EcalShmInPlace => {
                 return Err("the real eCAL is a script".into());
             }
         })

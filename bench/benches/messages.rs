@@ -1,6 +1,6 @@
 //! What a message costs: to cut into datagrams, to put together again, and from publisher to subscriber on loopback.
 //!
-//! `cargo bench -p ferrocal`. Criterion reports MB/s and, as `elem/s` of the runs named `messages/s`, messages a
+//! `cargo bench --bench messages` in this folder. Criterion reports MB/s and, as `elem/s` of the runs named `messages/s`, messages a
 //! second; `match` is the time from creating a publisher and a subscriber to their match.
 
 use std::hint::black_box;
