@@ -45,7 +45,7 @@ def run(command, name, folder, program):
 
 
 def main(command):
-    found = sorted(programs(), key=lambda found: (FIRST + found[:1]).index(found[0]))
+    found = sorted(programs(), key=lambda found: FIRST.index(found[0]) if found[0] in FIRST else len(FIRST))
     if not found:
         sys.exit("there is no test program among cargo's messages")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
