@@ -267,9 +267,11 @@ fn a_flood_of_peers() {
         if n % 500 == 499 {
             // Counted once all before it has been taken in.
             injector.registration(&[Vec::new()]);
-            wait::until_eq("empty datagrams", &(n / 500 + 1), || {
-                node.status().drops.get(ferrocal::DropReason::Truncated)
-            });
+            for node in [&node, &sender] {
+                wait::until_eq("empty datagrams", &(n / 500 + 1), || {
+                    node.status().drops.get(ferrocal::DropReason::Truncated)
+                });
+            }
             publisher.send(b"on time").expect("a message is sent");
             subscriber.recv_timeout(HANG).expect("messages of others arrive");
             peak = peak.max(Counting::in_use());
