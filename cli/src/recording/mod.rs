@@ -2,6 +2,7 @@
 //! made of recordings.
 
 mod ahead;
+mod behind;
 mod capture;
 mod channel;
 mod convert;

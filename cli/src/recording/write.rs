@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use mcap::records::MessageHeader;
 use mcap::write::{Metadata, NoSeek};
 use mcap::{McapError, WriteOptions};
 
+use super::behind::WriteBehind;
 use super::{Channel, Stamps};
 
 /// How many bytes of messages are collected for a chunk.
@@ -54,7 +55,7 @@ pub(crate) struct Writer {
     len: Arc<AtomicU64>,
     /// What was flushed.
     flushed: Written,
-    /// Where the chunks end that were written since then. The last ones may still be in the buffer.
+    /// Where the chunks end that were written since then. The last ones may still be on their way.
     chunks: Vec<Written>,
     /// Messages so far.
     messages: u64,
@@ -97,8 +98,9 @@ impl Writer {
             .disable_seeking(true)
             .library(concat!("ferrocal ", env!("CARGO_PKG_VERSION")));
         let len = Arc::<AtomicU64>::default();
-        let clone = file.try_clone().with_context(|| format!("{}", path.display()))?;
-        let sink = Counted { file: BufWriter::with_capacity(256 * 1024, clone), len: len.clone() };
+        let behind = file.try_clone().and_then(WriteBehind::new);
+        let behind = behind.with_context(|| format!("{}", path.display()))?;
+        let sink = Counted { file: behind, len: len.clone() };
         let mut writer = Self {
             path: path.to_owned(),
             file,
@@ -198,8 +200,8 @@ impl Writer {
     /// Cuts the file behind what can be read, and says what happened.
     fn error(&mut self, error: McapError) -> anyhow::Error {
         if let Some(mcap) = self.mcap.take() {
-            // What is in the buffer must not be written any more.
-            drop(mcap.into_inner().into_inner().file.into_parts());
+            // Whole chunks may still be on their way. Behind an error of the file, none of them is written.
+            drop(mcap.into_inner());
         }
         // The file holds a beginning of all that was written.
         let cut = self.file.metadata().and_then(|metadata| {
@@ -237,7 +239,7 @@ pub(super) fn unwritten(path: &Path, error: io::Error) -> anyhow::Error {
 
 /// A file, and how much was written to it.
 struct Counted {
-    file: BufWriter<File>,
+    file: WriteBehind,
     len: Arc<AtomicU64>,
 }
 
@@ -306,6 +308,25 @@ mod tests {
         assert!(clocks(&path).len() >= 5);
         drop(writer);
         assert!(clocks(&path).len() < 12, "an abandoned file holds what was written");
+    }
+
+    #[test]
+    fn after_a_failure_the_file_ends_behind_the_last_whole_chunk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mcap");
+        let mut writer = Writer::create(&path, Compression::None).unwrap();
+        let id = writer.channel(&Channel::default()).unwrap();
+        let payload = vec![7; CHUNK_LEN as usize / 4];
+        for clock in 1..=12 {
+            writer.message(id, stamps(clock), &payload).unwrap();
+        }
+        assert!(writer.message(id + 1, stamps(13), b"of nobody").is_err());
+        let Written { len, messages } = writer.flushed();
+        assert_eq!((path.metadata().unwrap().len(), clocks(&path).len() as u64), (len, messages));
+        assert_eq!(messages, 10, "two whole chunks");
+        assert!(writer.message(id, stamps(14), b"too late").is_err());
+        drop(writer);
+        assert_eq!(path.metadata().unwrap().len(), len);
     }
 
     /// `/dev/full` refuses all, as a full disk does.
