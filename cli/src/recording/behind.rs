@@ -1,25 +1,19 @@
 //! Writes a file behind the thread that makes what is written.
 
 use std::io::{self, Write};
-use std::mem;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
-/// How much is handed over at once, in bytes.
-const BUFFER_LEN: usize = 1024 * 1024;
+/// How much memory is on its way to the file at most, in bytes, unless a single buffer takes more.
+const MAX_AWAY: usize = 16 * 1024 * 1024;
 
-/// How many buffers there are at most. Together they hold more than a chunk, which comes all at once.
-const BUFFERS: usize = 8;
-
-/// Writes in a thread of its own what it copied into one of a few buffers, and waits when all of them are on their way.
+/// Writes buffers to a file in a thread of its own, and waits when as many are on their way as may be.
 ///
-/// The thread ends at the first error, and nothing is written behind what failed. The next call returns the error. Dropping it
-/// writes what was not flushed, unless there was an error.
+/// The thread ends at the first error, and nothing is written behind what failed. The next call returns the error.
+/// Dropping it waits until all was written, or could not be.
 pub(super) struct WriteBehind {
-    /// What is filled. It has room, or no memory at all.
-    buffer: Vec<u8>,
     idle: Vec<Vec<u8>>,
-    /// How many are on their way to the file.
+    /// What the buffers take that are on their way. One that could not be written never comes back.
     away: usize,
     written: Receiver<Vec<u8>>,
     /// `None` after an error.
@@ -47,23 +41,31 @@ impl WriteBehind {
         };
         let handle = thread::Builder::new().name("write".into()).spawn(write)?;
         let thread = Some(Thread { full, handle });
-        Ok(Self { buffer: Vec::new(), idle: Vec::new(), away: 0, written, thread })
+        Ok(Self { idle: Vec::new(), away: 0, written, thread })
     }
 
-    /// An empty buffer, as soon as there is one.
-    fn empty(&mut self) -> io::Result<Vec<u8>> {
+    /// Has a buffer written, and returns an empty one, which is one that was written if there is any.
+    pub(super) fn write(&mut self, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
         while let Ok(buffer) = self.written.try_recv() {
             self.take_back(buffer);
         }
-        if self.idle.is_empty() && self.away == BUFFERS {
+        let capacity = buffer.capacity();
+        while self.away > 0 && self.away + capacity > MAX_AWAY {
             self.wait()?;
         }
-        Ok(self.idle.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_LEN)))
+        match &self.thread {
+            Some(thread) if thread.full.send(buffer).is_ok() => self.away += capacity,
+            _ => return Err(self.failure()),
+        }
+        Ok(self.idle.pop().unwrap_or_default())
     }
 
-    fn take_back(&mut self, buffer: Vec<u8>) {
-        self.away -= 1;
-        self.idle.push(buffer);
+    /// Waits until all is in the file.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while self.away > 0 {
+            self.wait()?;
+        }
+        Ok(())
     }
 
     /// Waits until a buffer was written.
@@ -73,14 +75,11 @@ impl WriteBehind {
         Ok(())
     }
 
-    fn hand_over(&mut self) -> io::Result<()> {
-        let buffer = mem::take(&mut self.buffer);
-        match &self.thread {
-            Some(thread) if thread.full.send(buffer).is_ok() => {
-                self.away += 1;
-                Ok(())
-            }
-            _ => Err(self.failure()),
+    fn take_back(&mut self, buffer: Vec<u8>) {
+        self.away -= buffer.capacity();
+        // Exceptional messages leave exceptional buffers.
+        if buffer.capacity() <= MAX_AWAY / 2 {
+            self.idle.push(buffer);
         }
     }
 
@@ -94,37 +93,8 @@ impl WriteBehind {
     }
 }
 
-impl Write for WriteBehind {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.thread.as_ref().is_none_or(|thread| thread.handle.is_finished()) {
-            return Err(self.failure());
-        }
-        if self.buffer.capacity() == 0 {
-            self.buffer = self.empty()?;
-        }
-        let len = bytes.len().min(BUFFER_LEN - self.buffer.len());
-        self.buffer.extend_from_slice(&bytes[..len]);
-        if self.buffer.len() == BUFFER_LEN {
-            self.hand_over()?;
-        }
-        Ok(len)
-    }
-
-    /// Waits until all is in the file.
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.hand_over()?;
-        }
-        while self.away > 0 {
-            self.wait()?;
-        }
-        Ok(())
-    }
-}
-
 impl Drop for WriteBehind {
     fn drop(&mut self) {
-        let _ = self.flush();
         if let Some(Thread { full, handle }) = self.thread.take() {
             drop(full);
             let _ = handle.join();
@@ -142,6 +112,8 @@ mod tests {
 
     /// Bounds a hang. No test takes as long unless it fails.
     const HANG: Duration = Duration::from_secs(60);
+
+    const MIB: usize = 1024 * 1024;
 
     /// A slow file, which takes an odd number of bytes at a time.
     #[derive(Clone, Default)]
@@ -191,12 +163,15 @@ mod tests {
     fn all_bytes_arrive_in_order() {
         let file = Slow::default();
         let mut behind = WriteBehind::new(file.clone()).unwrap();
-        let lens = [1, 7, BUFFER_LEN - 9, 1, 0, BUFFER_LEN - 1, 2, 3 * BUFFER_LEN + 5, 12 * BUFFER_LEN, 13];
+        let lens = [1, 7, MIB - 9, 1, 0, 5 * MIB, 2, 2 * MAX_AWAY + 5, MIB, MIB, 3 * MIB, 4 * MIB, 13];
         let all = bytes(lens.iter().sum());
         let mut rest = &all[..];
+        let mut buffer = Vec::new();
         for (n, len) in lens.into_iter().enumerate() {
             let (now, later) = rest.split_at(len);
-            behind.write_all(now).unwrap();
+            buffer.extend_from_slice(now);
+            buffer = behind.write(buffer).unwrap();
+            assert!(buffer.is_empty());
             rest = later;
             if n % 4 == 3 {
                 behind.flush().unwrap();
@@ -204,46 +179,54 @@ mod tests {
             }
         }
         drop(behind);
-        assert!(file.content() == all, "dropping it writes the rest");
+        assert!(file.content() == all, "dropping it waits for the rest");
     }
 
     #[test]
     fn flush_waits_until_all_was_written() {
         let file = Slow::default();
         let mut behind = WriteBehind::new(file.clone()).unwrap();
-        behind.write_all(&bytes(BUFFERS * BUFFER_LEN - 1)).unwrap();
+        behind.write(bytes(MAX_AWAY / 2)).unwrap();
+        behind.write(bytes(MAX_AWAY / 2)).unwrap();
         behind.flush().unwrap();
-        assert_eq!(file.content().len(), BUFFERS * BUFFER_LEN - 1);
+        assert_eq!(file.content().len(), MAX_AWAY);
     }
 
     #[test]
     fn who_writes_waits_for_a_slow_file() {
         let file = Slow::default();
         let mut behind = WriteBehind::new(file.clone()).unwrap();
-        for _ in 0..4 * BUFFERS {
-            behind.write_all(&bytes(BUFFER_LEN)).unwrap();
-            file.taken.fetch_add(BUFFER_LEN, Ordering::Relaxed);
+        for _ in 0..64 {
+            behind.write(bytes(MIB)).unwrap();
+            file.taken.fetch_add(MIB, Ordering::Relaxed);
         }
         behind.flush().unwrap();
         let most = file.most_waiting.load(Ordering::Relaxed);
-        assert!(most <= BUFFERS * BUFFER_LEN, "{most} bytes waited");
+        assert!(most <= MAX_AWAY, "{most} bytes waited");
+    }
+
+    #[test]
+    fn buffers_are_used_again_unless_they_are_exceptional() {
+        let mut behind = WriteBehind::new(io::sink()).unwrap();
+        let mut after = |capacity| {
+            behind.write(Vec::with_capacity(capacity)).unwrap();
+            behind.flush().unwrap();
+            behind.write(Vec::new()).unwrap().capacity()
+        };
+        assert_eq!([after(MIB), after(MAX_AWAY)], [MIB, 0]);
     }
 
     #[test]
     fn behind_an_error_nothing_is_written() {
-        let full_at = 2 * BUFFER_LEN + 1234;
-        let all = bytes(20 * BUFFER_LEN);
-        for flushed in [2 * BUFFER_LEN, 4 * BUFFER_LEN + 1, 20 * BUFFER_LEN] {
+        let full_at = 2 * MIB + 1234;
+        let all = bytes(40 * MIB);
+        for buffer_len in [MIB, 3 * MIB + 1, all.len()] {
             let file = Slow { full_at: Some(full_at), ..Slow::default() };
             let mut behind = WriteBehind::new(file.clone()).unwrap();
-            let (first, rest) = all.split_at(flushed);
-            let result = behind.write_all(first).and_then(|()| behind.flush());
-            let error = match result {
-                Ok(()) => behind.write_all(rest).and_then(|()| behind.flush()).unwrap_err(),
-                Err(error) => error,
-            };
+            let written = all.chunks(buffer_len).try_for_each(|part| behind.write(part.to_vec()).map(drop));
+            let error = written.and_then(|()| behind.flush()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-            assert!(behind.write(&all).is_err() && behind.flush().is_err());
+            assert!(behind.write(vec![1]).is_err() && behind.flush().is_err());
             drop(behind);
             assert!(file.content() == all[..full_at], "{} bytes", file.content().len());
         }
@@ -253,7 +236,7 @@ mod tests {
     fn an_error_is_returned_by_the_next_call() {
         let start = || {
             let mut behind = WriteBehind::new(Slow { full_at: Some(0), ..Slow::default() }).unwrap();
-            behind.write_all(&bytes(BUFFER_LEN)).unwrap();
+            behind.write(bytes(MIB)).unwrap();
             let start = Instant::now();
             while !behind.thread.as_ref().unwrap().handle.is_finished() {
                 assert!(start.elapsed() < HANG);
@@ -261,7 +244,7 @@ mod tests {
             }
             behind
         };
-        assert_eq!(start().write(&[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(start().write(vec![1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(start().flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 
@@ -269,8 +252,8 @@ mod tests {
     fn a_drop_after_an_error_writes_nothing() {
         let file = Slow { full_at: Some(10), ..Slow::default() };
         let mut behind = WriteBehind::new(file.clone()).unwrap();
-        behind.write_all(&bytes(3 * BUFFER_LEN + 1)).unwrap_or_default();
-        drop(behind);
+        let result = behind.write(bytes(MIB)).and_then(|_| behind.write(bytes(MIB)));
+        drop((result, behind));
         assert_eq!(file.content(), bytes(10));
     }
 }

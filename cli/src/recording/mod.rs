@@ -5,6 +5,7 @@ mod ahead;
 mod behind;
 mod capture;
 mod channel;
+mod chunks;
 mod convert;
 mod disk;
 mod frames;
