@@ -2,8 +2,10 @@
 //! made of recordings.
 
 mod ahead;
+mod behind;
 mod capture;
 mod channel;
+mod chunks;
 mod convert;
 mod disk;
 mod frames;

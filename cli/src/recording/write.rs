@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, anyhow};
 use mcap::records::MessageHeader;
-use mcap::write::{Metadata, NoSeek};
+use mcap::write::Metadata;
 use mcap::{McapError, WriteOptions};
 
+use super::behind::WriteBehind;
+use super::chunks::Chunks;
 use super::{Channel, Stamps};
 
 /// How many bytes of messages are collected for a chunk.
@@ -50,11 +52,12 @@ pub(crate) struct Writer {
     path: PathBuf,
     file: File,
     /// `None` after a failure.
-    mcap: Option<mcap::Writer<NoSeek<Counted>>>,
+    mcap: Option<mcap::Writer<Chunks>>,
+    /// What was handed over to be written, in bytes.
     len: Arc<AtomicU64>,
     /// What was flushed.
     flushed: Written,
-    /// Where the chunks end that were written since then. The last ones may still be in the buffer.
+    /// Where the chunks end that were written since then. The last ones may still be on their way.
     chunks: Vec<Written>,
     /// Messages so far.
     messages: u64,
@@ -93,12 +96,11 @@ impl Writer {
             .chunk_size(Some(CHUNK_LEN))
             // The parts have checksums of their own.
             .calculate_data_section_crc(false)
-            // So that each chunk is written as a whole, and the file never holds a part of one for long.
-            .disable_seeking(true)
             .library(concat!("ferrocal ", env!("CARGO_PKG_VERSION")));
         let len = Arc::<AtomicU64>::default();
-        let clone = file.try_clone().with_context(|| format!("{}", path.display()))?;
-        let sink = Counted { file: BufWriter::with_capacity(256 * 1024, clone), len: len.clone() };
+        let behind = file.try_clone().and_then(WriteBehind::new);
+        let behind = behind.with_context(|| format!("{}", path.display()))?;
+        let sink = Chunks::new(behind, len.clone());
         let mut writer = Self {
             path: path.to_owned(),
             file,
@@ -109,7 +111,7 @@ impl Writer {
             messages: 0,
             pending: 0,
         };
-        match options.create(NoSeek::new(sink)) {
+        match options.create(sink) {
             Ok(mcap) => writer.mcap = Some(mcap),
             Err(error) => return Err(writer.error(error)),
         }
@@ -187,7 +189,7 @@ impl Writer {
 
     fn write<T>(
         &mut self,
-        write: impl FnOnce(&mut mcap::Writer<NoSeek<Counted>>) -> Result<T, McapError>,
+        write: impl FnOnce(&mut mcap::Writer<Chunks>) -> Result<T, McapError>,
     ) -> anyhow::Result<T> {
         let Some(mcap) = &mut self.mcap else {
             return Err(anyhow!("{}: nothing can be written after a failure", self.path.display()));
@@ -198,8 +200,8 @@ impl Writer {
     /// Cuts the file behind what can be read, and says what happened.
     fn error(&mut self, error: McapError) -> anyhow::Error {
         if let Some(mcap) = self.mcap.take() {
-            // What is in the buffer must not be written any more.
-            drop(mcap.into_inner().into_inner().file.into_parts());
+            // Whole chunks may still be on their way. Behind an error of the file, none of them is written.
+            drop(mcap.into_inner());
         }
         // The file holds a beginning of all that was written.
         let cut = self.file.metadata().and_then(|metadata| {
@@ -235,28 +237,15 @@ pub(super) fn unwritten(path: &Path, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(context)
 }
 
-/// A file, and how much was written to it.
-struct Counted {
-    file: BufWriter<File>,
-    len: Arc<AtomicU64>,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.len.fetch_add(written as u64, Ordering::Relaxed);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::recording::{Range, Recording};
+
+    /// Bounds a hang. No test takes as long unless it fails.
+    const HANG: Duration = Duration::from_secs(60);
 
     fn clocks(path: &Path) -> Vec<u32> {
         let recording = Recording::open(path).unwrap();
@@ -303,9 +292,31 @@ mod tests {
             let expected = clock.cast_unsigned() * payload.len() as u64;
             assert!((expected..expected + 2000).contains(&writer.len()), "{} of {expected}", writer.len());
         }
-        assert!(clocks(&path).len() >= 5);
+        let start = Instant::now();
+        while clocks(&path).len() < 5 {
+            assert!(start.elapsed() < HANG, "they are written without a flush");
+        }
         drop(writer);
         assert!(clocks(&path).len() < 12, "an abandoned file holds what was written");
+    }
+
+    #[test]
+    fn after_a_failure_the_file_ends_behind_the_last_whole_chunk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mcap");
+        let mut writer = Writer::create(&path, Compression::None).unwrap();
+        let id = writer.channel(&Channel::default()).unwrap();
+        let payload = vec![7; CHUNK_LEN as usize / 4];
+        for clock in 1..=12 {
+            writer.message(id, stamps(clock), &payload).unwrap();
+        }
+        assert!(writer.message(id + 1, stamps(13), b"of nobody").is_err());
+        let Written { len, messages } = writer.flushed();
+        assert_eq!((path.metadata().unwrap().len(), clocks(&path).len() as u64), (len, messages));
+        assert_eq!(messages, 8, "two whole chunks");
+        assert!(writer.message(id, stamps(14), b"too late").is_err());
+        drop(writer);
+        assert_eq!(path.metadata().unwrap().len(), len);
     }
 
     /// `/dev/full` refuses all, as a full disk does.
