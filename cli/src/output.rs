@@ -79,7 +79,11 @@ impl Output {
 
 /// An error of standard output, which says so. Its kind stays.
 fn named(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("standard output cannot be written: {error}"))
+    /// What Windows says of some pipes that nobody reads (`ERROR_PIPE_NOT_CONNECTED`). Rust has no kind for it.
+    const NOT_CONNECTED: i32 = 233;
+    let is_unread = cfg!(windows) && error.raw_os_error() == Some(NOT_CONNECTED);
+    let kind = if is_unread { io::ErrorKind::BrokenPipe } else { error.kind() };
+    io::Error::new(kind, format!("standard output cannot be written: {error}"))
 }
 
 /// A text of others, without what would move a terminal's cursor or change its colours.

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Test::new("loopback", RAW, loopback),
         Test::new("without_raw_frames", &[], without_raw_frames),
         Test::new("for_people", &[], for_people),
+        Test::new("an_interface_that_is_not_there", &[], an_interface_that_is_not_there),
         Test::new("a_capture_file_is_refused", &[], a_capture_file_is_refused),
     ])
 }
@@ -255,6 +256,14 @@ fn for_people() {
     }
     assert!(lines[1].chars().any(|char| ('▁'..='█').contains(&char)), "a graph in {text}");
     assert!(!text.contains("lo in"), "{text}");
+}
+
+fn an_interface_that_is_not_there() {
+    let _world = World::new(Mode::Network);
+    let arguments = "traffic --mode network --interface none --no-raw --count 1 --interval 0.1";
+    let output = cli(Host::first(), arguments).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("this computer has no interface `none` that is up"), "{said}");
 }
 
 fn a_capture_file_is_refused() {

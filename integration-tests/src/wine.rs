@@ -27,7 +27,7 @@ pub fn is_wanted() -> bool {
 /// A sentence on what is missing.
 pub fn available() -> Result<(), String> {
     let ecal = ecal();
-    for file in [example("pub"), example("sub"), prefix().join("drive_c"), ecal.0, ecal.1] {
+    for file in [example("pub"), example("sub"), ferrocal(), prefix().join("drive_c"), ecal.0, ecal.1] {
         if !file.exists() {
             return Err(format!("{} is missing (`./ci.sh windows` makes it)", file.display()));
         }
@@ -41,6 +41,11 @@ pub fn available() -> Result<(), String> {
 
 fn example(name: &str) -> PathBuf {
     folder(EXAMPLES).join(name).with_extension("exe")
+}
+
+/// The command, which is built beside the folder of the examples.
+fn ferrocal() -> PathBuf {
+    folder(EXAMPLES).with_file_name("ferrocal.exe")
 }
 
 /// What drives eCAL's library, and the library.
@@ -194,6 +199,17 @@ impl Machine {
         Process::spawn(&format!("{name}.exe {arguments} on {}", self.host.name()), command)
     }
 
+    /// As [`start`](Self::start), but the command `ferrocal`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[track_caller]
+    pub fn start_command(&self, arguments: &str) -> Process {
+        let mut command = self.command("wine");
+        command.arg(ferrocal()).args(arguments.split_whitespace());
+        Process::spawn(&format!("ferrocal.exe {arguments} on {}", self.host.name()), command)
+    }
+
     /// Starts the real eCAL: `pub` or `sub`, and a topic. `ecal_peer.c` says what it reads and prints.
     ///
     /// # Panics
@@ -221,7 +237,18 @@ impl Machine {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_command(&self, arguments: &str) -> Result<String, String> {
-        self.run_program(&folder(EXAMPLES).with_file_name("ferrocal.exe"), arguments)
+        self.run_program(&ferrocal(), arguments)
+    }
+
+    /// Runs the command `ferrocal` with a standard output that nobody reads. Returns its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn run_command_unread(&self, arguments: &str) -> Result<String, String> {
+        const SCRIPT: &str = r#"exec 3>&1; { wine "$0" "$@"; echo $? >&3; } | true"#;
+        let mut command = self.command("sh");
+        command.args(["-c", SCRIPT]).arg(ferrocal()).args(arguments.split_whitespace());
+        netns::run(&mut command)
     }
 
     fn run_program(&self, program: &Path, arguments: &str) -> Result<String, String> {

@@ -27,7 +27,7 @@ pub const MAX_NAME_LEN: usize = 4 * 1024;
 /// The longest topic name taken from a registration in bytes: what the name of a sample has room for.
 pub const MAX_TOPIC_NAME_LEN: usize = u16::MAX as usize - 1;
 
-/// The longest free text taken from a registration or a log message in bytes.
+/// The longest free text taken from a registration or a log message in bytes. Of a longer command line, the start is taken.
 pub const MAX_TEXT_LEN: usize = 64 * 1024;
 
 /// The largest number of transport layers taken from a registration; eCAL has three or four.

@@ -190,10 +190,18 @@ fn sizes_finding(
 struct Answer {
     /// What it counted.
     counts: [u32; SIZES.len()],
-    has_summary: bool,
+    /// Whether it counted after all was sent.
+    is_final: bool,
     echoes: [u32; SIZES.len()],
     /// The shortest time there and back, and how much the listener's clock is ahead, in microseconds.
     best: Option<(i64, i64)>,
+}
+
+impl Answer {
+    /// Whether all has come back that can come back.
+    fn is_complete(&self) -> bool {
+        self.is_final && self.echoes.iter().zip(self.counts).all(|(&got, sent)| got >= sent)
+    }
 }
 
 /// Calls all who listen, and says what arrived, each way.
@@ -216,10 +224,7 @@ pub(crate) fn call(session: &Session, config: &Config) -> anyhow::Result<Vec<Fin
     };
     let mut answers: BTreeMap<String, Answer> = BTreeMap::new();
     // Switches take a moment until they pass on what a new member of a group is to get.
-    exchange(session, &mut link, &blank, &mut answers, PATIENCE, &|answers| {
-        answers.values().any(|answer| answer.has_summary)
-    });
-    answers.values_mut().for_each(|answer| answer.has_summary = false);
+    exchange(session, &mut link, &blank, &mut answers, PATIENCE, &|answers| !answers.is_empty());
     let mut unsent = 0;
     for &size in &SIZES {
         for number in 0..count {
@@ -237,11 +242,8 @@ pub(crate) fn call(session: &Session, config: &Config) -> anyhow::Result<Vec<Fin
         }
     }
     let over = Probe { number: count, ..blank.clone() };
-    let all = |answer: &Answer| {
-        answer.has_summary && answer.echoes.iter().zip(answer.counts).all(|(&got, sent)| got >= sent)
-    };
     exchange(session, &mut link, &over, &mut answers, PATIENCE, &|answers| {
-        !answers.is_empty() && answers.values().all(all)
+        !answers.is_empty() && answers.values().all(Answer::is_complete)
     });
     Ok(findings(config, &link.host, &answers, count, unsent))
 }
@@ -276,7 +278,8 @@ fn take(answers: &mut BTreeMap<String, Answer>, run: u64, probe: &Probe) {
     if probe.kind == Kind::Summary {
         // An older one may come later.
         answer.counts = std::array::from_fn(|index| answer.counts[index].max(probe.counts[index]));
-        answer.has_summary = true;
+        // The answer to an early question may come late: then it counts nothing yet.
+        answer.is_final |= probe.number > 0;
         return;
     }
     let Some(index) = SIZES.iter().position(|&size| size == probe.len) else { return };
@@ -307,10 +310,20 @@ fn findings(
         findings.push(Finding::failed(CHECK, own, meaning).mend("ferrocal doctor"));
     }
     if answers.is_empty() {
-        let meaning = "Nobody answered. `ferrocal doctor --listen` has to run on the other host, with the same mode. If it reports \
-                       there what this host sent, the way back is what is broken, otherwise the way there: run \
-                       `ferrocal doctor` on both.";
-        findings.push(Finding::failed(CHECK, own, meaning).mend("ferrocal doctor"));
+        let (meaning, mend) = match config.mode {
+            Mode::Network => (
+                "Nobody answered. `ferrocal doctor --listen` has to run on the other host, with the same mode. If it \
+                 reports there what this host sent, the way back is what is broken, otherwise the way there: run \
+                 `ferrocal doctor` on both.",
+                "ferrocal doctor",
+            ),
+            Mode::Local => (
+                "Nobody on this computer answered. In local mode, nothing is sent to other hosts: give both doctors, \
+                 and all programs that are to see each other, network mode.",
+                "ferrocal doctor --call --mode network",
+            ),
+        };
+        findings.push(Finding::failed(CHECK, own, meaning).mend(mend));
     }
     for (host, answer) in answers {
         let back: Vec<_> =
@@ -360,5 +373,25 @@ fn mend(config: &Config, counts: &[(u32, u32)], is_ours: bool) -> String {
     match name {
         Some(name) if is_ours => format!("ip link set {name} mtu {mtu}"),
         _ => format!("ip link set INTERFACE mtu {mtu}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_answers_late_is_waited_for() {
+        let mut answers = BTreeMap::new();
+        let mut is_complete = |kind, number, counts| {
+            let probe =
+                Probe { kind, run: 1, number, len: SIZES[0], times: [0; 3], counts, host: "slow".into() };
+            take(&mut answers, 1, &probe);
+            answers["slow"].is_complete()
+        };
+        let (none, one) = ([0; SIZES.len()], [1, 0, 0, 0, 0]);
+        assert!(!is_complete(Kind::Summary, 0, none), "it was asked before anything was sent");
+        assert!(!is_complete(Kind::Summary, 1, one), "what it sent back is on the way");
+        assert!(is_complete(Kind::Echo, 0, none));
     }
 }

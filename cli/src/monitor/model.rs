@@ -24,6 +24,9 @@ pub(crate) struct Model {
     sheets: [Sheet; Tab::ALL.len()],
     pub(crate) details: Option<Details>,
     pub(crate) has_help: bool,
+    /// The first line of the help that is shown, and the largest that this may be, as drawn last.
+    pub(crate) help_top: usize,
+    pub(crate) help_last_top: usize,
     pub(crate) is_paused: bool,
     /// Log lines that came during a pause.
     waiting: VecDeque<LogMessage>,
@@ -81,6 +84,8 @@ impl Model {
             sheets: Tab::ALL.map(|tab| Sheet::new(tab.columns(), tab.sort())),
             details: None,
             has_help: false,
+            help_top: 0,
+            help_last_top: 0,
             is_paused: false,
             waiting: VecDeque::new(),
             input: None,
@@ -257,6 +262,9 @@ impl Model {
             return Action::Nothing;
         }
         if self.has_help {
+            if self.help_last_top > 0 && moves(key.code) {
+                return self.command(key.code);
+            }
             self.has_help = false;
             // Any key closes the help, and those that quit still do.
             return if key.code == KeyCode::Char('q') { Action::Quit } else { Action::Nothing };
@@ -268,7 +276,7 @@ impl Model {
         let page = self.page as isize;
         match code {
             KeyCode::Char('q') => return Action::Quit,
-            KeyCode::Char('?') | KeyCode::F(1) => self.has_help = true,
+            KeyCode::Char('?') | KeyCode::F(1) => (self.has_help, self.help_top) = (true, 0),
             KeyCode::Char(digit @ '1'..='7') => self.show(Tab::ALL[digit as usize - '1' as usize]),
             KeyCode::Tab => self.turn(1),
             KeyCode::BackTab => self.turn(Tab::ALL.len() - 1),
@@ -321,6 +329,10 @@ impl Model {
     }
 
     fn step(&mut self, lines: isize) {
+        if self.has_help {
+            self.help_top = self.help_top.saturating_add_signed(lines).min(self.help_last_top);
+            return;
+        }
         match &mut self.details {
             // Drawing knows where the end is.
             Some(details) => *details.scroll() = details.scroll().saturating_add_signed(lines),
@@ -442,6 +454,12 @@ impl Model {
             self.notice = Some(format!("nothing has `{}` in it", self.look.text(text)));
         }
     }
+}
+
+/// Whether a key moves by lines.
+fn moves(code: KeyCode) -> bool {
+    use KeyCode::{Char, Down, End, Home, PageDown, PageUp, Up};
+    matches!(code, Up | Down | PageUp | PageDown | Home | End | Char('j' | 'k' | 'g' | 'G'))
 }
 
 #[cfg(test)]

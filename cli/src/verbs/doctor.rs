@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ferrocal::{Config, Selection};
+use ferrocal::{Config, Mode, Selection};
 
 use crate::doctor::finding::{Finding, Status};
 use crate::doctor::{call, checks, gather};
@@ -98,7 +98,13 @@ impl Doctor {
 
 fn listen(session: &Session, config: &Config) -> anyhow::Result<Exit> {
     if !session.common.json {
-        anstream::eprintln!("{DIM}Listening. Run `ferrocal doctor --call` on another host.{DIM:#}");
+        let advice = match config.mode {
+            Mode::Network => "Listening. Run `ferrocal doctor --call` on another host.",
+            Mode::Local => {
+                "Listening on this computer only, in local mode. `--mode network` hears other hosts."
+            }
+        };
+        anstream::eprintln!("{DIM}{advice}{DIM:#}");
     }
     let mut exit_code = Exit::Fine;
     let end = call::listen(session, config, &mut |findings| {

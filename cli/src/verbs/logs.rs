@@ -28,6 +28,7 @@ pub(crate) struct Logs {
     pattern: Option<regex::Regex>,
     /// Send a line of this text and the --level (info if that is not given), and end.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["host", "unit", "pattern"])]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     send: Option<String>,
 }
 

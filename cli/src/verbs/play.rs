@@ -84,6 +84,9 @@ pub(crate) struct Play {
 const LINGER: Duration = Duration::from_millis(500);
 /// The longest wait without a look at the keys and the end.
 const SLICE: Duration = Duration::from_millis(20);
+/// How slow and how fast keys make it.
+const MIN_RATE: f64 = 1.0 / 1024.0;
+const MAX_RATE: f64 = 1e6;
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
@@ -241,11 +244,12 @@ impl Play {
                     None
                 }
                 KeyCode::Char('+') => {
-                    position.set_rate((position.rate * 2.0).min(1e6));
+                    position.set_rate((position.rate * 2.0).min(MAX_RATE));
                     None
                 }
                 KeyCode::Char('-') => {
-                    position.set_rate(position.rate / 2.0);
+                    let is_timed = position.rate > 0.0;
+                    position.set_rate(if is_timed { (position.rate / 2.0).max(MIN_RATE) } else { 0.0 });
                     None
                 }
                 KeyCode::Left => Some(step(position.now(), -5)),
@@ -467,18 +471,19 @@ fn ask_for_realtime() {
 
 /// Where it is, for people.
 fn bar(position: &Position, start_ns: u64, last_ns: u64, published: u64, has_keys: bool) -> String {
-    const WIDTH: usize = 24;
+    // The keys stand before what may be cut.
+    const WIDTH: usize = 14;
     let (now, all) = (position.now().clamp(start_ns, last_ns) - start_ns, last_ns - start_ns);
     let filled = (now as f64 / (all.max(1)) as f64 * WIDTH as f64) as usize;
     let state = if position.since.is_some() { "play" } else { "pause" };
     let keys = if has_keys { " | space s \u{2190} \u{2192} + - q" } else { "" };
     format!(
-        "{state:5} {} / {} [{}{}] x{} | {}{keys}",
+        "{state:5} {} / {} [{}{}] x{}{keys} | {}",
         clock(Duration::from_nanos(now)),
         clock(Duration::from_nanos(all)),
         "#".repeat(filled),
         "-".repeat(WIDTH.saturating_sub(filled)),
-        position.rate,
+        (position.rate * 1e3).round() / 1e3,
         counted(published, "message"),
     )
 }
@@ -506,5 +511,16 @@ mod tests {
                 .iter()
                 .all(|&time| len(time) == len(0))
         );
+    }
+
+    #[test]
+    fn all_keys_are_seen_on_a_terminal_of_80_columns() {
+        const HOUR: u64 = 3_600_000_000_000;
+        for rate in [1.0, 1.0 / 1024.0, 1e6] {
+            let position = Position { time_ns: 100 * HOUR, since: None, rate };
+            let bar = bar(&position, 0, 100 * HOUR, 1_000_000, true);
+            let seen: String = bar.chars().take(79).collect();
+            assert!(seen.contains("space s \u{2190} \u{2192} + - q"), "{seen}");
+        }
     }
 }

@@ -42,7 +42,8 @@ impl Man {
         fs::create_dir_all(&self.folder)
             .and_then(|()| clap_mangen::generate_to(Command::command(), &self.folder))
             .with_context(|| format!("the manual pages cannot be written to {folder}"))?;
-        anstream::eprintln!("manual pages are in {folder}; man -l {folder}/ferrocal.1 shows the first");
+        let first = self.folder.join("ferrocal.1");
+        anstream::eprintln!("manual pages are in {folder}; man -l {} shows the first", first.display());
         Ok(Exit::Fine)
     }
 }

@@ -89,6 +89,8 @@ struct Counted {
 
 /// An interface, and what was counted on it before.
 struct Device {
+    /// What people call it. The system's name is a GUID on Windows.
+    label: String,
     is_loopback: bool,
     source: &'static str,
     before: (u64, u64),
@@ -112,6 +114,11 @@ impl Traffic {
         }
         let selectors = config.udp.interfaces.clone();
         let interfaces = shown(&selectors);
+        for selector in &selectors {
+            if !interfaces.iter().any(|one| one.is_named(selector)) {
+                log::warn!("this computer has no interface `{}` that is up", clean(&selector.to_string()));
+            }
+        }
         let target = |one: &Interface| Target { name: one.name.clone(), is_loopback: one.is_loopback };
         let targets: Vec<_> = interfaces.iter().map(target).collect();
         let captures =
@@ -229,6 +236,11 @@ impl Traffic {
                 (None, None) => continue,
             };
             let new = || Device {
+                label: one
+                    .friendly_name
+                    .clone()
+                    .filter(|_| cfg!(windows))
+                    .unwrap_or_else(|| one.name.clone()),
                 is_loopback: one.is_loopback,
                 source,
                 before: now,
@@ -258,7 +270,7 @@ impl Traffic {
         elapsed: Duration,
     ) -> io::Result<()> {
         let out = &mut session.out();
-        let width = devices.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+        let width = devices.values().map(|device| device.label.chars().count()).max().unwrap_or(0);
         for (name, device) in devices {
             let (incoming, outgoing) = (device.incoming.rates(), device.outgoing.rates());
             if session.common.json {
@@ -278,7 +290,7 @@ impl Traffic {
             {
                 out.line(format_args!(
                     "{HEAD}{:<width$} {way:<3}{HEAD:#} {:>12}  avg {:>12}  min {:>12}  max {:>12}  total {:>10}  {}",
-                    clean(name),
+                    clean(&device.label),
                     self.rate(rates.current),
                     self.rate(rates.average),
                     self.rate(rates.min),

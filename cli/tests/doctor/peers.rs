@@ -328,6 +328,8 @@ fn call_nobody() {
     );
     let silent = Doctor::run(&world, "--listen --duration 0.2");
     assert_eq!(silent.code, Some(4), "{silent:#?}");
+    let local = Doctor::run_in(Mode::Local, "--call").expect_only("call");
+    assert_eq!(local["mend"], "ferrocal doctor --call --mode network", "{local}");
 }
 
 fn a_capture_file_is_refused() {

@@ -1,5 +1,6 @@
-//! The examples as Windows programs: messages between two of them, and between one and Linux or the real eCAL.
+//! The examples as Windows programs: messages between two of them, and between one and Linux or the real eCAL. The command, too.
 
+mod command;
 mod shared_memory;
 
 use std::net::Ipv4Addr;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     }
     let needs = &[Need::Wine];
     tests.push(Test::new("ctrl_c_ends_them_in_good_order", needs, ctrl_c_ends_them_in_good_order));
+    command::add(&mut tests);
     shared_memory::add(&mut tests);
     suite::main(tests)
 }

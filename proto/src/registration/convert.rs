@@ -228,8 +228,10 @@ fn layer_to_wire(layer: &Layer) -> pb::TransportLayer {
     }
 }
 
-fn process_from_wire(process: pb::Process) -> Result<ProcessInfo, DropReason> {
+fn process_from_wire(mut process: pb::Process) -> Result<ProcessInfo, DropReason> {
     let text = |text| capped(text, MAX_TEXT_LEN);
+    // A command line may hold a whole message. It is for people, and who has a long one is a process all the same.
+    process.process_parameter.truncate(MAX_TEXT_LEN);
     let time_sync_state = match process.time_sync_state() {
         ETimeSyncState::TsyncNone => TimeSyncState::None,
         ETimeSyncState::TsyncRealtime => TimeSyncState::Realtime,
@@ -249,7 +251,7 @@ fn process_from_wire(process: pb::Process) -> Result<ProcessInfo, DropReason> {
         process_id: process.process_id,
         process_name: name(process.process_name)?,
         unit_name: name(process.unit_name)?,
-        process_parameter: text(process.process_parameter)?,
+        process_parameter: process.process_parameter.into(),
         registration_clock: process.registration_clock,
         state: ProcessState { severity, severity_level: state.severity_level, info: text(state.info)? },
         component_init_state: process.component_init_state,

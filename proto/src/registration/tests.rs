@@ -190,6 +190,15 @@ fn limits_hold_to_the_byte() {
 }
 
 #[test]
+fn a_process_with_a_long_command_line_is_taken_without_its_end() {
+    let process = pb::Process { process_parameter: vec![b'x'; MAX_TEXT_LEN + 1], ..Default::default() };
+    let cmd_type = pb::ECmdType::BctRegProcess.into();
+    let sample = pb::Sample { cmd_type, process: Some(process), ..Default::default() };
+    let (_, Announcement::Process(process)) = decode(&message(&sample)) else { panic!() };
+    assert_eq!(process.process_parameter.as_bytes().len(), MAX_TEXT_LEN);
+}
+
+#[test]
 fn methods_are_counted_before_they_are_decoded() {
     let with_methods = |count| {
         let service = pb::Service { methods: vec![pb::Method::default(); count], ..Default::default() };

@@ -2,8 +2,9 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
 
-use super::{put, row};
+use super::{put_line, row, wrap};
 use crate::monitor::look::Look;
 use crate::monitor::model::Model;
 
@@ -31,17 +32,38 @@ const NOTES: &[&str] = &[
     "(udp) in brackets: a layer that may be used, but is not at present.",
 ];
 
-pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model) {
-    let width = KEYS.iter().map(|(keys, _)| keys.len()).max().unwrap_or(0);
-    let mut lines = 0..area.height;
-    for (keys, does) in KEYS {
-        let Some(number) = lines.next() else { return };
-        let line = row(area, number);
-        put(buffer, line.x + 1, line.y, keys, model.look.accent());
-        put(buffer, line.x + 3 + width as u16, line.y, does, ratatui::style::Style::new());
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &mut Model) {
+    let lines = lines(area.width.into(), model.look);
+    let height = usize::from(area.height);
+    model.help_last_top = lines.len().saturating_sub(height);
+    model.help_top = model.help_top.min(model.help_last_top);
+    model.page = height.saturating_sub(1).max(1);
+    for (number, line) in lines.into_iter().skip(model.help_top).take(height).enumerate() {
+        put_line(buffer, row(area, number as u16), line);
     }
-    lines.next();
-    for (number, note) in lines.zip(NOTES) {
-        put(buffer, area.x + 1, row(area, number).y, note, Look::DIM);
+}
+
+/// The keys with what they do behind them or, on a narrow screen, below them; and the notes.
+fn lines(width: usize, look: Look) -> Vec<Line<'static>> {
+    let longest = |texts: &mut dyn Iterator<Item = &'static str>| texts.map(str::len).max().unwrap_or(0);
+    let keys_width = longest(&mut KEYS.iter().map(|&(keys, _)| keys));
+    let is_wide = keys_width + 3 + longest(&mut KEYS.iter().map(|&(_, does)| does)) <= width;
+    let mut lines = Vec::new();
+    for &(keys, does) in KEYS {
+        if is_wide {
+            let keys = Span::styled(format!(" {keys:keys_width$}  "), look.accent());
+            lines.push(Line::from(vec![keys, Span::raw(does)]));
+        } else {
+            lines.push(Line::styled(format!(" {keys}"), look.accent()));
+            lines.extend(
+                wrap(does, width.saturating_sub(3)).iter().map(|line| Line::raw(format!("   {line}"))),
+            );
+        }
     }
+    lines.push(Line::default());
+    for note in NOTES {
+        let parts = wrap(note, width.saturating_sub(1));
+        lines.extend(parts.iter().map(|line| Line::styled(format!(" {line}"), Look::DIM)));
+    }
+    lines
 }

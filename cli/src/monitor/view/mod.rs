@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::data::{IN, OUT};
 use super::details::Details;
@@ -46,7 +46,6 @@ pub(crate) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     tabs(buffer, row(top, 0), model);
     summary(buffer, row(top, 1), model);
     if model.has_help {
-        model.page = 1;
         help::draw(buffer, body, model);
     } else if model.details.is_some() {
         details::draw(buffer, body, model);
@@ -158,9 +157,10 @@ fn status(buffer: &mut Buffer, area: Rect, model: &Model) {
             InputKind::Search => "search: ",
             InputKind::Filter => "filter: ",
         };
+        let room = usize::from(area.width).saturating_sub(prompt.len() + 2);
         let line = Line::from(vec![
             Span::styled(format!(" {prompt}"), Look::HEAD),
-            Span::raw(look.text(&input.text).into_owned()),
+            Span::raw(end_of(&look.text(&input.text), room).to_owned()),
             Span::styled(" ", Look::SELECTED),
             Span::styled("  Enter accept, Esc cancel", Look::DIM),
         ]);
@@ -197,6 +197,8 @@ fn keys(buffer: &mut Buffer, area: Rect, model: &Model) {
     let pause = ("p", if model.is_paused { "go on" } else { "pause" });
     let keys: &[(&str, &str)] = if model.input.is_some() {
         &[("Enter", "accept"), ("Esc", "cancel"), ("Ctrl-U", "empty")]
+    } else if model.has_help && model.help_last_top > 0 {
+        &[(arrows, "scroll"), ("any other key", "back")]
     } else if model.has_help {
         &[("any key", "back"), ("q", "quit")]
     } else {
@@ -238,6 +240,17 @@ fn keys(buffer: &mut Buffer, area: Rect, model: &Model) {
     put_line(buffer, area, spans.into());
 }
 
+/// The end of a text, of at most this width.
+fn end_of(text: &str, width: usize) -> &str {
+    let mut left = width;
+    let fits = |char: &(usize, char)| {
+        let rest = left.checked_sub(char.1.width().unwrap_or(0));
+        rest.inspect(|&rest| left = rest).is_some()
+    };
+    let start = text.char_indices().rev().take_while(fits).last().map_or(text.len(), |(index, _)| index);
+    &text[start..]
+}
+
 /// Lines of at most this width, which are cut between words where that is possible.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
@@ -249,7 +262,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
                 lines.push(std::mem::take(&mut now).trim_end().to_owned());
             }
             for char in word.chars() {
-                let is_full = now.width() + unicode_width::UnicodeWidthChar::width(char).unwrap_or(0) > width;
+                let is_full = now.width() + char.width().unwrap_or(0) > width;
                 if is_full && char != ' ' {
                     lines.push(std::mem::take(&mut now));
                 }

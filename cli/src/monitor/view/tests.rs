@@ -102,6 +102,43 @@ fn help_and_what_is_typed_are_as_they_were() {
 }
 
 #[test]
+fn all_of_the_help_can_be_read_on_the_smallest_screen() {
+    let mut model = model(COLOUR, 20);
+    press(&mut model, "?");
+    let mut seen = String::new();
+    for _ in 0..60 {
+        seen += &text(&buffer(&mut model, MIN_WIDTH, MIN_HEIGHT));
+        press(&mut model, "j");
+    }
+    let words: Vec<_> = seen.split_whitespace().collect();
+    for word in ["messages", "hex", "previous", "round", "Ctrl-L", "Ctrl-C", "decoded.", "present."] {
+        assert!(words.contains(&word), "{word} in {seen}");
+    }
+    press(&mut model, "g");
+    let first = text(&buffer(&mut model, MIN_WIDTH, MIN_HEIGHT));
+    assert!(first.contains("1 to 7, Tab") && first.contains("any other key back"), "{first}");
+    press(&mut model, "x");
+    assert!(text(&buffer(&mut model, MIN_WIDTH, MIN_HEIGHT)).contains("row 1 of"));
+    press(&mut model, "?");
+    buffer(&mut model, 80, 24);
+    press(&mut model, "j");
+    let back = text(&buffer(&mut model, 80, 24));
+    assert!(back.contains("row 1 of"), "where all of it fits, any key closes it: {back}");
+}
+
+#[test]
+fn the_end_of_what_is_typed_is_seen() {
+    let mut model = model(COLOUR, 20);
+    press(&mut model, &format!("f{}the end", "0123456789".repeat(12)));
+    let screen = text(&buffer(&mut model, 80, 24));
+    let line = screen.lines().nth(22).unwrap();
+    assert!(line.starts_with(" filter: ") && line.ends_with("9the end"), "{line}");
+    press(&mut model, "\x1bf漢字");
+    let screen = text(&buffer(&mut model, 80, 24));
+    assert!(screen.contains(" filter: 漢 字    Enter accept, Esc cancel"), "{screen}");
+}
+
+#[test]
 fn ascii_is_enough() {
     let mut model = model(ASCII, 20);
     compare_at("ascii-topics", &mut model, 80, 24);
