@@ -25,13 +25,18 @@ pub fn fragment(id: i32, number: u32, payload: &[u8]) -> Vec<u8> {
     datagram(Kind::Fragment, id, number, payload.len() as u32, payload)
 }
 
-/// A payload message.
+/// A payload message, from a host of the name `forged`.
 pub fn payload(topic: &str, publisher: u64, clock: i64, payload: &[u8]) -> Vec<u8> {
+    payload_from(b"forged", topic, publisher, clock, payload)
+}
+
+/// A payload message of the publisher that registers with this name of its host.
+pub fn payload_from(host_name: &[u8], topic: &str, publisher: u64, clock: i64, payload: &[u8]) -> Vec<u8> {
     let id = publisher.to_string();
     let sample = PayloadSample {
         topic_name: topic.as_bytes(),
         topic_id: id.as_bytes(),
-        host_name: b"forged",
+        host_name,
         clock,
         time_us: 1,
         hash: clock,

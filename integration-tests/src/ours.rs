@@ -205,6 +205,17 @@ impl Subscriber {
         });
     }
 
+    /// Checks that all that came so far had this length and was as it was sent, whatever did not come.
+    ///
+    /// # Panics
+    /// When something was not.
+    #[track_caller]
+    pub fn expect_intact(&self, len: usize) {
+        for Row { totals, .. } in self.received.rows.lock().expect("no callback panics").values() {
+            assert_eq!((totals.corrupt, &*totals.lens), (0, &[len as u64][..]), "{totals:?}");
+        }
+    }
+
     /// What the subscriber of a topic counted.
     ///
     /// # Panics

@@ -210,6 +210,8 @@ fn in_memory() {
     let nodes = [0, 1].map(|side| {
         let mut config = config(FIRST_ADDRESS);
         config.udp.interfaces.clear();
+        // So that incomplete messages are given up, which counts them at once, and not again when the next one comes.
+        config.limits.reassembly.max_messages_per_sender = 2;
         Node::with_transport(&format!("node {side}"), config, Arc::new(network.host())).expect("a node opens")
     });
     exchange(&nodes, |faults| {

@@ -323,7 +323,8 @@ fn replayed_registrations(pair: &Pair) {
     const TIMES: u64 = 100;
     let mut victim = Victim::open(pair, Config::default());
     let send = |victim: &Victim, clock: u64| {
-        let payload = forge::payload(TOPIC, 1, clock.cast_signed(), b"x");
+        // The end is that of the publisher that sent it.
+        let payload = forge::payload_from(&hostile(1).host_name, TOPIC, 1, clock.cast_signed(), b"x");
         victim.injector.payload(&[forge::whole(&payload)]);
     };
     let mut repeated = 0;
@@ -357,20 +358,9 @@ fn messages_of_the_silent(pair: &Pair) {
     let (node, injector) = pair.node(config);
     let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
     let send = |clock| {
-        let sample = PayloadSample {
-            topic_name: TOPIC.as_bytes(),
-            topic_id: b"1",
-            // As it registers.
-            host_name: &hostile(1).host_name,
-            clock,
-            time_us: 1,
-            hash: clock,
-            payload: b"x",
-        };
-        let mut message = Vec::new();
-        sample.encode_head(&mut message);
-        message.extend_from_slice(b"x");
-        injector.payload(&[forge::whole(&message)]);
+        // As it registers.
+        let payload = forge::payload_from(&hostile(1).host_name, TOPIC, 1, clock, b"x");
+        injector.payload(&[forge::whole(&payload)]);
     };
     let connect = || {
         wait::until("a publisher", || {

@@ -37,6 +37,7 @@ pub(crate) fn killed_publishers() {
         assert_eq!((row.corrupt, &*row.lens), (0, &[LEN as u64][..]), "{row:?}");
     }
     wait::until_eq("connections", &Some(0), || node.status().tcp.map(|tcp| tcp.publishers));
+    subscriber.expect_intact(LEN);
     assert_eq!(node.status().drops.total(), 0, "{:?}", node.status());
 }
 

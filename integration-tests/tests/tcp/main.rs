@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     test("hostile_subscribers", &[], trouble::hostile_subscribers);
     test("hostile_publishers", &[], trouble::hostile_publishers);
     test("a_slow_subscriber", &[], trouble::a_slow_subscriber);
+    test("too_many_connections", &[], trouble::too_many_connections);
+    test("messages_that_never_end", &[], trouble::messages_that_never_end);
     suite::main(tests)
 }
 

@@ -1,5 +1,6 @@
 //! Peers that lie, that say nothing, and that are slow.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
@@ -132,6 +133,8 @@ pub(crate) fn hostile_publishers() {
     good.write(&frame(1, TOPIC, 2, &[7; 100_000]));
     assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload.len(), 100_000);
     assert_eq!(status(&node).publishers, 1);
+    // What it begins and does not end is not delivered.
+    good.write(&frame(1, TOPIC, 2_000, &[7; 100_000])[..50_000]);
     drop(good);
     let mut again = connect(0);
     again.write(&TCP_HANDSHAKE);
@@ -195,4 +198,71 @@ pub(crate) fn a_slow_subscriber() {
         publisher.send(&vec![0; LEN]).expect("it is sent");
         (status(&node).timed_out, status(&node).subscribers)
     });
+}
+
+/// More connections than there may be, of subscribers and to publishers together.
+pub(crate) fn too_many_connections() {
+    const MAX: usize = 3;
+    let world = World::new(Mode::Local);
+    let mut config: Config = tcp_only(ours::config(&world, world.here()));
+    config.registration.timeout = Duration::from_secs(10_000);
+    config.tcp.max_connections = MAX;
+    let node = Node::with_config("full", config).expect("a node opens");
+    let publisher = node.publisher::<[u8]>(TOPIC).expect("a good name");
+    let _subscriber = node.subscriber::<[u8]>("of others").expect("a good name");
+    let forger = Forger::new();
+    (0..2).for_each(|_| forger.subscriber(1, TOPIC));
+    assert!(publisher.wait_for_subscriber(HANG));
+    let port = port_of(&node, TOPIC);
+    let mut good: Vec<_> = (0..MAX).map(|_| Peer::connect(port)).collect();
+    good.iter_mut().for_each(Peer::shake_hands);
+    for refused in 1..=10 {
+        Peer::connect(port).expect_closed();
+        wait::until_eq("refused ones", &refused, || status(&node).refused);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let other_port = listener.local_addr().expect("an address").port();
+    forger.publisher(2, "of others", other_port);
+    wait::until_eq("refused ones", &11, || status(&node).refused);
+    assert_eq!((status(&node).subscribers, status(&node).publishers), (MAX as u64, 0));
+    publisher.send(b"to who came first").expect("it is sent");
+    for peer in &mut good {
+        assert_eq!(peer.message(), Some((1, b"to who came first".to_vec())));
+    }
+    // There is room again.
+    good.pop();
+    wait::until_eq("connections", &(MAX as u64 - 1), || status(&node).subscribers);
+    forger.publisher(2, "of others", other_port);
+    assert!(Peer::accept(&listener).frame().is_some(), "the handshake");
+}
+
+/// Publishers that begin long messages and do not end them take no more memory than all may take together.
+pub(crate) fn messages_that_never_end() {
+    const MAX_BYTES: usize = 4_000_000;
+    let world = World::new(Mode::Local);
+    let mut config: Config = tcp_only(ours::config(&world, world.here()));
+    config.registration.timeout = Duration::from_secs(10_000);
+    config.limits.reassembly.max_bytes = MAX_BYTES;
+    let node = Node::with_config("patient", config).expect("a node opens");
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let forger = Forger::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let connect = |id| {
+        forger.publisher(id, TOPIC, port);
+        let mut peer = Peer::accept(&listener);
+        assert!(peer.frame().is_some(), "the handshake");
+        peer.write(&TCP_HANDSHAKE);
+        peer
+    };
+    let mut good = connect(1);
+    for (count, id) in (1..).zip(2..6) {
+        let mut endless = connect(id);
+        // It is closed meanwhile.
+        let _ = endless.stream.write_all(&frame(id, TOPIC, 1, &[0; 3 * MAX_BYTES])[..2 * MAX_BYTES]);
+        endless.expect_closed();
+        assert_eq!(dropped(&node, DropReason::OverCap), count);
+    }
+    good.write(&frame(1, TOPIC, 1, &[7; 100_000]));
+    assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload.len(), 100_000);
 }

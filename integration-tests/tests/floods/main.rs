@@ -1,8 +1,10 @@
 //! Floods of all that a peer can send: memory stays within the limits, messages of others arrive, every drop has its reason,
 //! and the node is calm afterwards.
 
+mod services;
+
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header};
-use ferrocal::{Backend, Config, DropReason, Mode, Node, TopicInfo};
+use ferrocal::{Backend, Config, DropReason, Mode, TopicInfo};
 use ferrocal_integration_tests::bridge;
 use ferrocal_integration_tests::counting::Counting;
 use ferrocal_integration_tests::netns::{Host, SECOND_ADDRESS, SECOND_LINK};
@@ -36,12 +38,14 @@ fn main() -> ExitCode {
             tests.push(Test::new(format!("{case}::{name}"), needs, move || body(&make())));
         };
         test("registrations", registrations);
+        test("lists_of_methods", services::lists_of_methods);
         test("messages_that_never_end", messages_that_never_end);
         test("messages_of_many_publishers", messages_of_many_publishers);
         test("log_lines", log_lines);
         // Nothing bounds what waits in a network in memory, and a service is not reached by it.
         if name != "memory" {
-            test("servers_of_a_service", servers_of_a_service);
+            test("servers_of_a_service", services::servers_of_a_service);
+            test("servers_while_their_thread_waits", services::servers_while_their_thread_waits);
             test("noise", noise);
         }
     }
@@ -197,80 +201,6 @@ fn registrations(pair: &Pair) {
     victim.still_receives();
 }
 
-/// Ever other servers of a service that this node calls, which register again elsewhere. Nobody is there, or says nothing.
-fn servers_of_a_service(pair: &Pair) {
-    const COUNT: u64 = 100_000;
-    const CONNECTIONS: usize = 64;
-    const LEN: usize = 1000;
-    let mut config = config();
-    config.limits.service.max_connections = CONNECTIONS;
-    // Longer than the test: nobody makes room by running out.
-    config.registration.timeout = Duration::from_secs(10_000);
-    let mut victim = Victim::open(pair, config.clone());
-    let serve = |node: &Node| {
-        let server = node.server("wheel").expect("a good name");
-        server.method::<str, str>("turn", Ok).expect("a good name");
-        server
-    };
-    let answering = [pair.sending_node(), pair.sending_node()];
-    let first = serve(&answering[0]);
-    let mut late = None;
-    let client = victim.node.client("wheel").expect("a good name");
-    let turn = client.method::<str, str>("turn").expect("a good name");
-    assert!(client.wait_for_server(HANG));
-    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let silent_port = silent.local_addr().expect("an address").port();
-
-    // A monitor, the servers of a client, and the registrations of those that wait: each with two long names.
-    let meter = Meter::start("servers of a service", 4 * MIB + 2 * CONNECTIONS * 2 * (LEN + 1000));
-    let paced = Paced::new(&mut victim);
-    let TopicInfo { host_name, .. } = hostile(1, TOPIC);
-    let register = |number: u64, port: u16| {
-        let info = ServiceInfo {
-            host_name: host_name.clone(),
-            process_id: 7,
-            process_name: "x".repeat(LEN).into(),
-            unit_name: "x".repeat(LEN).into(),
-            service_name: "wheel".into(),
-            service_id: ferrocal_proto::EntityId::from_wire(number.to_string()),
-            tcp_port_v1: port.into(),
-            ..ServiceInfo::default()
-        };
-        let registration =
-            Registration { action: Action::Register, announcement: Announcement::Server(info) };
-        paced.victim.borrow().register(&registration.encode());
-    };
-    for number in 0..COUNT {
-        // Nobody listens there.
-        let port = if number % 10_000 == 0 { silent_port } else { 1 + (number % 2) as u16 };
-        register(number, port);
-        register(number, 3);
-        if number % 50 == 49 {
-            paced.settle();
-            assert_eq!(turn.call("left", HANG).expect("it is answered").payload, "left");
-        }
-        if number == COUNT / 2 {
-            late = Some(serve(&answering[1]));
-        }
-    }
-    // One that came meanwhile is reached, though all the others go on.
-    wait::until("a second server", || {
-        (COUNT - 3 * CONNECTIONS as u64..COUNT).for_each(|number| register(number, 3));
-        paced.settle();
-        client.servers().len() == 2
-    });
-    meter.check();
-    drop(first);
-    wait::until_eq("servers", &1, || client.servers().len());
-    assert_eq!(turn.call("right", HANG).expect("it is answered").payload, "right");
-    drop(late);
-    let drops = victim.node.status().drops;
-    let full = drops.get(DropReason::RegistryFull);
-    assert!(full > COUNT / 2, "{drops:?}");
-    assert_eq!(drops.total(), full + drops.get(DropReason::Truncated), "each has its reason: {drops:?}");
-    victim.still_receives();
-}
-
 /// Fragments without an end: of many senders, many messages, with numbers far apart, overlapping and contradicting each other.
 fn messages_that_never_end(pair: &Pair) {
     const SENDERS: usize = 40;
@@ -359,7 +289,7 @@ fn log_lines(pair: &Pair) {
         let line = LogMessage {
             host_name: String::from_utf8_lossy(&hostile(1, TOPIC).host_name).into_owned(),
             process_name: "x".repeat(1000),
-            content: "x".repeat(n as usize % 60_000),
+            content: "x".repeat(20 * n as usize % 60_000),
             time_us: i64::MIN,
             process_id: -1,
             unit_name: String::new(),
