@@ -75,7 +75,8 @@ fn shows_what_linux_publishes(mode: Mode) {
     let row = list.expect("the publisher", |row| row["topic"] == TOPIC);
     assert_eq!((&row["kind"], &row["host"]), (&"publisher".into(), &world.there().name().into()), "{row}");
     list.interrupt();
-    end_of(list);
+    let (status, text) = list.last_text(HANG);
+    assert!(status.success(), "{status}: {text}");
 
     let echo = windows.run(&format!("echo {TOPIC} --count 3"));
     assert!(echo["message"].as_str().is_some_and(|text| text.starts_with("hello")), "{echo}");
