@@ -8,7 +8,9 @@ use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Test};
 use ferrocal_integration_tests::victim::{OTHER, TOPIC, Victim};
 use ferrocal_integration_tests::{forge, wait};
-use ferrocal_proto::{Action, Announcement, EntityId, PayloadSample, ProcessInfo, Registration, ServiceInfo};
+use ferrocal_proto::{
+    Action, Announcement, EntityId, PayloadSample, ProcessInfo, ProcessState, Registration, ServiceInfo,
+};
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
@@ -258,12 +260,14 @@ fn texts_of_the_greatest_length(pair: &Pair) {
     let with_parameter = |len: usize| ProcessInfo { process_parameter: "x".repeat(len).into(), ..process() };
     let register = |announcement| Registration { action: Action::Register, announcement }.encode();
     victim.register(&register(Announcement::Publisher(topic(NAME + 1))));
-    victim.register(&register(Announcement::Process(with_parameter(TEXT + 1))));
+    let state = ProcessState { info: "x".repeat(TEXT + 1).into(), ..ProcessState::default() };
+    victim.register(&register(Announcement::Process(ProcessInfo { state, ..process() })));
     wait::until_eq("texts that are too long", &2, || victim.node.status().drops.get(DropReason::TooLong));
     assert_eq!(victim.node.status().peers, before.peers);
     assert!(victim.monitor.snapshot().processes.iter().all(|seen| seen.info.process_id != 7));
     victim.register(&register(Announcement::Publisher(topic(NAME))));
-    victim.register(&register(Announcement::Process(with_parameter(TEXT))));
+    // Of a command line, the start is stored.
+    victim.register(&register(Announcement::Process(with_parameter(TEXT + 1))));
     let seen = victim.publisher(7, number(1), 1);
     assert_eq!(seen.info.unit_name.len(), NAME);
     wait::until("the process is shown", || {
