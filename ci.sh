@@ -253,10 +253,11 @@ FUZZ_TARGETS=(
     "memory_file 200000 8192 seeds/memory_file"
 )
 
-# Every fuzz target, from its seeds and with the same random numbers each time. With an argument, for so many seconds in
-# all, going on from what the last such run found.
+# Every fuzz target, from its seeds and with the same random numbers each time, as many at a time as there are processors.
+# With an argument, for so many seconds in all, going on from what the last such run found.
 fuzz() {
-    local seconds=${1:-} line target runs max_len seeds
+    local seconds=${1:-} line target runs max_len seeds at_once pid pids=() status=0
+    at_once=$(nproc)
     prepare_cxx
     component clippy
     cd fuzz
@@ -264,17 +265,25 @@ fuzz() {
     cargo build --release
     for line in "${FUZZ_TARGETS[@]}"; do
         read -r target runs max_len seeds <<<"$line"
+        while (($(jobs -rp | wc -l) >= at_once)); do
+            wait -n || true # its result is asked for below
+        done
         if [[ -n $seconds ]]; then
             mkdir -p "corpus/$target"
             # shellcheck disable=SC2086
-            fuzz_target "$target" "-max_total_time=$((seconds / ${#FUZZ_TARGETS[@]} + 1))" "-max_len=$max_len" \
-                "corpus/$target" $seeds
+            fuzz_target "$target" "-max_total_time=$((seconds * at_once / ${#FUZZ_TARGETS[@]} + 1))" \
+                "-max_len=$max_len" "corpus/$target" $seeds &
         else
             # shellcheck disable=SC2086
             seeds=$(find $seeds -type f | sort | paste -sd,)
-            fuzz_target "$target" "-runs=$runs" -seed=1 "-max_len=$max_len" "-seed_inputs=$seeds"
+            fuzz_target "$target" "-runs=$runs" -seed=1 "-max_len=$max_len" "-seed_inputs=$seeds" &
         fi
+        pids+=($!)
     done
+    for pid in "${pids[@]}"; do
+        wait "$pid" || status=1
+    done
+    return $status
 }
 
 # The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and
