@@ -232,6 +232,7 @@ fn process_from_wire(mut process: pb::Process) -> Result<ProcessInfo, DropReason
     let text = |text| capped(text, MAX_TEXT_LEN);
     // A command line may hold a whole message. It is for people, and who has a long one is a process all the same.
     process.process_parameter.truncate(MAX_TEXT_LEN);
+    process.process_parameter.shrink_to_fit();
     let time_sync_state = match process.time_sync_state() {
         ETimeSyncState::TsyncNone => TimeSyncState::None,
         ETimeSyncState::TsyncRealtime => TimeSyncState::Realtime,

@@ -191,11 +191,13 @@ fn limits_hold_to_the_byte() {
 
 #[test]
 fn a_process_with_a_long_command_line_is_taken_without_its_end() {
-    let process = pb::Process { process_parameter: vec![b'x'; MAX_TEXT_LEN + 1], ..Default::default() };
+    let process = pb::Process { process_parameter: vec![b'x'; 10 * MAX_TEXT_LEN], ..Default::default() };
     let cmd_type = pb::ECmdType::BctRegProcess.into();
     let sample = pb::Sample { cmd_type, process: Some(process), ..Default::default() };
     let (_, Announcement::Process(process)) = decode(&message(&sample)) else { panic!() };
-    assert_eq!(process.process_parameter.as_bytes().len(), MAX_TEXT_LEN);
+    let bytes = process.process_parameter.into_bytes();
+    assert_eq!(bytes.len(), MAX_TEXT_LEN);
+    assert!(bytes.capacity() < 2 * MAX_TEXT_LEN, "nor does it take memory: {}", bytes.capacity());
 }
 
 #[test]
