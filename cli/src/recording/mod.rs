@@ -22,6 +22,8 @@ mod read;
 mod size;
 mod status;
 mod time;
+#[cfg(target_os = "linux")]
+mod uncached;
 mod write;
 mod writing;
 

@@ -14,6 +14,8 @@ use mcap::{McapError, WriteOptions};
 
 use super::behind::WriteBehind;
 use super::chunks::Chunks;
+#[cfg(target_os = "linux")]
+use super::uncached::Uncached;
 use super::{Channel, Stamps};
 
 /// How many bytes of messages are collected for a chunk.
@@ -98,7 +100,10 @@ impl Writer {
             .calculate_data_section_crc(false)
             .library(concat!("ferrocal ", env!("CARGO_PKG_VERSION")));
         let len = Arc::<AtomicU64>::default();
-        let behind = file.try_clone().and_then(WriteBehind::new);
+        let output = file.try_clone();
+        #[cfg(target_os = "linux")]
+        let output = output.and_then(Uncached::new);
+        let behind = output.and_then(WriteBehind::new);
         let behind = behind.with_context(|| format!("{}", path.display()))?;
         let sink = Chunks::new(behind, len.clone());
         let mut writer = Self {
