@@ -571,7 +571,8 @@ fn hostile_servers_cost_their_calls_and_nothing_else() {
     let call = echo(&fake.client).call_async(b"", SHORT);
     assert!(matches!(call.wait(), Err(CallError::Timeout)));
     assert!(peer.frame().is_some() && peer.is_closed());
-    fake.connect();
+    // Dropped, it would be told to have left.
+    let _peer = fake.connect();
     assert_eq!(events.recv_timeout(HANG).unwrap().kind, ServiceEventKind::Connected);
     assert_eq!(events.try_recv(), None);
 }
