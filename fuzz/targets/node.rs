@@ -480,6 +480,7 @@ impl World {
                 self.settle();
             }
             3 if subscribers > 0 => {
+                self.flush();
                 drop(self.subscribers.swap_remove(usize::from(input.byte()) % subscribers));
                 self.settle();
             }
