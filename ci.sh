@@ -173,32 +173,32 @@ wasm() {
     cargo check --package ferrocal-proto --target wasm32v1-none
 }
 
-# What no job runs on must compile all the same. Tests and benchmarks stay out: some need a C compiler for the target.
+# What no job runs on must compile all the same. Tests and benchmarks stay out: some need a C compiler for the target. 64-bit
+# ARM is in the job `msrv`.
 targets() {
-    local target all=() linux=(aarch64-unknown-linux-gnu x86_64-unknown-linux-musl)
-    local others=(x86_64-pc-windows-msvc aarch64-apple-darwin)
+    local target others=()
     component clippy
-    for target in "${linux[@]}" "${others[@]}"; do
+    for target in x86_64-pc-windows-msvc aarch64-apple-darwin; do
         rust_target "$target"
-        all+=(--target "$target")
+        others+=(--target "$target")
     done
-    # The command for Linux is built below, and knows no processors.
-    cargo clippy --workspace --exclude ferrocal-cli --lib --bins --examples "${all[@]:0:4}" -- --deny warnings
-    cargo clippy --workspace --lib --bins --examples "${all[@]:4}" -- --deny warnings
-    cargo clippy --package ferrocal --lib --no-default-features "${all[@]}" -- --deny warnings
-    # It links without a C library of its own.
-    cargo build --package ferrocal-cli --target x86_64-unknown-linux-musl
+    cargo clippy --workspace --lib --bins --examples "${others[@]}" -- --deny warnings
+    cargo clippy --package ferrocal --lib --no-default-features "${others[@]}" -- --deny warnings
+    # The command and the examples link without a C library of their own.
+    rust_target x86_64-unknown-linux-musl
+    cargo build --workspace --lib --bins --examples --target x86_64-unknown-linux-musl
 }
 
-# The oldest Rust that Cargo.toml promises.
+# The oldest Rust that Cargo.toml promises, which has no processor to itself: on another than the jobs run on.
 msrv() {
-    local version
+    local version target=aarch64-unknown-linux-gnu
     version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
-    if ! cargo "+$version" --version >/dev/null 2>&1; then
-        announce "installing the toolchain $version"
-        rustup toolchain install "$version" --profile minimal
+    if ! rustup "+$version" target list --installed 2>/dev/null | grep -qx "$target"; then
+        announce "installing the toolchain $version for $target"
+        rustup toolchain install "$version" --profile minimal --target "$target"
     fi
-    cargo "+$version" check --workspace
+    cargo "+$version" check --workspace --lib --bins --examples --target "$target"
+    cargo "+$version" check --package ferrocal --lib --no-default-features --target "$target"
 }
 
 test() {
@@ -209,9 +209,13 @@ test() {
     prepare_tmux
     prepare_firewall
     prepare_buffers
-    local messages
-    messages=$(cargo test --workspace --release --no-run --message-format=json-render-diagnostics)
-    python3 ci/tests.py "${ISOLATED[@]}" <<<"$messages"
+    local programs units
+    cargo build --workspace --release --bins --examples
+    programs=$(cargo test --workspace --release --test '*' --no-run --message-format=json-render-diagnostics)
+    # Overflow checks find more in them than optimisation.
+    units=$(cargo test --workspace --lib --bins --no-run --message-format=json-render-diagnostics)
+    python3 ci/tests.py "${ISOLATED[@]}" <<<"$programs
+$units"
     # Some examples of the documentation open sockets, too. In there, registries are out of reach.
     isolated cargo test --workspace --release --offline --doc
 }
@@ -262,6 +266,10 @@ fuzz() {
     component clippy
     cd fuzz
     cargo clippy --release -- --deny warnings
+    if [[ -z $seconds ]]; then
+        # So few inputs take less time than the optimiser.
+        export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+    fi
     cargo build --release
     for line in "${FUZZ_TARGETS[@]}"; do
         read -r target runs max_len seeds <<<"$line"
@@ -289,7 +297,8 @@ fuzz() {
 # The blocks of README.md and the guide: their programs, in crates that know nothing of this workspace, their settings, and
 # their commands for eCAL's Python.
 snippet() {
-    local crates program place settings output script target=$PWD/target/snippet
+    local crates program place settings output script target
+    target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
     prepare_python3
     prepare_python
     prepare_ip
@@ -314,8 +323,8 @@ snippet() {
             return 1
         fi
     done
-    cargo build --release --example pub --example sub
-    program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples
+    cargo build --workspace --release --bins --examples
+    program=$target/release/examples
     mkdir -p "$crates/empty/.venv/bin"
     printf '#!/bin/sh\nexec "%s" "$@"\n' \
         "$(realpath -s "$(command -v "${FERROCAL_ECAL_PYTHON:-.venv/bin/python}")")" >"$crates/empty/.venv/bin/python"
@@ -349,7 +358,7 @@ pictures() {
 # The examples as Windows programs, run by Wine: with each other, with those of Linux and with the real eCAL, that of
 # Windows, too. What shared memory is made of is tested there on its own.
 windows() {
-    local folder
+    local folder messages
     folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
     prepare_python
     prepare_ip
@@ -367,11 +376,12 @@ windows() {
             WINEDEBUG=-all isolated \
             cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --offline
     )
-    cargo build --workspace --examples --release
+    cargo build --workspace --release --bins --examples
     prepare_windows_ecal "$folder/wine/ecal"
+    messages=$(cargo test --workspace --release --test windows --no-run --message-format=json-render-diagnostics)
     FERROCAL_WINDOWS_EXAMPLES=$folder/$WINDOWS_TARGET/release/examples FERROCAL_WINE_PREFIX=$folder/wine/prefix \
         FERROCAL_WINDOWS_ECAL=$folder/wine/ecal \
-        cargo test --workspace --release --test windows
+        python3 ci/tests.py "${ISOLATED[@]}" <<<"$messages"
 }
 
 # Either side of an exchange by shared memory, and by TCP, killed 200 times, at any moment of it.
@@ -447,7 +457,7 @@ take_screens() {
     prepare_libpcap
     prepare_tmux
     # As the job `test` builds it, so that nothing is built twice.
-    cargo test --workspace --release --no-run
+    cargo build --workspace --release --bins --examples
     .venv-screens/bin/python ci/screens.py "${CARGO_TARGET_DIR:-target}/release/ferrocal" "$@"
 }
 

@@ -11,6 +11,9 @@ use crate::{example, netns, tmux, wine};
 /// Set to 1, this turns a test that cannot run into a failure.
 const REQUIRE_ALL: &str = "FERROCAL_REQUIRE_ALL";
 
+/// `2/3` in it has the program run the second of three parts of its tests, so that the parts can run side by side.
+const PART: &str = "FERROCAL_TESTS_PART";
+
 /// What a test needs besides the namespaces that every one of them needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -80,8 +83,21 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
     arguments.test_threads = Some(1);
     let entered = if arguments.list { Ok(()) } else { netns::enter() };
     let strict = std::env::var(REQUIRE_ALL).is_ok_and(|value| value == "1");
-    let trials = tests.into_iter().map(|test| trial(test, entered.clone(), strict)).collect();
+    let (part, parts) = part();
+    let tests = tests.into_iter().skip(part - 1).step_by(parts);
+    let trials = tests.map(|test| trial(test, entered.clone(), strict)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The number of the part that is to run, and how many there are.
+fn part() -> (usize, usize) {
+    let Ok(value) = std::env::var(PART) else { return (1, 1) };
+    let numbers =
+        value.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    match numbers {
+        Some((part, parts)) if (1..=parts).contains(&part) => (part, parts),
+        _ => panic!("{PART} is {value}, and not as 2/3"),
+    }
 }
 
 fn trial(test: Test, entered: Result<(), String>, strict: bool) -> Trial {
