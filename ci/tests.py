@@ -17,7 +17,7 @@ import time
 # They take longest, so that they start first, each in as many parts (integration-tests/src/suite.rs).
 LONG = {
     "doctor": 6,
-    "windows": 6,
+    "windows": 3,
     "restart": 3,
     "live": 3,
     "changing_networks": 2,
