@@ -209,13 +209,9 @@ test() {
     prepare_tmux
     prepare_firewall
     prepare_buffers
-    local programs units
-    cargo build --workspace --release --bins --examples
-    programs=$(cargo test --workspace --release --test '*' --no-run --message-format=json-render-diagnostics)
-    # Overflow checks find more in them than optimisation.
-    units=$(cargo test --workspace --lib --bins --no-run --message-format=json-render-diagnostics)
-    python3 ci/tests.py "${ISOLATED[@]}" <<<"$programs
-$units"
+    local messages
+    messages=$(cargo test --workspace --release --no-run --message-format=json-render-diagnostics)
+    python3 ci/tests.py "${ISOLATED[@]}" <<<"$messages"
     # Some examples of the documentation open sockets, too. In there, registries are out of reach.
     isolated cargo test --workspace --release --offline --doc
 }
@@ -457,7 +453,7 @@ take_screens() {
     prepare_libpcap
     prepare_tmux
     # As the job `test` builds it, so that nothing is built twice.
-    cargo build --workspace --release --bins --examples
+    cargo test --workspace --release --no-run
     .venv-screens/bin/python ci/screens.py "${CARGO_TARGET_DIR:-target}/release/ferrocal" "$@"
 }
 
