@@ -191,7 +191,7 @@ wasm() {
 # What no job runs on must compile all the same. Tests and benchmarks stay out: some need a C compiler for the target. 64-bit
 # ARM is in the job `msrv`.
 targets() {
-    local target others=()
+    local target folder program others=()
     component clippy
     for target in x86_64-pc-windows-msvc aarch64-apple-darwin; do
         rust_target "$target"
@@ -199,9 +199,18 @@ targets() {
     done
     cargo clippy --workspace --lib --bins --examples "${others[@]}" -- --deny warnings
     cargo clippy --package ferrocal --lib --no-default-features "${others[@]}" -- --deny warnings
-    # The command and the examples link without a C library of their own.
+    # The command and the examples link without a C library of their own, and run.
     rust_target x86_64-unknown-linux-musl
     cargo build --workspace --lib --bins --examples --target x86_64-unknown-linux-musl
+    prepare_ip
+    program=$(realpath "${CARGO_TARGET_DIR:-target}")/x86_64-unknown-linux-musl/debug
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
+    alone "$folder" "$program/ferrocal" --version
+    # shellcheck disable=SC2016
+    alone "$folder" sh -c '"$1/sub" hello --count 3 & "$1/pub" hello --count 3 --wait-for-subscriber 60 && wait $!' \
+        sh "$program/examples"
 }
 
 # The oldest Rust that Cargo.toml promises, which has no processor to itself: on another than the jobs run on.
@@ -377,7 +386,8 @@ windows() {
     (
         # How fast they are is not tested.
         export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
-        cargo build --workspace --lib --bins --examples --release --target "$WINDOWS_TARGET"
+        cargo build --package ferrocal-cli --package ferrocal-examples --bins --examples --release \
+            --target "$WINDOWS_TARGET"
         cargo test --package ferrocal-shm --lib --release --target "$WINDOWS_TARGET" --no-run
         CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="setarch --addr-no-randomize wine" WINEPREFIX=$folder/wine/prefix \
             WINEDEBUG=-all isolated \
