@@ -4,12 +4,10 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ferrocal::transport::memory::Network;
 use ferrocal::{
-    Bytes, DataType, LayerAvailability, LayerKind, LayersConfig, Limits, LimitsConfig, Node, Payload,
-    PublishError, PublisherStats, ShmConfig, UdpConfig,
+    Bytes, DataType, Limits, LimitsConfig, Node, Payload, PublishError, PublisherStats, UdpConfig,
 };
 
 use super::faulty::{Fate, Faulty};
@@ -269,36 +267,5 @@ fn datagrams_are_as_short_as_configured() {
         publisher.send(&[7; 1000]).unwrap();
         assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload, [7; 1000][..]);
         assert_eq!(longest.load(Ordering::SeqCst), 100);
-    });
-}
-
-#[test]
-fn a_message_that_needs_a_longer_file_is_acknowledged() {
-    let mut config = config();
-    (config.publisher.layers, config.subscriber.layers) =
-        (LayersConfig::NONE.shm(true), LayersConfig::NONE.shm(true));
-    // Subscribers that learn of the new file too late, or at the next refresh, never acknowledge.
-    config.registration.refresh = Duration::from_secs(1000);
-    config.registration.timeout = Duration::from_secs(10_000);
-    config.publisher.shm = ShmConfig::default().acknowledge_timeout(Duration::from_secs(3600));
-    let node = Node::with_transport("node", config, Arc::new(Network::new(1).host())).unwrap();
-    let mut layers = node.status().layers.into_iter();
-    if !layers.any(|layer| {
-        layer.kind == LayerKind::SharedMemory && layer.availability == LayerAvailability::Available
-    }) {
-        return;
-    }
-    let subscriber = node.subscriber::<[u8]>("grows").unwrap();
-    let publisher = node.publisher::<[u8]>("grows").unwrap();
-    assert!(publisher.wait_for_subscriber(HANG));
-    within_hang(move || {
-        for len in [20, 64_000, 1_000_000] {
-            publisher.send(&vec![7; len]).unwrap();
-            assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload.len(), len);
-        }
-        publisher.send_batch([20, 2_000_000].map(|len| vec![7; len]).iter().map(Vec::as_slice)).unwrap();
-        for len in [20, 2_000_000] {
-            assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload.len(), len);
-        }
     });
 }
