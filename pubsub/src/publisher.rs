@@ -303,12 +303,6 @@ impl Line {
         let time_us = time.map_or(now_us, us_since_epoch);
         let (mut news, mut registers_anew) = (None, false);
         let mut writers = lock(&self.writers);
-        if self.prepare(&mut writers, payloads) {
-            // Not under the lock: the program's logger may hear of it.
-            drop(writers);
-            self.core.registry.announce_anew(&self.entity);
-            writers = lock(&self.writers);
-        }
         let before = get(&self.entity.counters.messages);
         let nothing = Outgoing { clock: 0, time_us, payload: &[] };
         let result = if let [payload] = payloads {
@@ -351,26 +345,6 @@ impl Line {
         result
     }
 
-    /// Has the writers open what messages need. Returns whether the publisher has to register anew first.
-    fn prepare(&self, writers: &mut Writers, payloads: &[&[u8]]) -> bool {
-        self.catch_up(writers);
-        let len = payloads.iter().map(|payload| payload.len()).max().unwrap_or(0);
-        let mut registers_anew = false;
-        for (writer, _) in writers.writers.iter_mut().filter(|(_, is_connected)| *is_connected) {
-            registers_anew |= writer.prepare(len, payloads.len());
-        }
-        registers_anew
-    }
-
-    /// Has the writers know of subscribers that came and went.
-    fn catch_up(&self, writers: &mut Writers) {
-        let version = self.entity.connections_version();
-        if version != writers.version {
-            self.connect(&mut writers.writers);
-            writers.version = version;
-        }
-    }
-
     /// Has the writers know the present subscribers.
     fn connect(&self, writers: &mut [(Box<dyn Writer>, IsConnected)]) {
         for (layer, (writer, is_connected)) in writers.iter_mut().enumerate() {
@@ -389,7 +363,11 @@ impl Line {
         registers_anew: &mut bool,
     ) -> Result<(), PublishError> {
         let counters = &self.entity.counters;
-        self.catch_up(writers);
+        let version = self.entity.connections_version();
+        if version != writers.version {
+            self.connect(&mut writers.writers);
+            writers.version = version;
+        }
         // Those before one that is too long are sent.
         let mut too_long = None;
         let mut fitting = messages.len();
