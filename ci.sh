@@ -91,8 +91,9 @@ doc() {
 
 # What is published compiles from its package alone, and has a README and the licence inside.
 package() {
-    local names name file files folder options=()
+    local names name file files folder target options=()
     prepare_python3
+    target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
     names=$(of_published name)
     for name in $names; do
         options+=(--package "$name")
@@ -125,7 +126,7 @@ package() {
         # Otherwise, nothing that was checked would do.
         sed -n '/^\[profile\.dev/,/^$/p' "$OLDPWD/Cargo.toml"
     } >Cargo.toml
-    cargo check --workspace --target-dir "${CARGO_TARGET_DIR:-$OLDPWD/target}"
+    cargo check --workspace --target-dir "$target"
 }
 
 # Licences, sources and, where their database can be had, known vulnerabilities of all that is built; deny.toml says what is
