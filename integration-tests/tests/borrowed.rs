@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use ferrocal::{
@@ -34,6 +35,11 @@ fn main() -> ExitCode {
     test("of_our_publishers", &[], of_our_publishers);
     test("of_a_growing_real_publisher", &[Need::Ecal], of_a_growing_real_publisher);
     test("of_a_growing_publisher_of_ours", &[], of_a_growing_publisher_of_ours);
+    test(
+        "a_longer_file_is_registered_before_its_message",
+        &[],
+        a_longer_file_is_registered_before_its_message,
+    );
     test("by_all_layers", &[], by_all_layers);
     test("beside_who_wants_a_copy", &[], beside_who_wants_a_copy);
     test("two_publishers_and_one_busy_callback", &[], two_publishers_and_one_busy_callback);
@@ -157,6 +163,30 @@ fn of_a_growing_publisher_of_ours() {
     assert_eq!((row.bytes, row.corrupt, subscriber.in_place()), (LENS[3] as u64, 0, 1));
 }
 
+fn a_longer_file_is_registered_before_its_message() {
+    const AGES: Duration = Duration::from_secs(3600);
+    const LENS: [usize; 3] = [20, 64_000, 1_000_000];
+    let world = World::new(Mode::Local);
+    let mut config = config(&world, LayersConfig::NONE.shm(true));
+    config.publisher.shm = ShmConfig::default().acknowledge_timeout(AGES);
+    // A refresh would tell of the file, too.
+    (config.registration.refresh, config.registration.timeout) = (AGES, 10 * AGES);
+    let node = Node::with_config("ours", config).expect("a node opens");
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
+    let publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
+    assert!(publisher.wait_for_subscriber(HANG));
+    let (done, sent) = mpsc::channel();
+    thread::spawn(move || {
+        LENS.iter().for_each(|&len| publisher.send(&vec![7; len]).expect("it is sent"));
+        publisher.send_batch([&[7; 20][..], &[7; 2_000_000]]).expect("they are sent");
+        let _ = done.send(publisher);
+    });
+    sent.recv_timeout(HANG).expect("each message is acknowledged");
+    for len in LENS.into_iter().chain([20, 2_000_000]) {
+        assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload.len(), len);
+    }
+}
+
 fn by_all_layers() {
     let world = World::new(Mode::Local);
     let none = LayersConfig::NONE;
@@ -210,11 +240,12 @@ fn beside_who_wants_a_copy() {
 
 /// A callback that stops at messages which begin with `stop`, until it is let go, and reports all messages.
 struct Stopping {
-    subscription: Subscription<[u8]>,
     /// Whether the message lies in place.
     entered: mpsc::Receiver<bool>,
+    /// Dropped before the subscription, which waits for its callback.
     leave: mpsc::Sender<()>,
     seen: mpsc::Receiver<Seen>,
+    subscription: Subscription<[u8]>,
 }
 
 /// A message, and what became of it until the callback ended.
@@ -253,7 +284,7 @@ impl Stopping {
             let (in_place, intact) = (payload.is_in_place(), payload.is_intact());
             let _ = report.send(Seen { all, in_place, intact });
         });
-        Self { subscription: subscription.expect("a good name"), entered, leave, seen }
+        Self { entered, leave, seen, subscription: subscription.expect("a good name") }
     }
 
     fn await_stop(&self) -> bool {

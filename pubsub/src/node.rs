@@ -473,14 +473,32 @@ mod tests {
         let reading = node_with("reading", &network, Some(layer.clone()), config.clone());
         let subscriber = reading.subscriber::<str>("topic").unwrap();
         assert!(publisher.wait_for_subscriber(HANG));
+        layer.wait_for_file(publisher.id(), "");
+        publisher.send("longer").unwrap();
         let ids: Vec<_> =
             layer.destinations().iter().map(|one| (one.id, one.process_id, one.local)).collect();
         assert_eq!(ids, [(subscriber.id(), std::process::id().cast_signed(), true)]);
-        layer.wait_for_file(publisher.id(), "");
-        publisher.send("longer").unwrap();
         layer.wait_for_file(publisher.id(), "file of 6 bytes");
         publisher.send("and longer").unwrap();
         layer.wait_for_file(publisher.id(), "file of 10 bytes");
+    }
+
+    #[test]
+    fn a_message_to_a_subscriber_that_the_program_sees_finds_what_its_layer_has_open() {
+        let network = Network::new(1);
+        let layer = InProcess::default();
+        let publishing = node("publishing", &network, Some(layer.clone()));
+        let reading = node("reading", &network, Some(layer.clone()));
+        let publishers = [0, 1].map(|_| publishing.publisher::<str>("topic").unwrap());
+        // The node's thread comes no further than to one of them.
+        layer.hold(true);
+        let subscriber = reading.subscriber::<str>("topic").unwrap();
+        layer.wait_for_held();
+        assert_eq!(publishers.each_ref().map(|publisher| publisher.subscriber_count()), [1, 1]);
+        publishers[1].send("early").unwrap();
+        let known = layer.destinations();
+        layer.hold(false);
+        assert_eq!(known.first().map(|one| one.id), Some(subscriber.id()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sends messages on a topic.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use ferrocal_proto::EntityId;
@@ -302,7 +302,7 @@ impl Line {
         let now_us = self.core.wall_clock.now_us();
         let time_us = time.map_or(now_us, us_since_epoch);
         let (mut news, mut registers_anew) = (None, false);
-        let mut writers = lock(&self.writers);
+        let mut writers = self.ready_writers(payloads);
         let before = get(&self.entity.counters.messages);
         let nothing = Outgoing { clock: 0, time_us, payload: &[] };
         let result = if let [payload] = payloads {
@@ -345,6 +345,32 @@ impl Line {
         result
     }
 
+    /// The writers, which know the present subscribers and have open what these messages need. Their lock is left meanwhile for
+    /// what the program's logger may hear of.
+    fn ready_writers(&self, payloads: &[&[u8]]) -> MutexGuard<'_, Writers> {
+        let mut writers = lock(&self.writers);
+        let version = self.entity.connections_version();
+        if version != writers.version {
+            drop(writers);
+            // The program may know of a subscriber before the node's thread has come so far.
+            self.core.registry.connect(&self.entity);
+            writers = lock(&self.writers);
+            self.connect(&mut writers.writers);
+            writers.version = version;
+        }
+        let len = payloads.iter().map(|payload| payload.len()).max().unwrap_or(0);
+        let mut registers_anew = false;
+        for (writer, _) in writers.writers.iter_mut().filter(|(_, is_connected)| *is_connected) {
+            registers_anew |= writer.prepare(len, payloads.len());
+        }
+        if registers_anew {
+            drop(writers);
+            self.core.registry.announce_anew(&self.entity);
+            writers = lock(&self.writers);
+        }
+        writers
+    }
+
     /// Has the writers know the present subscribers.
     fn connect(&self, writers: &mut [(Box<dyn Writer>, IsConnected)]) {
         for (layer, (writer, is_connected)) in writers.iter_mut().enumerate() {
@@ -363,11 +389,6 @@ impl Line {
         registers_anew: &mut bool,
     ) -> Result<(), PublishError> {
         let counters = &self.entity.counters;
-        let version = self.entity.connections_version();
-        if version != writers.version {
-            self.connect(&mut writers.writers);
-            writers.version = version;
-        }
         // Those before one that is too long are sent.
         let mut too_long = None;
         let mut fitting = messages.len();

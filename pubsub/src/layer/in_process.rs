@@ -37,6 +37,8 @@ struct State {
     queue: VecDeque<(Arc<str>, Incoming)>,
     sinks: HashMap<Arc<str>, Vec<Arc<dyn Sink>>>,
     is_interrupted: bool,
+    /// Whether the next endpoint that is to know subscribers waits, and whether one does.
+    hold: Option<bool>,
 }
 
 impl InProcess {
@@ -55,6 +57,19 @@ impl InProcess {
                 .any(|(id, with)| *id == publisher && with.memory_files.iter().any(|name| name == file))
         };
         drop(self.0.written.wait_while(state, is_missing).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until a thread is held.
+    pub(crate) fn wait_for_held(&self) {
+        let state = lock(&self.0.state);
+        let is_missing = |state: &mut State| state.hold != Some(true);
+        drop(self.0.written.wait_while(state, is_missing).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Has the thread stop that next has an endpoint know its subscribers, until this is called with `false`.
+    pub(crate) fn hold(&self, holds: bool) {
+        lock(&self.0.state).hold = holds.then_some(false);
+        self.0.written.notify_all();
     }
 }
 
@@ -119,7 +134,14 @@ impl Writer for QueueWriter {
 
 impl Endpoint for Bus {
     fn connect(&self, destinations: &[Destination]) {
-        lock(&self.state).destinations = destinations.to_vec();
+        let mut state = lock(&self.state);
+        if state.hold == Some(false) && !destinations.is_empty() {
+            state.hold = Some(true);
+            self.written.notify_all();
+            let is_held = |state: &mut State| state.hold.is_some();
+            state = self.written.wait_while(state, is_held).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.destinations = destinations.to_vec();
     }
 
     fn parameters(&self) -> LayerParameters {

@@ -145,6 +145,12 @@ pub(crate) trait Writer: Send {
     /// Sets the subscribers that messages are for from now on.
     fn connect(&mut self, destinations: &[Destination]);
 
+    /// Opens what `count` messages of up to `len` bytes need. Returns whether the publisher has to register anew before they
+    /// are sent: subscribers cannot acknowledge what they do not find.
+    fn prepare(&mut self, _len: usize, _count: usize) -> bool {
+        false
+    }
+
     /// Sends messages, in order, in as few system calls as the layer can. They are those of one call of the user's, or
     /// a part of them.
     ///

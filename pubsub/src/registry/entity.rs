@@ -152,7 +152,7 @@ impl Entity {
 
     /// How many peers are matched.
     pub(crate) fn connected(&self) -> usize {
-        self.connected.load(Ordering::Relaxed) as usize
+        self.connected.load(Ordering::Acquire) as usize
     }
 
     /// Whether it has had no connection for as long as `patience` after it was made. Returns `true` once.
@@ -235,11 +235,12 @@ impl Entity {
         let mut matched = lock(&self.matched);
         let changed = matched.connections != new;
         matched.connections = new;
-        self.connected.store(new.local + new.external, Ordering::Relaxed);
+        self.touch();
+        // After the version: who sends because of the count finds that something has changed.
+        self.connected.store(new.local + new.external, Ordering::Release);
         if new.total() > 0 {
             self.is_settled.store(true, Ordering::Relaxed);
         }
-        self.touch();
         changed
     }
 

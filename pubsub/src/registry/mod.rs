@@ -165,7 +165,7 @@ impl Registry {
     }
 
     /// Has what the layers have open for a publisher know its subscribers.
-    fn connect(&self, entity: &Entity) {
+    pub(crate) fn connect(&self, entity: &Entity) {
         entity.connect(|layer| self.destinations(entity, layer));
     }
 

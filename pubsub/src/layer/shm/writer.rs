@@ -82,6 +82,30 @@ impl ShmWriter {
         Ok(())
     }
 
+    /// The longest payload that can be sent, in bytes.
+    fn max_len(&self) -> usize {
+        self.max_message_len.min(usize::try_from(MAX_PAYLOAD_LEN).unwrap_or(usize::MAX))
+    }
+
+    /// Makes the buffers that are missing, and longer ones for the next `count` messages of up to `len` bytes. Returns whether
+    /// there are new ones.
+    fn prepare_buffers(&mut self, len: u64, count: usize) -> Result<bool, OpenError> {
+        self.catch_up()?;
+        let mut is_new = false;
+        while self.buffers.len() < self.config.buffer_count.max(1) {
+            self.replace(self.buffers.len(), Buffer::create(&self.config, len)?)?;
+            is_new = true;
+        }
+        for step in 1..=count.min(self.buffers.len()) {
+            let index = (self.next + step) % self.buffers.len();
+            if !self.buffers[index].holds(len) {
+                self.replace(index, Buffer::create(&self.config, len)?)?;
+                is_new = true;
+            }
+        }
+        Ok(is_new)
+    }
+
     fn write_one(&mut self, message: &Outgoing<'_>, written: &mut Written) -> Result<(), OpenError> {
         self.catch_up()?;
         // Some could not be made when the first subscriber came, or all.
@@ -132,6 +156,11 @@ impl Writer for ShmWriter {
     /// The [endpoint](Board) hears of them earlier.
     fn connect(&mut self, _: &[Destination]) {}
 
+    fn prepare(&mut self, len: usize, count: usize) -> bool {
+        // If that fails `write` tries again, and reports it.
+        len <= self.max_len() && self.prepare_buffers(len as u64, count).unwrap_or(true)
+    }
+
     fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError> {
         let mut written = Written::default();
         for message in messages {
@@ -155,8 +184,7 @@ impl Writer for ShmWriter {
     }
 
     fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong> {
-        let len = message.payload.len();
-        let max = self.max_message_len.min(usize::try_from(MAX_PAYLOAD_LEN).unwrap_or(usize::MAX));
+        let (len, max) = (message.payload.len(), self.max_len());
         if len <= max { Ok(()) } else { Err(TooLong { len, max }) }
     }
 
