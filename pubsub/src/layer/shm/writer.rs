@@ -369,7 +369,6 @@ impl Buffer {
     /// Has all readers know that there is a message, and waits until they have taken it, if `timeout` is not 0.
     fn notify(&mut self, timeout: Duration) {
         let waits = !timeout.is_zero();
-        self.written = Some(Instant::now());
         for reader in self.readers.iter_mut().filter(|reader| reader.is_connected) {
             if waits && reader.acknowledged.poll(Duration::ZERO) == Ok(true) {
                 // Of an earlier message, but it lives.
@@ -377,8 +376,10 @@ impl Buffer {
             }
             reader.notify();
         }
+        let now = Instant::now();
+        self.written = Some(now);
         if waits {
-            let deadline = Instant::now() + timeout;
+            let deadline = now + timeout;
             for reader in self.readers.iter_mut().filter(|reader| reader.is_connected && !reader.is_silent) {
                 let left = deadline.saturating_duration_since(Instant::now());
                 reader.is_silent = reader.acknowledged.poll(left) != Ok(true);
