@@ -129,7 +129,13 @@ pub(crate) fn hostile_publishers() {
     assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload, &b"good"[..]);
 
     // It is not connected to a second time while it is there, and again once it is gone.
+    let monitor = node.monitor();
     forger.publisher(1, TOPIC, port);
+    // Once that is known, the node is through with the one before. Later, it would be connected to for that.
+    forger.publisher(2, "another", port);
+    wait::until("the other publisher", || {
+        monitor.snapshot().publishers.iter().any(|seen| seen.info.topic_name == *"another")
+    });
     good.write(&frame(1, TOPIC, 2, &[7; 100_000]));
     assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload.len(), 100_000);
     assert_eq!(status(&node).publishers, 1);
