@@ -87,23 +87,22 @@ impl ShmWriter {
         self.max_message_len.min(usize::try_from(MAX_PAYLOAD_LEN).unwrap_or(usize::MAX))
     }
 
-    /// Makes the buffers that are missing, and longer ones for the next `count` messages of up to `len` bytes. Returns whether
+    /// Makes the buffers that are missing, and longer ones for the next `count` messages of up to `len` bytes. Sets `is_new` if
     /// there are new ones.
-    fn prepare_buffers(&mut self, len: u64, count: usize) -> Result<bool, OpenError> {
+    fn prepare_buffers(&mut self, len: u64, count: usize, is_new: &mut bool) -> Result<(), OpenError> {
         self.catch_up()?;
-        let mut is_new = false;
         while self.buffers.len() < self.config.buffer_count.max(1) {
             self.replace(self.buffers.len(), Buffer::create(&self.config, len)?)?;
-            is_new = true;
+            *is_new = true;
         }
         for step in 1..=count.min(self.buffers.len()) {
             let index = (self.next + step) % self.buffers.len();
             if !self.buffers[index].holds(len) {
                 self.replace(index, Buffer::create(&self.config, len)?)?;
-                is_new = true;
+                *is_new = true;
             }
         }
-        Ok(is_new)
+        Ok(())
     }
 
     fn write_one(&mut self, message: &Outgoing<'_>, written: &mut Written) -> Result<(), OpenError> {
@@ -157,8 +156,12 @@ impl Writer for ShmWriter {
     fn connect(&mut self, _: &[Destination]) {}
 
     fn prepare(&mut self, len: usize, count: usize) -> bool {
-        // If that fails `write` tries again, and reports it.
-        len <= self.max_len() && self.prepare_buffers(len as u64, count).unwrap_or(true)
+        let mut is_new = false;
+        if len <= self.max_len() {
+            // If that fails `write` tries again, and reports it.
+            let _ = self.prepare_buffers(len as u64, count, &mut is_new);
+        }
+        is_new
     }
 
     fn write(&mut self, messages: &[Outgoing<'_>]) -> Result<Written, SendError> {
@@ -431,6 +434,27 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_cannot_be_made_are_not_registered_with_each_message() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let config = ShmConfig { min_len: 1 << 60, ..ShmConfig::default() };
+        let board = Arc::new(Board { config: config.clone(), state: Mutex::default() });
+        let mut writer = ShmWriter {
+            config,
+            max_message_len: 1000,
+            board,
+            buffers: Vec::new(),
+            next: 0,
+            version: 0,
+            is_failing: false,
+        };
+        assert!(!writer.prepare(100, 1), "there is no memory");
+        writer.config.min_len = 0;
+        assert!(writer.prepare(100, 1) && !writer.prepare(100, 1));
+    }
 
     #[test]
     fn it_waits_for_readers_that_have_not_come() {
