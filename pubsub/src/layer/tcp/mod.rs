@@ -52,8 +52,8 @@ struct Shared {
 
 /// What the source is to do.
 enum Command {
-    /// Accept connections for a publisher.
-    Listen(TcpListener, Arc<Port>),
+    /// Accept connections for a publisher, or report why it has no port.
+    Listen(io::Result<TcpListener>, Arc<Port>),
     /// End those of a publisher that is gone, once what waits is sent.
     Close(Arc<Port>),
     /// Go on writing.

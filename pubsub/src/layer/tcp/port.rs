@@ -17,7 +17,7 @@ use crate::lock;
 /// The port of a publisher, opened for its first subscriber.
 pub(super) struct Port {
     shared: Arc<Shared>,
-    topic: Box<str>,
+    pub(super) topic: Box<str>,
     state: Mutex<State>,
     /// Changes with the connections.
     version: AtomicU64,
@@ -65,19 +65,13 @@ impl Endpoint for PortEndpoint {
         if destinations.is_empty() || state.port.is_some() || state.is_closed {
             return;
         }
-        match listen() {
-            Ok((listener, number)) => {
-                state.port = Some(number);
-                drop(state);
-                port.shared.command(Command::Listen(listener, port.clone()));
-            }
-            Err(error) => {
-                log::warn!(
-                    "topic `{}`: no port could be opened for TCP, so nobody can connect: {error}",
-                    port.topic
-                );
-            }
-        }
+        let listener = listen().map(|(listener, number)| {
+            state.port = Some(number);
+            listener
+        });
+        drop(state);
+        // The source reports an error: locks are held here, and the program's logger may publish.
+        port.shared.command(Command::Listen(listener, port.clone()));
     }
 
     fn parameters(&self) -> LayerParameters {

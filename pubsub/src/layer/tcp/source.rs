@@ -99,13 +99,20 @@ impl TcpSource {
         let commands = std::mem::take(&mut *lock(&self.shared.commands));
         for command in commands {
             match command {
-                Command::Listen(mut listener, port) => {
+                Command::Listen(listener, port) => {
                     let token = self.new_token();
-                    match self.poll.registry().register(&mut listener, token, Interest::READABLE) {
-                        Ok(()) => {
+                    let registry = self.poll.registry();
+                    let listening = listener.and_then(|mut listener| {
+                        registry.register(&mut listener, token, Interest::READABLE).map(|()| listener)
+                    });
+                    match listening {
+                        Ok(listener) => {
                             self.sockets.insert(token, Socket::Listener(listener, port));
                         }
-                        Err(error) => log::warn!("{port:?}: connections cannot be accepted: {error}"),
+                        Err(error) => log::warn!(
+                            "topic `{}`: no port could be opened for TCP, so nobody can connect: {error}",
+                            port.topic
+                        ),
                     }
                 }
                 Command::Close(port) => self.close_port(&port),
