@@ -45,6 +45,7 @@ pub struct Header {
 
 impl Header {
     /// Encodes the header.
+    #[inline]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let kind: u32 = match self.kind {
             Kind::Info => 1,
@@ -71,6 +72,7 @@ impl Header {
     /// [`DropReason::Truncated`], [`DropReason::ForeignMagic`], [`DropReason::UnknownVersion`],
     /// [`DropReason::UnknownKind`], or [`DropReason::LengthMismatch`] when more or fewer bytes
     /// follow than the header says.
+    #[inline]
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DropReason> {
         let (header, payload) = Self::split(datagram)?;
         if payload.len() != header.payload_len() {
@@ -82,6 +84,7 @@ impl Header {
     /// Returns the length of the datagram that starts with these bytes, as its header says.
     ///
     /// So a run of datagrams, as segmentation offload makes them, can be taken apart.
+    #[inline]
     pub fn datagram_len(start: &[u8]) -> Option<usize> {
         let (header, _) = Self::split(start).ok()?;
         HEADER_LEN.checked_add(header.payload_len())
@@ -94,14 +97,16 @@ impl Header {
         }
     }
 
+    #[inline]
     fn split(datagram: &[u8]) -> Result<(Self, &[u8]), DropReason> {
-        let magic_len = datagram.len().min(MAGIC.len());
-        if datagram[..magic_len] != MAGIC[..magic_len] {
+        let Some((head, payload)) = datagram.split_first_chunk::<HEADER_LEN>() else {
+            let magic_len = datagram.len().min(MAGIC.len());
+            let is_ours = datagram[..magic_len] == MAGIC[..magic_len];
+            return Err(if is_ours { DropReason::Truncated } else { DropReason::ForeignMagic });
+        };
+        if !head.starts_with(&MAGIC) {
             return Err(DropReason::ForeignMagic);
         }
-        let Some((head, payload)) = datagram.split_first_chunk::<HEADER_LEN>() else {
-            return Err(DropReason::Truncated);
-        };
         if head[4] != VERSION {
             return Err(DropReason::UnknownVersion);
         }

@@ -147,19 +147,28 @@ impl Reassembler {
     ///
     /// `now` is the time since any fixed moment, the same for all calls. Drops are counted; see
     /// [`drops`](Self::drops).
+    // Most messages fit a datagram, and need nothing of what is beyond this.
+    #[inline]
     pub fn push<'d>(
         &mut self,
         now: Duration,
         source: SocketAddrV4,
         datagram: &'d [u8],
     ) -> Option<Message<'d>> {
-        match self.accept(now, source, datagram) {
-            Ok(message) => message,
-            Err(reason) => {
-                self.drops.count(reason);
-                None
+        let is_after_loss = mem::take(&mut self.is_after_loss);
+        let message = match Header::parse(datagram) {
+            Ok((Header { kind: Kind::Whole, .. }, payload))
+                if payload.len() <= self.limits.max_message_len =>
+            {
+                return Some(Message::Whole(payload));
             }
-        }
+            Ok((header, payload)) => self.accept(now, source, header, payload, is_after_loss),
+            Err(reason) => Err(reason),
+        };
+        message.unwrap_or_else(|reason| {
+            self.drops.count(reason);
+            None
+        })
     }
 
     /// Tells that datagrams were lost before the next one that is pushed, as a receive buffer was full.
@@ -212,20 +221,18 @@ impl Reassembler {
         self.messages.len()
     }
 
-    fn accept<'d>(
+    /// Takes what is no whole message, or too long.
+    fn accept(
         &mut self,
         now: Duration,
         source: SocketAddrV4,
-        datagram: &'d [u8],
-    ) -> Result<Option<Message<'d>>, DropReason> {
-        let is_after_loss = mem::take(&mut self.is_after_loss);
-        let (header, payload) = Header::parse(datagram)?;
+        header: Header,
+        payload: &[u8],
+        is_after_loss: bool,
+    ) -> Result<Option<Message<'static>>, DropReason> {
         let key = Key { source, id: header.id };
         let complete = match header.kind {
-            Kind::Whole if payload.len() > self.limits.max_message_len => {
-                return Err(DropReason::TooLong);
-            }
-            Kind::Whole => return Ok(Some(Message::Whole(payload))),
+            Kind::Whole => return Err(DropReason::TooLong),
             Kind::Info => self.accept_info(now, key, header.num, header.len),
             Kind::Fragment => self.accept_fragment(now, key, header.num, payload, is_after_loss),
         };

@@ -208,6 +208,7 @@ impl SampleHead {
     /// Decodes a message that has this head, with the result of [`PayloadSample::decode`].
     ///
     /// Others, and what is damaged or has anything behind its content, are left to that: `None`.
+    #[inline]
     pub fn decode<'a>(&'a self, message: &'a [u8]) -> Option<PayloadSample<'a>> {
         let Self { head, topic_name, topic_id, host_name } = self;
         if head.is_empty() {

@@ -71,8 +71,30 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, DropReason> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
+        match *self.0 {
+            [byte @ ..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                Ok(byte.into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    /// Reads eight bytes at once if they are there.
+    #[inline]
+    fn long_varint(&mut self) -> Result<u64, DropReason> {
+        let (mut value, mut shift) = (0, 0);
+        if let Some((&word, rest)) = self.0.split_first_chunk() {
+            let word = u64::from_le_bytes(word);
+            let ends = !word & CONTINUES;
+            if ends != 0 {
+                self.take(ends.trailing_zeros() as usize / 8 + 1)?;
+                // Up to the first end.
+                return Ok(squeeze(word & (ends ^ (ends - 1))));
+            }
+            (self.0, value, shift) = (rest, squeeze(word), 56);
+        }
+        for shift in (shift..64).step_by(7) {
             let byte = self.take(1)?[0];
             if shift == 63 && byte > 1 {
                 break;
@@ -90,6 +112,17 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Ok(taken)
     }
+}
+
+/// The bits of the eight bytes of a varint that say that it goes on.
+const CONTINUES: u64 = 0x8080_8080_8080_8080;
+
+/// Joins the seven bits of each byte.
+#[inline]
+const fn squeeze(bytes: u64) -> u64 {
+    let bytes = (bytes & 0x007f_007f_007f_007f) | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
+    let bytes = (bytes & 0x0000_3fff_0000_3fff) | (bytes & 0x3fff_0000_3fff_0000) >> 2;
+    (bytes & 0x0fff_ffff) | (bytes & 0x0fff_ffff_0000_0000) >> 4
 }
 
 /// Appends a varint.
@@ -134,10 +167,16 @@ mod tests {
             for value in [1 << shift, (1 << shift) - 1, u64::MAX << shift] {
                 let mut bytes = Vec::new();
                 put_varint(&mut bytes, value);
-                assert_eq!(bytes.len(), varint_len(value));
-                let mut fields = Fields(&bytes);
-                assert_eq!(fields.varint(), Ok(value));
-                assert!(fields.0.is_empty());
+                let len = bytes.len();
+                assert_eq!(len, varint_len(value));
+                // Whatever is behind it.
+                for behind in [&[][..], &[0; 9], &[0xff; 9]] {
+                    bytes.truncate(len);
+                    bytes.extend_from_slice(behind);
+                    let mut fields = Fields(&bytes);
+                    assert_eq!(fields.varint(), Ok(value));
+                    assert_eq!(fields.0, behind);
+                }
             }
         }
     }
@@ -146,6 +185,12 @@ mod tests {
     fn overlong_varints_are_refused() {
         let read = |bytes: &[u8]| Fields(bytes).varint();
         assert_eq!(read(&[0x80, 0x80, 0]), Ok(0));
+        assert_eq!(
+            read(&[0x81, 0x80, 0x80, 0, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            Ok(1),
+            "longer than it need be"
+        );
+        assert_eq!(read(&[0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]), Ok(1));
         assert_eq!(read(&[0xff; 9]), Err(DropReason::BadSample));
         assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), Ok(u64::MAX));
         assert_eq!(

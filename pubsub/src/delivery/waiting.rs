@@ -45,6 +45,8 @@ struct Admitted {
     /// When the first and the last of them were sent.
     times: Option<(i64, i64)>,
     delays: Delays,
+    /// When the latest of them was received, by both clocks: many come at once.
+    received: Option<(Instant, u64)>,
 }
 
 impl Waiting {
@@ -124,9 +126,13 @@ impl Waiting {
             }
         }
         admitted.times = Some((admitted.times.map_or(message.time_us, |(first, _)| first), message.time_us));
-        message.received_ns = clock.at_ns(message.received);
+        message.received_ns = match admitted.received {
+            Some((instant, ns)) if instant == message.received => ns,
+            _ => clock.at_ns(message.received),
+        };
+        admitted.received = Some((message.received, message.received_ns));
         let sent_ns = message.time_us.saturating_mul(1000);
-        admitted.delays.push(message.received_ns.cast_signed().saturating_sub(sent_ns) as f64 / 1e3);
+        admitted.delays.push(message.received_ns.cast_signed().saturating_sub(sent_ns));
         admitted.last_len = len;
         admitted.count += 1;
         admitted.bytes += len;

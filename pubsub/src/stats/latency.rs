@@ -65,22 +65,23 @@ impl LatencyCounter {
         }
         let (before, added) = (get(&self.count), delays.count);
         let total = before + added;
-        let added_mean = delays.first + delays.sum / added as f64;
-        let added_squares = (delays.sum_of_squares - delays.sum * delays.sum / added as f64).max(0.0);
+        let us = |delay_ns: i64| delay_ns as f64 / 1e3;
+        let added_mean = us(delays.first) + delays.sum / added as f64 / 1e3;
+        let added_squares = (delays.sum_of_squares - delays.sum * delays.sum / added as f64).max(0.0) / 1e6;
         if before == 0 {
-            store(&self.min, delays.min);
-            store(&self.max, delays.max);
+            store(&self.min, us(delays.min));
+            store(&self.max, us(delays.max));
             store(&self.mean, added_mean);
             store(&self.squares, added_squares);
         } else {
             // Chan, Golub and LeVeque: the mean and the squares of two sets are those of their union.
             let (step, share) = (added_mean - float(&self.mean), added as f64 / total as f64);
-            store(&self.min, delays.min.min(float(&self.min)));
-            store(&self.max, delays.max.max(float(&self.max)));
+            store(&self.min, us(delays.min).min(float(&self.min)));
+            store(&self.max, us(delays.max).max(float(&self.max)));
             store(&self.mean, float(&self.mean) + step * share);
             store(&self.squares, float(&self.squares) + added_squares + step * step * before as f64 * share);
         }
-        store(&self.latest, delays.latest);
+        store(&self.latest, us(delays.latest));
         self.count.store(total, Ordering::Relaxed);
     }
 }
@@ -93,29 +94,29 @@ fn store(bits: &AtomicU64, value: f64) {
     bits.store(value.to_bits(), Ordering::Relaxed);
 }
 
-/// The delays of messages that came together, in microseconds.
+/// The delays of messages that came together, in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Delays {
     count: u64,
-    latest: f64,
-    min: f64,
-    max: f64,
+    latest: i64,
+    min: i64,
+    max: i64,
     /// What the sums are relative to, as they are more exact for small numbers.
-    first: f64,
+    first: i64,
     sum: f64,
     sum_of_squares: f64,
 }
 
 impl Delays {
-    pub(crate) fn push(&mut self, delay_us: f64) {
+    pub(crate) fn push(&mut self, delay_ns: i64) {
         if self.count == 0 {
-            (self.first, self.min, self.max) = (delay_us, delay_us, delay_us);
+            (self.first, self.min, self.max) = (delay_ns, delay_ns, delay_ns);
         }
         self.count += 1;
-        self.latest = delay_us;
-        self.min = self.min.min(delay_us);
-        self.max = self.max.max(delay_us);
-        let relative = delay_us - self.first;
+        self.latest = delay_ns;
+        self.min = self.min.min(delay_ns);
+        self.max = self.max.max(delay_ns);
+        let relative = delay_ns.saturating_sub(self.first) as f64;
         self.sum += relative;
         self.sum_of_squares += relative * relative;
     }
@@ -127,13 +128,14 @@ mod tests {
 
     #[test]
     fn the_mean_and_the_variance_do_not_depend_on_how_messages_came() {
-        let delays = [250.0, 240.0, 1e6, -30.0, 255.5, 250.0];
+        let delays_ns = [250_000, 240_000, 1_000_000_000, -30_000, 255_500, 250_000];
+        let delays = delays_ns.map(|delay| delay as f64 / 1e3);
         let mean = delays.iter().sum::<f64>() / 6.0;
         let variance = delays.iter().map(|delay| (delay - mean) * (delay - mean)).sum::<f64>() / 6.0;
         for at_once in 1..=6 {
             let counter = LatencyCounter::default();
             assert_eq!(counter.get(), None);
-            for chunk in delays.chunks(at_once) {
+            for chunk in delays_ns.chunks(at_once) {
                 let mut together = Delays::default();
                 chunk.iter().for_each(|&delay| together.push(delay));
                 counter.add(&together);
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn times_from_the_network_give_no_nonsense() {
         let counter = LatencyCounter::default();
-        for delay in [i64::MAX as f64, i64::MIN as f64, 0.0, i64::MAX as f64] {
+        for delay in [i64::MAX, i64::MIN, 0, i64::MAX] {
             let mut delays = Delays::default();
             (0..3).for_each(|_| delays.push(delay));
             counter.add(&delays);
