@@ -22,7 +22,8 @@ use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::victim::{OTHER, TOPIC, Victim};
 use ferrocal_integration_tests::{forge, wait};
 use ferrocal_proto::{
-    Action, Announcement, Kind, LogLevel, LogMessage, MethodInfo, ProcessInfo, Registration, ServiceInfo,
+    Action, Announcement, Kind, Layer, LayerKind, LayerParameters, LogLevel, LogMessage, MethodInfo,
+    ProcessInfo, Registration, ServiceInfo,
 };
 use ferrocal_transport::{
     Config as TransportConfig, FrameDrop, IpReassemblyLimits, NpcapTransport, SocketTransport, Transport,
@@ -139,7 +140,7 @@ fn hostile(id: u64, topic: &str) -> TopicInfo {
     forge::on_this_host(forge::topic_info("forged", 7, id, topic))
 }
 
-/// Publishers, subscribers, processes, servers and clients, with names as long as can be and types that are long.
+/// Publishers, subscribers, processes, servers and clients, with names as long as can be, types that are long and many files.
 fn registrations(pair: &Pair) {
     const COUNT: u64 = 3000;
     let mut victim = Victim::open(pair, config());
@@ -171,13 +172,28 @@ fn registrations(pair: &Pair) {
             info.data_type.descriptor = vec![n as u8; 20_000].into();
             info
         };
-        let announcement = match n % 6 {
+        let stored = || {
+            let mut info = hostile(n, &format!("stored {n}"));
+            info.layers.push(Layer {
+                kind: LayerKind::SharedMemory,
+                version: 2,
+                enabled: true,
+                active: true,
+                parameters: LayerParameters {
+                    memory_files: (0..15).map(|file| format!("{file:02}{}", long(4090)).into()).collect(),
+                    ..LayerParameters::default()
+                },
+            });
+            info
+        };
+        let announcement = match n % 7 {
             // A topic's name as long as its length can say.
             0 => Announcement::Publisher(hostile(n, &format!("{n:05}{}", long(65_529)))),
             1 => Announcement::Publisher(typed(TOPIC)),
             2 => Announcement::Subscriber(typed(&format!("topic {n}"))),
             3 => Announcement::Server(service()),
             4 => Announcement::Client(service()),
+            5 => Announcement::Publisher(stored()),
             _ => Announcement::Process(ProcessInfo {
                 host_name: host_name.clone(),
                 process_id,

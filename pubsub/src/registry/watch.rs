@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use ferrocal_proto::{Action, Announcement, DataType, MethodInfo, ProcessInfo, ServiceInfo, Text, TopicInfo};
+use ferrocal_proto::{
+    Action, Announcement, DataType, Layer, MethodInfo, ProcessInfo, ServiceInfo, Text, TopicInfo,
+};
 
 use crate::feed::{Feed, FeedSender};
 use crate::{RecvError, lock};
@@ -46,7 +48,7 @@ pub enum ChangeKind {
     /// It registered for the first time.
     Appeared,
     /// It registered something else than before, apart from numbers that change all the time: those of messages,
-    /// frequency, latency and losses, and of the registration itself.
+    /// calls, frequency, latency and losses, and of the registration itself.
     Changed,
     /// It unregistered.
     Left,
@@ -347,7 +349,11 @@ impl Registered {
             }
             (Self::Server(known), Announcement::Server(info))
             | (Self::Client(known), Announcement::Client(info)) => {
-                **known == ServiceInfo { registration_clock: known.registration_clock, ..info.clone() }
+                let mut info = ServiceInfo { registration_clock: known.registration_clock, ..info.clone() };
+                for (method, known) in info.methods.iter_mut().zip(&known.methods) {
+                    method.call_count = known.call_count;
+                }
+                **known == info
             }
             _ => false,
         }
@@ -403,9 +409,12 @@ fn cost(announcement: &Announcement) -> usize {
         }
         Announcement::Publisher(info) | Announcement::Subscriber(info) => {
             let TopicInfo { host_name, shm_transport_domain, process_name, unit_name, topic_name, .. } = info;
+            let files = info.layers.iter().flat_map(|layer| &layer.parameters.memory_files);
             2 * host_name.len()
                 + lens([shm_transport_domain, process_name, unit_name, topic_name])
                 + type_cost(&info.data_type)
+                + info.layers.len() * size_of::<Layer>()
+                + files.map(|name| size_of::<Text>() + name.len()).sum::<usize>()
         }
         Announcement::Server(info) | Announcement::Client(info) => {
             let ServiceInfo { host_name, process_name, unit_name, service_name, .. } = info;
@@ -433,7 +442,7 @@ fn type_cost(data_type: &DataType) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use ferrocal_proto::EntityId;
+    use ferrocal_proto::{EntityId, LayerKind, LayerParameters};
 
     use super::*;
 
@@ -490,6 +499,28 @@ mod tests {
     }
 
     #[test]
+    fn the_calls_of_a_server_are_no_change() {
+        let (watch, now) = (watch(), Instant::now());
+        let feed = watch.changes();
+        let register = |methods: &[(&str, i64)]| {
+            let method = |&(name, call_count): &(&str, _)| MethodInfo {
+                name: name.into(),
+                call_count,
+                ..MethodInfo::default()
+            };
+            let methods = methods.iter().map(method).collect();
+            let server = Announcement::Server(ServiceInfo { methods, ..ServiceInfo::default() });
+            watch.registered(now, Action::Register, &server);
+        };
+        register(&[("turn", 0)]);
+        register(&[("turn", 1)]);
+        assert_eq!(changes(&feed), [ChangeKind::Appeared]);
+        assert_eq!(watch.snapshot().servers[0].info.methods[0].call_count, 1);
+        register(&[("turn", 1), ("stop", 0)]);
+        assert_eq!(changes(&feed), [ChangeKind::Changed]);
+    }
+
+    #[test]
     fn ids_repeat_between_hosts_processes_and_kinds() {
         let (watch, now) = (watch(), Instant::now());
         let Announcement::Publisher(info) = publisher("b", 1, 1) else { unreachable!() };
@@ -506,10 +537,22 @@ mod tests {
         let register = |announcement: &Announcement| watch.registered(now, Action::Register, announcement);
         (0..4).for_each(|id| register(&publisher("a", 1, id)));
         assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 1));
-        let Announcement::Publisher(mut info) = publisher("a", 1, 0) else { unreachable!() };
-        info.unit_name = "x".repeat(2000).into();
-        register(&Announcement::Publisher(info));
+        let Announcement::Publisher(info) = publisher("a", 1, 0) else { unreachable!() };
+        let long = || "x".repeat(2000).into();
+        let mut named = info.clone();
+        named.unit_name = long();
+        register(&Announcement::Publisher(named));
         assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 2));
+        let mut stored = info;
+        stored.layers.push(Layer {
+            kind: LayerKind::SharedMemory,
+            version: 2,
+            enabled: true,
+            active: false,
+            parameters: LayerParameters { memory_files: vec![long()], ..LayerParameters::default() },
+        });
+        register(&Announcement::Publisher(stored));
+        assert_eq!((watch.snapshot().publishers.len(), watch.refused()), (3, 3));
         assert!(lock(&watch.state).bytes <= 4000);
     }
 
