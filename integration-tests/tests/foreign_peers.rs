@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ferrocal::{Config, HashVersion, Mode as TransportMode};
+use ferrocal::{Config, HashVersion, LayersConfig, Mode as TransportMode, PublisherConfig, SubscriberConfig};
 use ferrocal_integration_tests::ecal::{Publisher, Subscriber};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::pair::{Injector, Pair};
@@ -38,6 +38,22 @@ fn main() -> ExitCode {
     test("a_publisher_by_shared_memory_only", ECAL, a_publisher_without_udp_is_reported);
     test("a_subscriber_by_shared_memory_only", ECAL, a_subscriber_without_udp_is_reported);
     test("a_reader_in_local_mode_at_a_node_in_network_mode", ECAL, a_local_reader_is_reported);
+
+    test("a_publisher_of_ours_without_a_layer", &[], || {
+        let config = PublisherConfig::default().layers(LayersConfig::NONE);
+        own_settings_are_reported(Some(config), "enable `publisher.layer.udp` here");
+    });
+    test("a_publisher_of_ours_that_prefers_no_layer", &[], || {
+        let config = PublisherConfig::default().priority_network(Vec::new());
+        own_settings_are_reported(Some(config), "name `udp` in `publisher.priority_network` here");
+    });
+    test("a_publisher_of_ours_by_shared_memory_for_another_host", &[], || {
+        let config = PublisherConfig::default().layers(LayersConfig::NONE.shm(true));
+        own_settings_are_reported(Some(config), "enable `publisher.layer.udp` here");
+    });
+    test("a_subscriber_of_ours_without_a_layer", &[], || {
+        own_settings_are_reported(None, "enable `subscriber.layer.udp` here");
+    });
 
     // Other groups for the same topics.
     test("ecal_5_with_its_default_sends_to_ours", &[], || ecal_5_reaches_us(Config::default()));
@@ -249,6 +265,29 @@ fn a_subscriber_without_udp_is_reported() {
     let _good = Subscriber::start_with(world.there(), Mode::Local, &["--unit-name=good"], TOPIC);
     assert!(publisher.wait_for_subscriber(HANG));
     assert_eq!(logged::warnings("the subscriber of").len(), 1);
+}
+
+/// A publisher of these settings, or a subscriber without a layer, and a peer with UDP on another host.
+fn own_settings_are_reported(publisher: Option<PublisherConfig>, what_to_do: &str) {
+    let mut config = Config::default();
+    // A peer's publisher is reported after some of them.
+    config.registration.refresh = Duration::from_millis(20);
+    let (node, injector) = node(config);
+    let (mut publishes, mut subscribes) = (None, None);
+    let peer = if let Some(config) = publisher {
+        publishes = Some(node.publisher_with::<[u8]>(TOPIC, config).expect("a good topic"));
+        forge::subscriber(info("far", TOPIC))
+    } else {
+        let config = SubscriberConfig::default().layers(LayersConfig::NONE);
+        subscribes = Some(node.subscriber_with::<[u8]>(TOPIC, config).expect("a good topic"));
+        forge::publisher(info("far", TOPIC))
+    };
+    let line = wait::until_some("a warning", || {
+        register(&injector, peer.clone());
+        logged::warnings("nothing").pop()
+    });
+    assert!(line.contains(what_to_do), "{line}");
+    drop((publishes, subscribes));
 }
 
 fn a_local_reader_is_reported() {

@@ -77,6 +77,18 @@ impl LayerUse {
         (0..MAX_LAYERS).any(|layer| self.enabled.contains(layer) && layers.contains(layer))
     }
 
+    /// The layers that it may use.
+    pub(crate) fn enabled_kinds(&self) -> impl Iterator<Item = LayerKind> {
+        let enabled = self.kinds.iter().enumerate().filter(|(layer, _)| self.enabled.contains(*layer));
+        enabled.map(|(_, kind)| *kind)
+    }
+
+    /// A layer that a publisher and a subscriber have, but the publisher's priorities do not name.
+    pub(crate) fn unnamed(&self, is_local: bool, reaching: LayerSet) -> Option<LayerKind> {
+        let choices = self.explain(is_local, reaching).into_iter();
+        choices.filter(|choice| choice.reason == LayerReason::NotInPriority).map(|choice| choice.kind).next()
+    }
+
     /// What each layer is for a publisher and a subscriber that can be reached by those of `reaching`.
     pub(crate) fn explain(&self, is_local: bool, reaching: LayerSet) -> [LayerChoice; 3] {
         let chosen = self.choose(is_local, reaching);

@@ -1,6 +1,7 @@
 //! Says in the log why payload does not flow, as far as registrations show it, and what to do.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,45 +78,61 @@ impl Registry {
         if without_layer_for.is_none_or(|time| role == Role::Publisher && time < self.patience()) {
             return;
         }
-        let own = names(self.used(role.other()));
-        let first = names(self.used(role.other()).take(1));
-        let others = names(info.layers.iter().filter(|layer| layer.enabled).map(|layer| layer.kind));
-        match role {
-            Role::Subscriber => self.notices.warn(
-                Kind::NoCommonLayer,
-                about,
-                format_args!(
-                    "topic `{topic}`: the subscriber of {peer} gets nothing from this node: it reads by {others}, and \
-                     this node sends by {own}; enable `subscriber.layer.{first}` in its ecal.yaml"
-                ),
-            ),
-            Role::Publisher if (info.connections_local, info.connections_external) == (0, 0) => self.notices.warn(
-                Kind::NoCommonLayer,
-                about,
-                format_args!(
-                    "topic `{topic}`: the publisher of {peer} does not know of this node's subscriber, and sends \
-                     nothing to it: what this node sends does not arrive there; look at firewalls and routes"
-                ),
-            ),
-            Role::Publisher => self.notices.warn(
-                Kind::NoCommonLayer,
-                about,
-                format_args!(
-                    "topic `{topic}`: the publisher of {peer} sends nothing to this node: it sends by {others}, and \
-                     this node reads by {own}; enable `publisher.layer.{first}` in its ecal.yaml, and name it in \
-                     `publisher.priority_local` and `priority_network`"
-                ),
-            ),
-        }
+        let Some(own) = lock(&self.tables).counterpart(role, &info.topic_name) else { return };
+        let text = self.no_layer(role, info, &own);
+        self.notices.warn(
+            Kind::NoCommonLayer,
+            about,
+            format_args!("topic `{topic}`: the {} of {peer} {text}", role.name()),
+        );
     }
 
-    /// The layers that publishers or subscribers of this node use by its settings.
-    fn used(&self, role: Role) -> impl Iterator<Item = LayerKind> {
-        let enabled = match role {
-            Role::Publisher => self.publisher_layers,
-            Role::Subscriber => self.subscriber_layers,
-        };
-        self.kinds.iter().copied().filter(move |&kind| enabled.is_enabled(kind))
+    /// Why nothing goes between a peer and an entity of this node's, and where that is to be changed.
+    fn no_layer(&self, role: Role, info: &TopicInfo, own: &Entity) -> String {
+        let is_local = *info.host_name == *self.identity.host_name;
+        let is_of_use = |kind: &LayerKind| is_local || *kind != LayerKind::SharedMemory;
+        let others = || info.layers.iter().filter(|layer| layer.enabled).map(|layer| layer.kind);
+        let (used, theirs) = (names(own.layers().enabled_kinds()), names(others()));
+        let key = if is_local { "publisher.priority_local" } else { "publisher.priority_network" };
+        let first = own.layers().enabled_kinds().find(is_of_use);
+        // What the other has, or else what all have.
+        let missing = || names(iter::once(others().find(is_of_use).unwrap_or(LayerKind::UdpMulticast)));
+        match (role, first) {
+            (Role::Subscriber, None) => format!(
+                "gets nothing from this node: it reads by {theirs}, and this node's publisher sends by {used}; \
+                 enable `publisher.layer.{}` here",
+                missing()
+            ),
+            (Role::Subscriber, Some(first)) => match own.layers().unnamed(is_local, self.reaching(info)) {
+                Some(kind) => format!(
+                    "gets nothing from this node: it reads by {theirs}, and this node's publisher prefers none of \
+                     them; name `{}` in `{key}` here",
+                    names(iter::once(kind))
+                ),
+                None => format!(
+                    "gets nothing from this node: it reads by {theirs}, and this node's publisher sends by {used}; \
+                     enable `subscriber.layer.{}` in its ecal.yaml",
+                    names(iter::once(first))
+                ),
+            },
+            (Role::Publisher, None) => format!(
+                "sends nothing to this node: this node's subscriber reads by {used}; enable `subscriber.layer.{}` \
+                 here",
+                missing()
+            ),
+            (Role::Publisher, Some(_)) if (info.connections_local, info.connections_external) == (0, 0) => {
+                format!(
+                    "sends nothing to this node: it does not know of this node's subscriber, as what this node sends \
+                     does not arrive there, or its `publisher.layer` and `{key}` leave it no layer; look at firewalls \
+                     and routes, and at its ecal.yaml"
+                )
+            }
+            (Role::Publisher, Some(first)) => format!(
+                "sends nothing to this node: it sends by {theirs}, and this node's subscriber reads by {used}; enable \
+                 `publisher.layer.{}` in its ecal.yaml, and name it in `{key}`",
+                names(iter::once(first))
+            ),
+        }
     }
 
     /// Stores that a message came of a publisher that is not registered, or not known to be.
@@ -156,10 +173,7 @@ impl Registry {
         }
         for entity in lonely {
             let Known { unreachable, topics } = lock(&self.tables).known(&entity.topic, entity.role.other());
-            let (this, others) = match entity.role {
-                Role::Publisher => ("publisher", "subscriber"),
-                Role::Subscriber => ("subscriber", "publisher"),
-            };
+            let (this, others) = (entity.role.name(), entity.role.other().name());
             let known = if unreachable > 0 {
                 format!("{unreachable} on this topic cannot be reached from here")
             } else if topics.is_empty() {

@@ -29,6 +29,13 @@ impl Role {
             Self::Subscriber => Self::Publisher,
         }
     }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+        }
+    }
 }
 
 /// The peers of a topic that can be reached, by whether they are on the same host, and by the layers that reach them.

@@ -36,7 +36,7 @@ use crate::layer::{Destination, Ended, Inlet, Layer, LayerSet, RegisteredPublish
 use crate::stats::Loss;
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
-use crate::{Config, LayersConfig, Mode, lock};
+use crate::{Config, Mode, lock};
 use identity::Runtime;
 use notices::Notices;
 use outcome::{Changed, Full, GonePublisher, Outcome};
@@ -59,9 +59,6 @@ pub(crate) struct Registry {
     /// In the order in which a publisher prefers them.
     layers: Vec<Arc<dyn Layer>>,
     pub(crate) kinds: Vec<LayerKind>,
-    /// Those that publishers and subscribers use if they have no settings of their own.
-    publisher_layers: LayersConfig,
-    subscriber_layers: LayersConfig,
     tables: Mutex<Tables>,
     /// Its own, so that registrations do not wait for room in the socket behind long messages.
     sender: Arc<dyn Sender>,
@@ -103,8 +100,6 @@ impl Registry {
             refresh: config.registration.refresh,
             timeout: config.registration.timeout,
             kinds: layers.iter().map(|layer| layer.kind()).collect(),
-            publisher_layers: config.publisher.layers,
-            subscriber_layers: config.subscriber.layers,
             layers,
             tables: Mutex::new(Tables::new(limits.max_peers, limits.max_registry_bytes)),
             sender,

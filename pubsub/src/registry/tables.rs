@@ -155,6 +155,11 @@ impl Tables {
             .collect()
     }
 
+    /// One of this node's counterparts of a peer.
+    pub(super) fn counterpart(&mut self, role: Role, topic: &[u8]) -> Option<Arc<Entity>> {
+        self.topics.get_mut(topic)?.entities(role.other()).first().cloned()
+    }
+
     /// Whether one of this node's counterparts of a peer shares a layer with it, of those of `reaching`.
     pub(super) fn share_layer(
         &mut self,
