@@ -106,20 +106,15 @@ impl ShmWriter {
     }
 
     fn write_one(&mut self, message: &Outgoing<'_>, written: &mut Written) -> Result<(), OpenError> {
-        self.catch_up()?;
-        // Some could not be made when the first subscriber came, or all.
-        while self.buffers.len() < self.config.buffer_count.max(1) {
-            let buffer = Buffer::create(&self.config, message.payload.len() as u64)?;
-            self.replace(self.buffers.len(), buffer)?;
-            written.registers_anew = true;
-        }
+        let len = message.payload.len() as u64;
+        self.prepare_buffers(len, 1, &mut written.registers_anew)?;
         self.next = (self.next + 1) % self.buffers.len();
         self.buffers[self.next].give_way();
-        let is_large_enough = self.buffers[self.next].holds(message.payload.len() as u64);
-        if !is_large_enough || self.buffers[self.next].lock.lock(LOCK_TIMEOUT).is_err() {
-            // Too short, or somebody died with the lock, or damaged it.
-            let buffer = Buffer::create(&self.config, message.payload.len() as u64)?;
-            self.replace(self.next, buffer)?;
+        if self.buffers[self.next].lock.lock(LOCK_TIMEOUT).is_err() {
+            // Somebody died with the lock, or damaged it.
+            self.remove(self.next);
+            self.replace(self.buffers.len(), Buffer::create(&self.config, len)?)?;
+            self.next = self.buffers.len() - 1;
             written.registers_anew = true;
             // Nobody else knows it.
             let _ = self.buffers[self.next].lock.lock(LOCK_TIMEOUT);
@@ -129,10 +124,16 @@ impl ShmWriter {
         // Without waking: a subscriber that died while it waited would stop this thread. They try again in 5 ms.
         buffer.lock.unlock();
         if !is_written {
+            self.remove(self.next);
             return Err(OpenError::System(io::Error::other("the memory file was shortened")));
         }
         buffer.notify(self.config.acknowledge_timeout);
         Ok(())
+    }
+
+    fn remove(&mut self, index: usize) {
+        let buffer = self.buffers.swap_remove(index);
+        lock(&self.board.state).names.retain(|name| *name != buffer.name);
     }
 
     /// Puts a new buffer in the place of one, and has it registered.
@@ -171,11 +172,6 @@ impl Writer for ShmWriter {
                 Ok(()) if std::mem::take(&mut self.is_failing) => written.news = Some(News::ReachableAgain),
                 Ok(()) => {}
                 Err(error) => {
-                    // Another file next time: this one may be damaged.
-                    if self.next < self.buffers.len() {
-                        let broken = self.buffers.swap_remove(self.next);
-                        lock(&self.board.state).names.retain(|name| *name != broken.name);
-                    }
                     written.not_sent += 1;
                     if !std::mem::replace(&mut self.is_failing, true) {
                         written.news = Some(News::NoMemory(error));
@@ -435,25 +431,51 @@ impl Reader {
 mod tests {
     use super::*;
 
-    #[test]
-    fn files_that_cannot_be_made_are_not_registered_with_each_message() {
-        if !ferrocal_shm::is_available() {
-            return;
-        }
-        let config = ShmConfig { min_len: 1 << 60, ..ShmConfig::default() };
+    fn writer(config: ShmConfig) -> ShmWriter {
         let board = Arc::new(Board { config: config.clone(), state: Mutex::default() });
-        let mut writer = ShmWriter {
+        ShmWriter {
             config,
-            max_message_len: 1000,
+            max_message_len: 1_000_000,
             board,
             buffers: Vec::new(),
             next: 0,
             version: 0,
             is_failing: false,
-        };
+        }
+    }
+
+    /// More than there is.
+    const TOO_LONG: usize = 1 << 60;
+
+    #[test]
+    fn files_that_cannot_be_made_are_not_registered_with_each_message() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let mut writer = writer(ShmConfig { min_len: TOO_LONG, ..ShmConfig::default() });
         assert!(!writer.prepare(100, 1), "there is no memory");
         writer.config.min_len = 0;
         assert!(writer.prepare(100, 1) && !writer.prepare(100, 1));
+    }
+
+    #[test]
+    fn a_message_that_finds_no_memory_leaves_the_files_to_the_next() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let mut writer = writer(ShmConfig { buffer_count: 3, ..ShmConfig::default() });
+        let mut write = |len, min_len| {
+            writer.config.min_len = min_len;
+            let payload = vec![0; len];
+            let message = Outgoing { clock: 1, time_us: 1, payload: &payload };
+            let Written { not_sent, registers_anew, .. } = writer.write(&[message]).unwrap();
+            (not_sent, registers_anew, writer.board.parameters().memory_files.len())
+        };
+        assert_eq!(write(100, 0), (0, true, 3));
+        assert_eq!(write(100_000, TOO_LONG), (1, false, 3));
+        for _ in 0..3 {
+            assert_eq!(write(100, TOO_LONG), (0, false, 3));
+        }
     }
 
     #[test]
