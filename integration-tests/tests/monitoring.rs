@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ferrocal::{Bytes, DataType, Event, EventKind, Feed, Payload, ProcessState, Severity};
+use ferrocal::{Bytes, Config, DataType, Event, EventKind, Feed, Node, Payload, ProcessState, Severity};
 use ferrocal_integration_tests::ecal::{self, Monitor};
 use ferrocal_integration_tests::netns::Host;
 use ferrocal_integration_tests::ours;
@@ -287,15 +287,29 @@ fn our_monitor_shows_what_the_real_one_does(mode: Mode) {
 
 fn the_state_is_told(mode: Mode) {
     let world = World::new(mode);
-    let node = ours::node(&world, world.here(), UNIT);
+    let file = std::env::temp_dir().join(format!("ecal-{}-{}.yaml", mode.name(), std::process::id()));
+    let text = format!("communication_mode: {}\n", mode.name());
+    std::fs::write(&file, text).expect("settings can be written");
+    let mut config = Config::load_file(&file).expect("settings");
+    config.udp = ours::config(&world, world.here()).udp;
+    let node = world.here().run(|| Node::with_config(UNIT, config)).expect("a node");
+    let _real = ecal::Publisher::start(world.there(), mode, &[("real", 20)], &ecal::DataType::default());
     let mut monitor = Monitor::start(world.there(), mode);
-    let rows =
-        monitor.snapshot_with("process of ours", |snapshot| !of_ours(snapshot, "processes").is_empty());
+    let real = |snapshot: &Value| {
+        let rows = snapshot["processes"].as_array().into_iter().flatten();
+        rows.filter(|row| row["unit"] == "ecal_pub").cloned().next()
+    };
+    let rows = monitor.snapshot_with("process of ours and theirs", |snapshot| {
+        !of_ours(snapshot, "processes").is_empty() && real(snapshot).is_some()
+    });
+    let real = real(&rows).expect("it is there");
     assert_fields(
         of_ours(&rows, "processes")[0],
-        &json!({"state": 1, "state_level": 1, "component_state": 51, "component_info": "pub|sub|log|time",
-            "time_sync_module": "ecaltime-localtime"}),
+        &json!({"state": 1, "state_level": 1, "component_state": real["component_state"],
+            "component_info": real["component_info"], "time_sync_module": real["time_sync_module"],
+            "config_file": file.to_str()}),
     );
+    let _ = std::fs::remove_file(file);
     node.set_state(ProcessState {
         severity: Severity::Critical,
         severity_level: 4,

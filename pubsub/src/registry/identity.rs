@@ -33,8 +33,9 @@ pub(crate) struct Identity {
     time_module: &'static str,
 }
 
-/// What a node consists of, as eCAL's monitor shows it: it publishes (1), subscribes (2), logs (16) and has the time (32).
-const COMPONENTS: (i32, &str) = (1 | 2 | 16 | 32, "pub|sub|log|time");
+/// What a node consists of, as eCAL's monitor shows it: it publishes (1), subscribes (2), serves and calls (4), monitors (8),
+/// logs (16) and has the time (32). eCAL's own text leaves two of them out.
+const COMPONENTS: (i32, &str) = (1 | 2 | 4 | 8 | 16 | 32, "pub|sub|log|time");
 
 /// The first word of our runtime version.
 const RUNTIME: &str = concat!("ferrocal ", env!("CARGO_PKG_VERSION"));
