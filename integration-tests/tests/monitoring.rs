@@ -328,9 +328,11 @@ fn events_name_the_real_peers(mode: Mode) {
     let publisher = node.publisher::<[u8]>("out").expect("a good topic");
     let subscriber = node.subscriber::<[u8]>("in").expect("a good topic");
     let (of_publisher, of_subscriber) = (publisher.events(), subscriber.events());
+    let of_another_type = node.subscriber::<str>("in").expect("a good topic");
+    let of_types = of_another_type.events();
     let real_subscriber = ecal::Subscriber::start(world.there(), mode, &["out"], 0);
-    let real_publisher =
-        ecal::Publisher::start(world.there(), mode, &[("in", 20)], &ecal::DataType::default());
+    let point = ecal::DataType { name: "demo.Point", encoding: "proto", descriptor: b"" };
+    let real_publisher = ecal::Publisher::start(world.there(), mode, &[("in", 20)], &point);
     let expect = |events: &Feed<Event>, kind: EventKind, unit: &str| {
         let event = events.recv_timeout(HANG).expect("an event");
         let peer = event.peer.expect("a peer");
@@ -342,6 +344,9 @@ fn events_name_the_real_peers(mode: Mode) {
     assert!(peer.process_name.to_str_lossy().contains("python"), "{peer:?}");
     assert_eq!(publisher.subscribers(), [(*peer).clone()]);
     expect(&of_subscriber, EventKind::Connected, "ecal_pub");
+    for kind in [EventKind::Connected, EventKind::TypeDiffers] {
+        assert_eq!(expect(&of_types, kind, "ecal_pub").data_type.name, "demo.Point");
+    }
     // One says that it leaves, the other one does not.
     real_subscriber.finish();
     let gone = expect(&of_publisher, EventKind::Disconnected, "ecal_sub");

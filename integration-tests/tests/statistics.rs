@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ferrocal::{LatencyInfo, Monitor, Subscriber};
+use ferrocal::{EventKind, LatencyInfo, Monitor, Subscriber};
 use ferrocal_integration_tests::ecal::{self, Release};
 use ferrocal_integration_tests::pair::Injector;
 use ferrocal_integration_tests::process::HANG;
@@ -145,6 +145,7 @@ fn losses_are_the_gaps(mode: Mode) {
     let node = ours::node(&world, world.here(), "ours");
     let monitor = node.monitor();
     let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
+    let events = subscriber.events();
     let mut real_subscriber = ecal::Subscriber::start(world.there(), mode, &[TOPIC], RECEIVED);
     let mut real_monitor = ecal::Monitor::start(world.there(), mode);
     let injector = Injector::in_world(&world);
@@ -170,6 +171,13 @@ fn losses_are_the_gaps(mode: Mode) {
     });
     let stats = subscriber.stats();
     assert_eq!((stats.received, stats.lost), (RECEIVED, LOST), "{stats:?}");
+    let mut lost = 0;
+    while lost < LOST {
+        if let EventKind::Lost { messages } = events.recv_timeout(HANG).expect("an event").kind {
+            lost += messages;
+        }
+    }
+    assert_eq!(lost, LOST);
 }
 
 fn received_and_lost(snapshot: &Value, pid: u32) -> (u64, u64) {

@@ -12,7 +12,8 @@ use crate::{RecvError, RecvTimeoutError};
 
 /// News that wait for the program: blocking, asynchronously, or as a [`Stream`](futures_core::Stream).
 ///
-/// It keeps the newest [`CAPACITY`](Self::CAPACITY). When the program is too slow, older ones are dropped and
+/// It keeps the newest [`CAPACITY`](Self::CAPACITY), a feed of a monitor's [`max_peers`](crate::LimitsConfig::max_peers), and no more
+/// bytes than [`max_registry_bytes`](crate::LimitsConfig::max_registry_bytes) says. When the program is too slow, older ones are dropped and
 /// [counted](Self::dropped); whoever brings the news never waits. Threads can share a feed: each item goes to one of them.
 ///
 /// A feed ends with the node, publisher or subscriber that it is about.
