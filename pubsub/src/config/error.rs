@@ -1,5 +1,6 @@
 //! Why settings are refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ pub enum ConfigError {
         /// The value.
         value: String,
         /// What is allowed.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// The configuration file cannot be read.
     #[error("{} cannot be read", path.display())]

@@ -82,7 +82,7 @@ impl File<'_> {
 
     fn refused(&self, key: &'static str, entry: &Entry, expected: &'static str) -> ConfigError {
         let position = Some(self.position(entry.line));
-        ConfigError::Value { key, position, value: entry.value.to_string(), expected }
+        ConfigError::Value { key, position, value: entry.value.to_string(), expected: expected.into() }
     }
 
     /// Finds keys that are not known or that are repeated. `parent` is empty or ends with a dot.

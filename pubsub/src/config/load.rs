@@ -195,7 +195,7 @@ impl Machine<'_> {
                 }
                 Err(_) => TRANSPORT.expected,
             };
-            return Err(ConfigError::Value { key, position: None, value, expected });
+            return Err(ConfigError::Value { key, position: None, value, expected: expected.into() });
         }
         Ok(None)
     }
@@ -439,7 +439,7 @@ mod tests {
         let (config, _) = load(&[], &[("ecal.yaml", Some(text))]).unwrap();
         assert_eq!(
             config.check().unwrap_err().to_string(),
-            "ecal.yaml:2: registration.registration_timeout: `10` is not at least the registration_refresh"
+            "ecal.yaml:2: registration.registration_timeout: `10` is not at least the registration_refresh (1000 ms)"
         );
     }
 
