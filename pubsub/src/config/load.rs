@@ -13,6 +13,7 @@ use super::origin::{Loaded, SettingOrigin};
 use super::yaml::{self, Node};
 use super::{Config, ConfigError};
 use crate::Selection;
+use crate::shown::Shown;
 
 impl Config {
     /// The settings of this machine: `ecal.yaml`, then the environment.
@@ -111,7 +112,7 @@ impl Machine<'_> {
         if let Some((path, bytes)) = found {
             let root = Node::parse(&path, &yaml::decode(&bytes))?;
             let ignored = file::apply(&path, &root, &mut config, &mut origins)?;
-            warnings.extend(ignored.iter().map(ToString::to_string));
+            warnings.extend(ignored);
             let folder = path.parent().unwrap_or(Path::new(""));
             config.logging.folders.extend([folder.join("logs"), folder.to_owned()]);
             loaded = Some(std::path::absolute(&path).unwrap_or(path));
@@ -187,8 +188,9 @@ impl Machine<'_> {
                 Err(ParseSelectionError::NotBuilt { .. }) => BUILT_TRANSPORT,
                 Err(_) if key == "TRANSPORT" => {
                     warnings.push(format!(
-                        "{key}: `{value}` is not {} and is ignored, as it may be meant for another \
+                        "{key}: `{}` is not {} and is ignored, as it may be meant for another \
                          program; FERROCAL_TRANSPORT is meant for this one",
+                        Shown(value.as_bytes()),
                         TRANSPORT.expected
                     ));
                     continue;
@@ -470,6 +472,11 @@ mod tests {
         let (config, warnings) =
             load(&[("TRANSPORT", "udp"), ("FERROCAL_TRANSPORT", "socket")], &[]).unwrap();
         assert_eq!((config.transport, warnings), (Selection::Socket, vec![]));
+
+        let long = "x".repeat(100_000);
+        let (_, warnings) = load(&[("TRANSPORT", &long)], &[]).unwrap();
+        let cut = format!("TRANSPORT: `{}...` is not one of auto", "x".repeat(120));
+        assert!(warnings[0].starts_with(&cut), "{} bytes", warnings[0].len());
 
         let error = load(&[("FERROCAL_TRANSPORT", "udp")], &[]).unwrap_err().to_string();
         assert_eq!(
