@@ -134,7 +134,7 @@ ferrocal:
     assert_eq!(logging.console, LogSink::new(false, LogLevels::ALL));
     assert_eq!(logging.file, LogSink::new(true, levels));
     assert_eq!(logging.udp, LogSink::new(false, LogLevels::NONE));
-    assert_eq!(logging.folders, [Path::new("/var/log/mine")]);
+    assert_eq!(logging.folder.as_deref(), Some(Path::new("/var/log/mine")));
     assert_eq!((logging.udp_port, logging.receiver_port), (15_003, 15_004));
     assert_eq!(logging.console_stream, ConsoleStream::Stdout);
     assert_eq!((logging.queue_len, logging.queue_bytes), (16, 17));
