@@ -23,6 +23,7 @@ ORDER = {
         "wakers",
         "error",
         "config",
+        "shown",
         "lib",
     ],
     "transport": [

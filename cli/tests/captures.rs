@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     test("bytes_have_a_type_of_any_name", bytes_have_a_type_of_any_name);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
+    test("config_refuses_what_every_node_refuses", config_refuses_what_every_node_refuses);
     test("the_executable_is_small", the_executable_is_small);
     test("completions_and_manuals_are_written", completions_and_manuals_are_written);
     suite::main(tests)
@@ -215,6 +216,24 @@ fn config_names_where_values_come_from() {
     assert!(set.contains("mine.yaml:3"), "{set}");
     run(&["config", "colour"]).failed(4, "no setting has `colour` in its key");
     run(&["config", "--config", "/nowhere/ecal.yaml"]).failed(1, "/nowhere/ecal.yaml");
+}
+
+fn config_refuses_what_every_node_refuses() {
+    let folder = Folder::new("refused");
+    let path = folder.0.join("mine.yaml");
+    let path = path.to_string_lossy();
+    for (settings, expected) in [
+        ("transport_layer: { udp: { mask: 0.0.0.15 } }", "a mask for config_version v2"),
+        ("registration: { registration_timeout: 500 }", "at least the registration_refresh (1000 ms)"),
+    ] {
+        fs::write(&*path, settings).expect("it can be written");
+        run(&["list", "--duration", "1", "--config", &path]).failed(1, expected);
+        for json in [&[][..], &["--json"]] {
+            let ended = run(&[&["config", "--set", "--config", &path], json].concat());
+            let (text, error) = (ended.text(1), ended.err.join("\n"));
+            assert!(text.contains("mine.yaml") && error.contains(expected), "{ended:?}");
+        }
+    }
 }
 
 fn the_executable_is_small() {

@@ -440,6 +440,7 @@ mod registry;
 mod sending;
 mod server;
 mod service;
+mod shown;
 mod shutdown;
 mod source;
 mod stats;

@@ -10,7 +10,8 @@ use crate::table::{Align, Table};
 
 /// Show the settings in force, and where each value comes from.
 ///
-/// The file of the settings is named on standard error.
+/// The file of the settings is named on standard error. If a node refuses the settings, the error
+/// comes behind them.
 ///
 /// Keys of --json, an object for each setting: key (as in ecal.yaml), value (as it is written there), remark (what applies beside
 /// the value, or null), origin (default, file, environment or command-line), file, line, variable (null where they do not apply),
@@ -77,6 +78,8 @@ impl Config {
         if !session.common.json {
             table.print(out)?;
         }
+        out.flush()?;
+        config.check()?;
         Ok(Exit::Fine)
     }
 }

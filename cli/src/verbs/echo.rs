@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage};
 use ferrocal::{
-    Dynamic, JsonOptions, Message, Node, RecvTimeoutError, Subscriber, SubscriberConfig, protobuf_to_json,
+    Config, Dynamic, JsonOptions, Message, Node, RecvTimeoutError, SettingOrigin, Subscriber,
+    SubscriberConfig, protobuf_to_json,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -97,16 +98,25 @@ struct Record<'a> {
     error: Option<String>,
 }
 
-/// The bytes of messages that wait to be shown at most.
+/// The bytes of messages that wait to be shown at most, unless the settings say otherwise. Showing a message takes longer than
+/// what most programs do with one.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
+/// The settings of the subscriber.
+fn subscriber_config(config: &Config) -> SubscriberConfig {
+    let subscriber = config.subscriber.clone();
+    match config.origin("ferrocal.subscriber.queue_bytes") {
+        Some(SettingOrigin::Default) => subscriber.queue_bytes(QUEUE_BYTES),
+        _ => subscriber,
+    }
+}
 
 impl Echo {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let config = session.config()?;
         silence::check_capture(&self.topic, &config)?;
         let node = session.open("echo", config)?;
-        let queue = SubscriberConfig::default().queue_bytes(QUEUE_BYTES);
-        let subscriber = node.subscriber_with::<Any>(&self.topic, queue)?;
+        let subscriber = node.subscriber_with::<Any>(&self.topic, subscriber_config(node.config()))?;
         let count = if self.once { Some(1) } else { session.common.count };
         let mut silence = Silence::new();
         let mut latest = Instant::now();
@@ -432,5 +442,13 @@ mod tests {
     fn digits_are_json() {
         assert_eq!(hex_json(&[0, 0xaf]), b"\"00af\"");
         assert_eq!(hex_json(&[]), b"\"\"");
+    }
+
+    #[test]
+    fn a_queue_is_as_long_as_the_settings_say() {
+        let config = Config::default();
+        assert_eq!(subscriber_config(&config).queue_bytes, QUEUE_BYTES);
+        let config = config.subscriber(SubscriberConfig::default().queue_bytes(7).drop_out_of_order(false));
+        assert_eq!(subscriber_config(&config), config.subscriber);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
-use ferrocal::{Config, LogReceiver, Mode, Node, Subscriber, SubscriberConfig};
+use ferrocal::{Config, LogReceiver, Mode, Node, Subscriber};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::terminal;
 
@@ -236,7 +236,7 @@ impl Live<'_> {
         }
         self.subscription = None;
         let Some(topic) = wanted.map(str::to_owned) else { return };
-        let config = SubscriberConfig::default().queue_len(1);
+        let config = self.node.config().subscriber.clone().queue_len(1);
         let subscriber = self.node.subscriber_with::<Any<MAX_DECODED>>(&topic, config);
         if let Err(error) = &subscriber {
             self.model.not_subscribed(error.to_string());

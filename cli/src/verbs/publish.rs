@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use ferrocal::{DataType, DynamicType, Node, Payload, Publisher, PublisherConfig, protobuf_data_type};
+use ferrocal::{DataType, DynamicType, Node, Payload, Publisher, protobuf_data_type};
 use serde::Serialize;
 
 use crate::args::{hertz, seconds};
@@ -141,7 +141,7 @@ impl Pub {
             Some(given) => Source::Fixed(encoder.encode(&given)?),
             None => Source::Lines(lines()?),
         };
-        let settings = PublisherConfig::default().data_type(data_type.clone());
+        let settings = node.config().publisher.clone().data_type(data_type.clone());
         let publisher = node.publisher_with::<[u8]>(&self.topic, settings)?;
         let wanted = self.wait.unwrap_or(usize::from(self.once));
         match wait(session, &publisher, wanted, self.timeout) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ferrocal::{Config, Message, Node, SubscriberConfig, Subscription, captured_messages};
+use ferrocal::{Config, Message, Node, Subscription, captured_messages};
 use serde::Serialize;
 
 use crate::args::{period, seconds};
@@ -184,7 +184,8 @@ impl Options {
             let sample = Sample { time_ns, delay_ns, len: message.payload };
             sink.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
         };
-        let inline = SubscriberConfig::default().inline(true);
+        // A queue would add to the delays, and drop messages.
+        let inline = node.config().subscriber.clone().inline(true);
         let subscription = node.subscribe_with::<Length>(&self.topic, inline, callback)?;
         let mut measurement = Measurement {
             lines: Lines::new(what, &self.topic, self.window),

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ferrocal::{
-    Change, ChangeKind, Config, Feed, Monitor, Node, Registered, Selection, SubscriberConfig, Subscription,
-    TopicInfo,
+    Change, ChangeKind, Config, Feed, Monitor, Node, Registered, Selection, Subscription, TopicInfo,
 };
 use serde_json::json;
 
@@ -349,8 +348,9 @@ impl<'a> Topics<'a> {
         }
         let topic = Arc::new(RecordedTopic::new(name));
         let (intake, recorded) = (self.intake.clone(), topic.clone());
-        // On the thread that receives: there is one queue of messages, that to the disk.
-        let config = SubscriberConfig::default().inline(true).drop_out_of_order(false);
+        // On the thread that receives: there is one queue of messages, that to the disk. A recording is of all that comes,
+        // whatever subscribers drop.
+        let config = self.node.config().subscriber.clone().inline(true).drop_out_of_order(false);
         let subscribed =
             self.node.subscribe_with::<Raw>(name, config, move |message| intake.take(&recorded, message));
         let subscribed = subscribed.inspect_err(|error| log::warn!("{error}; it is not recorded"));

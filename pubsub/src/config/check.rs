@@ -1,13 +1,19 @@
 //! Checks that settings make sense together.
 
+use std::borrow::Cow;
+
 use ferrocal_proto::HashVersion;
 
 use super::keys::KEYS;
+use super::kind::MILLISECONDS;
 use super::{Config, ConfigError, SettingOrigin};
 
 impl Config {
-    /// Checks that each setting is allowed, and that they make sense together.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks that each setting is allowed, and that they make sense together. A node does so when it opens.
+    ///
+    /// # Errors
+    /// For the first setting that is not allowed, or that does not fit to another.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if let Some(key) = KEYS.iter().find(|key| !(key.is_allowed)(self)) {
             return Err(self.refused(key.name, &(key.show)(self), key.expected));
         }
@@ -24,19 +30,27 @@ impl Config {
         if registration.timeout < registration.refresh {
             return Err(self.refused(
                 "registration.registration_timeout",
-                &registration.timeout.as_millis(),
-                "at least the registration_refresh",
+                &(MILLISECONDS.show)(&registration.timeout),
+                format!(
+                    "at least the registration_refresh ({} ms)",
+                    (MILLISECONDS.show)(&registration.refresh)
+                ),
             ));
         }
         Ok(())
     }
 
-    fn refused(&self, key: &'static str, value: &dyn ToString, expected: &'static str) -> ConfigError {
+    fn refused(
+        &self,
+        key: &'static str,
+        value: &dyn ToString,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> ConfigError {
         let position = match self.origin(key) {
             Some(SettingOrigin::File(position)) => Some(position),
             _ => None,
         };
-        ConfigError::Value { key, position, value: value.to_string(), expected }
+        ConfigError::Value { key, position, value: value.to_string(), expected: expected.into() }
     }
 }
 

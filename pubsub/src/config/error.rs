@@ -1,25 +1,28 @@
 //! Why settings are refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
+
+use crate::shown::Shown;
 
 /// Why settings are refused.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A value is of the wrong type or out of range.
-    #[error("{}{key}: `{value}` is not {expected}", before(.position))]
+    #[error("{}{key}: `{}` is not {expected}", before(.position), Shown(value.as_bytes()))]
     Value {
         /// The setting, by its name in `ecal.yaml` or in the environment.
         key: &'static str,
         /// Where it was read, if a file holds it.
         position: Option<FilePosition>,
-        /// The value.
+        /// The value. The error's text has its first 120 characters at most.
         value: String,
         /// What is allowed.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// The configuration file cannot be read.
     #[error("{} cannot be read", path.display())]

@@ -1,7 +1,6 @@
 //! Takes settings from `ecal.yaml`, and finds what it says in vain.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::Path;
 
 use super::keys::{KEYS, OLD, OTHERS, names};
@@ -10,17 +9,33 @@ use super::origin::SettingOrigin;
 use super::yaml::{Entry, Node};
 use super::{Config, ConfigError, FilePosition, LogLevels, LogSink, kind};
 use crate::Mode;
+use crate::shown::Shown;
 
-/// Something in a file that is ignored.
-#[derive(Debug)]
-pub(super) struct Warning {
-    position: FilePosition,
-    text: String,
+/// Warnings of a file. The file says how many there could be.
+const MAX_WARNINGS: usize = 32;
+
+/// What a file says in vain.
+#[derive(Default)]
+struct Warnings {
+    texts: Vec<String>,
+    /// How many more there are.
+    more: usize,
 }
 
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.position, self.text)
+impl Warnings {
+    fn add(&mut self, position: &FilePosition, text: impl FnOnce() -> String) {
+        if self.texts.len() < MAX_WARNINGS {
+            self.texts.push(format!("{position}: {}", text()));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn into_texts(mut self, path: &Path) -> Vec<String> {
+        if self.more > 0 {
+            self.texts.push(format!("{}: and {} more warnings", path.display(), self.more));
+        }
+        self.texts
     }
 }
 
@@ -33,13 +48,13 @@ pub(super) fn apply(
     root: &Node,
     config: &mut Config,
     origins: &mut KeyOrigins,
-) -> Result<Vec<Warning>, ConfigError> {
+) -> Result<Vec<String>, ConfigError> {
     let file = File { path, root };
     if !matches!(root, Node::Null | Node::Mapping(_)) {
         let message = "the file is to hold keys with values".into();
         return Err(ConfigError::Syntax { position: file.position(1), message });
     }
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     file.check_names("", root, &mut warnings)?;
     for (section, sink) in [
         ("logging.provider.console", &mut config.logging.console),
@@ -67,7 +82,7 @@ pub(super) fn apply(
         }
     }
     file.warn_of_settings(config.mode, &mut warnings);
-    Ok(warnings)
+    Ok(warnings.into_texts(path))
 }
 
 struct File<'a> {
@@ -82,11 +97,11 @@ impl File<'_> {
 
     fn refused(&self, key: &'static str, entry: &Entry, expected: &'static str) -> ConfigError {
         let position = Some(self.position(entry.line));
-        ConfigError::Value { key, position, value: entry.value.to_string(), expected }
+        ConfigError::Value { key, position, value: entry.value.to_string(), expected: expected.into() }
     }
 
     /// Finds keys that are not known or that are repeated. `parent` is empty or ends with a dot.
-    fn check_names(&self, parent: &str, node: &Node, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+    fn check_names(&self, parent: &str, node: &Node, warnings: &mut Warnings) -> Result<(), ConfigError> {
         let Node::Mapping(entries) = node else {
             return Ok(());
         };
@@ -99,17 +114,23 @@ impl File<'_> {
             .collect();
         let mut lines = BTreeMap::new();
         for entry @ Entry { key, line, value } in entries {
-            let mut warn = |text| warnings.push(Warning { position: self.position(*line), text });
+            let position = self.position(*line);
             let Some(&path) = siblings.get(&**key) else {
-                let hint = match nearest(&key.to_lowercase(), siblings.keys().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("known are {}", siblings.keys().copied().collect::<Vec<_>>().join(", ")),
-                };
-                warn(format!("`{parent}{key}` is not a setting and is ignored; {hint}"));
+                warnings.add(&position, || {
+                    let hint = match nearest(&key.to_lowercase(), siblings.keys().copied()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => {
+                            format!("known are {}", siblings.keys().copied().collect::<Vec<_>>().join(", "))
+                        }
+                    };
+                    let key = Shown(key.as_bytes());
+                    format!("`{parent}{key}` is not a setting and is ignored; {hint}")
+                });
                 continue;
             };
             if let Some(first) = lines.insert(key, line) {
-                warn(format!("`{path}` is ignored, because line {first} has it already"));
+                warnings
+                    .add(&position, || format!("`{path}` is ignored, because line {first} has it already"));
                 lines.insert(key, first);
                 continue;
             }
@@ -125,7 +146,7 @@ impl File<'_> {
     }
 
     /// Finds settings that are known but cannot be had.
-    fn warn_of_settings(&self, mode: Mode, warnings: &mut Vec<Warning>) {
+    fn warn_of_settings(&self, mode: Mode, warnings: &mut Warnings) {
         let name = match mode {
             Mode::Local => "local",
             Mode::Network => "network",
@@ -133,20 +154,26 @@ impl File<'_> {
         if mode == Mode::Local && !ferrocal_shm::is_available() {
             let is_shm = |node: &Node| kind::text(node) == Some("shm");
             let why = "this system has no such memory: programs that register in it are not found";
-            warnings.extend(self.ignored(&["registration.local.transport_type"], is_shm, why));
+            self.warn_of_ignored(&["registration.local.transport_type"], is_shm, why, warnings);
         }
         let why = format!("they are of a version before eCAL 6.0; `communication_mode` is {name}");
-        warnings.extend(self.ignored(&OLD, |_| true, &why));
+        self.warn_of_ignored(&OLD, |_| true, &why, warnings);
     }
 
     /// One warning for those of `keys` whose value is such that it does not apply.
-    fn ignored(&self, keys: &[&str], applies_not: impl Fn(&Node) -> bool, why: &str) -> Option<Warning> {
+    fn warn_of_ignored(
+        &self,
+        keys: &[&str],
+        applies_not: impl Fn(&Node) -> bool,
+        why: &str,
+        warnings: &mut Warnings,
+    ) {
         let found = keys.iter().filter_map(|&key| Some((key, self.root.find(key)?)));
         let found: Vec<_> = found.filter(|(_, entry)| applies_not(&entry.value)).collect();
-        let line = found.iter().map(|(_, entry)| entry.line).min()?;
+        let Some(line) = found.iter().map(|(_, entry)| entry.line).min() else { return };
         let keys: BTreeSet<_> = found.iter().map(|(key, _)| format!("`{key}`")).collect();
         let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
-        Some(Warning { position: self.position(line), text: format!("{keys}: ignored, because {why}") })
+        warnings.add(&self.position(line), || format!("{keys}: ignored, because {why}"));
     }
 }
 

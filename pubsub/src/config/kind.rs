@@ -249,16 +249,11 @@ const NAMED_LAYERS: [(&str, LayerKind); 3] =
     [("shm", LayerKind::SharedMemory), ("udp", LayerKind::UdpMulticast), ("tcp", LayerKind::Tcp)];
 
 /// eCAL takes an empty path as none.
-pub(super) const FOLDER: Kind<Vec<PathBuf>> = Kind {
+pub(super) const FOLDER: Kind<Option<PathBuf>> = Kind {
     expected: "a path",
-    read: |node| {
-        Some(Some(text(node)?).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect())
-    },
+    read: |node| Some(Some(text(node)?).filter(|path| !path.is_empty()).map(PathBuf::from)),
     is_allowed: |_| true,
-    show: |folders| {
-        let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        format!("[{}]", folders.join(", "))
-    },
+    show: |folder| folder.as_ref().map_or_else(|| "\"\"".into(), |folder| folder.display().to_string()),
 };
 
 pub(super) fn text(node: &Node) -> Option<&str> {

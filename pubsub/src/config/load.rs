@@ -13,6 +13,7 @@ use super::origin::{Loaded, SettingOrigin};
 use super::yaml::{self, Node};
 use super::{Config, ConfigError};
 use crate::Selection;
+use crate::shown::Shown;
 
 impl Config {
     /// The settings of this machine: `ecal.yaml`, then the environment.
@@ -111,9 +112,9 @@ impl Machine<'_> {
         if let Some((path, bytes)) = found {
             let root = Node::parse(&path, &yaml::decode(&bytes))?;
             let ignored = file::apply(&path, &root, &mut config, &mut origins)?;
-            warnings.extend(ignored.iter().map(ToString::to_string));
+            warnings.extend(ignored);
             let folder = path.parent().unwrap_or(Path::new(""));
-            config.logging.folders.extend([folder.join("logs"), folder.to_owned()]);
+            config.logging.other_folders = vec![folder.join("logs"), folder.to_owned()];
             loaded = Some(std::path::absolute(&path).unwrap_or(path));
         }
         let data = self.variable("ECAL_DATA").map(PathBuf::from);
@@ -122,7 +123,7 @@ impl Machine<'_> {
             data.as_ref().map(|data| data.join("logs")),
             data,
         ];
-        config.logging.folders.splice(..0, logs.into_iter().flatten());
+        config.logging.folders = logs.into_iter().flatten().collect();
         if let Some((variable, transport)) = self.transport(&mut warnings)? {
             config.transport = transport;
             origins.insert("ferrocal.transport", SettingOrigin::Environment(variable));
@@ -187,15 +188,16 @@ impl Machine<'_> {
                 Err(ParseSelectionError::NotBuilt { .. }) => BUILT_TRANSPORT,
                 Err(_) if key == "TRANSPORT" => {
                     warnings.push(format!(
-                        "{key}: `{value}` is not {} and is ignored, as it may be meant for another \
+                        "{key}: `{}` is not {} and is ignored, as it may be meant for another \
                          program; FERROCAL_TRANSPORT is meant for this one",
+                        Shown(value.as_bytes()),
                         TRANSPORT.expected
                     ));
                     continue;
                 }
                 Err(_) => TRANSPORT.expected,
             };
-            return Err(ConfigError::Value { key, position: None, value, expected });
+            return Err(ConfigError::Value { key, position: None, value, expected: expected.into() });
         }
         Ok(None)
     }
@@ -274,16 +276,30 @@ mod tests {
     fn the_folders_for_log_files_are_those_of_ecal() {
         let variables = [("ECAL_LOG_DIR", "logs here"), ("ECAL_DATA", "given")];
         for (variables, file, expected) in [
-            (
-                &variables[..],
-                "given/ecal.yaml",
-                "logs here, given/logs, given, configured, given/logs, given",
-            ),
+            (&variables[..], "given/ecal.yaml", "logs here, given/logs, given, configured"),
             (&variables[..1], "ecal.yaml", "logs here, configured, logs, "),
         ] {
             let expected: Vec<_> = expected.split(", ").map(PathBuf::from).collect();
             let text: &[u8] = b"logging: { provider: { file_config: { path: configured } } }";
-            assert_eq!(load(variables, &[(file, Some(text))]).unwrap().0.logging.folders, expected);
+            assert_eq!(load(variables, &[(file, Some(text))]).unwrap().0.logging.all_folders(), expected);
+        }
+    }
+
+    #[test]
+    fn the_folder_for_log_files_is_shown_as_it_is_configured() {
+        fn shown(variables: &[(&str, &str)], files: &[(&str, Option<&[u8]>)]) -> String {
+            let (config, _) = load(variables, files).unwrap();
+            let setting =
+                config.settings().find(|setting| setting.key == "logging.provider.file_config.path").unwrap();
+            format!("{} ({})", setting.value, setting.origin)
+        }
+        let variables = [("ECAL_LOG_DIR", "logs here"), ("ECAL_DATA", "given")];
+        assert_eq!(shown(&[], &[]), "\"\" (default)");
+        assert_eq!(shown(&variables, &[]), "\"\" (default)");
+        for (path, value) in [("''", "\"\""), ("/var/log/mine", "/var/log/mine")] {
+            let text = format!("logging: {{ provider: {{ file_config: {{ path: {path} }} }} }}");
+            let files = [("given/ecal.yaml", Some(text.as_bytes()))];
+            assert_eq!(shown(&variables, &files), format!("{value} (given/ecal.yaml:1)"));
         }
     }
 
@@ -439,7 +455,7 @@ mod tests {
         let (config, _) = load(&[], &[("ecal.yaml", Some(text))]).unwrap();
         assert_eq!(
             config.check().unwrap_err().to_string(),
-            "ecal.yaml:2: registration.registration_timeout: `10` is not at least the registration_refresh"
+            "ecal.yaml:2: registration.registration_timeout: `10` is not at least the registration_refresh (1000 ms)"
         );
     }
 
@@ -470,6 +486,11 @@ mod tests {
         let (config, warnings) =
             load(&[("TRANSPORT", "udp"), ("FERROCAL_TRANSPORT", "socket")], &[]).unwrap();
         assert_eq!((config.transport, warnings), (Selection::Socket, vec![]));
+
+        let long = "x".repeat(100_000);
+        let (_, warnings) = load(&[("TRANSPORT", &long)], &[]).unwrap();
+        let cut = format!("TRANSPORT: `{}...` is not one of auto", "x".repeat(120));
+        assert!(warnings[0].starts_with(&cut), "{} bytes", warnings[0].len());
 
         let error = load(&[("FERROCAL_TRANSPORT", "udp")], &[]).unwrap_err().to_string();
         assert_eq!(

@@ -16,11 +16,17 @@ pub struct LogConfig {
     pub console_stream: ConsoleStream,
     /// A file (`provider.file`). Default: disabled, and no level.
     pub file: LogSink,
-    /// Folders for the file: the first one that exists and can be written to has it. If there is none, a new folder of
-    /// temporary files has it. Default: empty. [`Config::load`](crate::Config::load) finds them as eCAL does:
-    /// `$ECAL_LOG_DIR`, `$ECAL_DATA/logs`, `$ECAL_DATA`, `provider.file_config.path`, the folder `logs` beside
-    /// `ecal.yaml`, and the folder of `ecal.yaml`.
+    /// Folders for the file, before [`folder`](Self::folder) and [`other_folders`](Self::other_folders). The first of all
+    /// that exists and can be written to has it. If there is none, a new folder of temporary files has it. Default: empty.
+    /// [`Config::load`](crate::Config::load) finds those of the environment, as eCAL does: `$ECAL_LOG_DIR`,
+    /// `$ECAL_DATA/logs`, `$ECAL_DATA`.
     pub folders: Vec<PathBuf>,
+    /// A folder for the file, if none of [`folders`](Self::folders) can have it (`provider.file_config.path`). Default:
+    /// `None`.
+    pub folder: Option<PathBuf>,
+    /// Folders for the file, if none of the others can have it. Default: empty.
+    /// [`Config::load`](crate::Config::load) adds the folder `logs` beside `ecal.yaml`, and the folder of `ecal.yaml`.
+    pub other_folders: Vec<PathBuf>,
     /// UDP, where the log receivers and tools of eCAL listen (`provider.udp`). Default: enabled,
     /// [`LogLevels::COMMON`].
     pub udp: LogSink,
@@ -41,12 +47,28 @@ setters!(LogConfig {
     console_stream: ConsoleStream,
     file: LogSink,
     folders: Vec<PathBuf>,
+    other_folders: Vec<PathBuf>,
     udp: LogSink,
     udp_port: u16,
     receiver_port: u16,
     queue_len: usize,
     queue_bytes: usize,
+} optional {
+    folder: PathBuf,
 });
+
+impl LogConfig {
+    /// All folders for the file in their order, each once.
+    pub(crate) fn all_folders(&self) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for folder in self.folders.iter().chain(&self.folder).chain(&self.other_folders) {
+            if !all.contains(folder) {
+                all.push(folder.clone());
+            }
+        }
+        all
+    }
+}
 
 impl Default for LogConfig {
     fn default() -> Self {
@@ -56,6 +78,8 @@ impl Default for LogConfig {
             console_stream: ConsoleStream::default(),
             file: LogSink::new(false, LogLevels::NONE),
             folders: Vec::new(),
+            folder: None,
+            other_folders: Vec::new(),
             udp: common,
             udp_port: 14_001,
             receiver_port: 14_001,

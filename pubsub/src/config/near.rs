@@ -2,8 +2,11 @@
 
 /// The candidate that differs from `name` by the fewest typing errors, two at most.
 pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let len = name.chars().count();
     candidates
         .into_iter()
+        // A file may hold a name of any length, which takes long to compare.
+        .filter(|candidate| len.abs_diff(candidate.chars().count()) <= 2)
         .map(|candidate| (distance(name, candidate), candidate))
         // Short names are near to everything.
         .filter(|&(distance, candidate)| distance <= 2 && distance * 2 < candidate.len())

@@ -95,7 +95,7 @@ impl Logger {
         wall_clock: Arc<WallClock>,
     ) -> Self {
         let unit_name = identity.unit_name.to_string();
-        let file = LogFile::new(config.logging.folders.clone(), &unit_name, identity.process_id);
+        let file = LogFile::new(config.logging.all_folders(), &unit_name, identity.process_id);
         Self {
             inner: Arc::new(Inner {
                 destination: SocketAddrV4::new(config.destination().group, config.logging.udp_port),

@@ -11,8 +11,9 @@ use ferrocal_proto::{DropReason, EntityId, LayerKind, TopicInfo};
 
 use super::Registry;
 use super::entity::{Entity, Role};
-use super::notices::{Kind, ProcessOf, Shown, names};
+use super::notices::{Kind, ProcessOf, names};
 use super::outcome::{Known, Seen, TypeConflict};
+use crate::shown::Shown;
 use crate::{Mode, lock};
 
 /// So many refreshes pass before something that has not come is worth a line.

@@ -1,13 +1,14 @@
 //! What the log says of peers: once for each, and of so many at most.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Mutex;
 
 use ferrocal_proto::{LayerKind, TopicInfo};
 
 use crate::lock;
+use crate::shown::Shown;
 
 /// What peers are reported for. Each has room of its own, so that nobody can use up that of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,21 +48,6 @@ impl Notices {
     }
 }
 
-/// Text from the network, for a line of the log: without control characters, and not too long.
-pub(super) struct Shown<'a>(pub(super) &'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MAX_CHARS: usize = 120;
-        let text = String::from_utf8_lossy(self.0);
-        let mut chars = text.chars();
-        for char in chars.by_ref().take(MAX_CHARS) {
-            if char.is_control() { write!(f, "{}", char.escape_debug())? } else { f.write_char(char)? }
-        }
-        if chars.next().is_some() { f.write_str("...") } else { Ok(()) }
-    }
-}
-
 /// A peer's process.
 pub(super) struct ProcessOf<'a>(pub(super) &'a TopicInfo);
 
@@ -98,12 +84,5 @@ mod tests {
         notices.warn(Kind::OtherType, 1, format_args!(""));
         let made = lock(&notices.made);
         assert_eq!((made[&Kind::OtherMode].len(), made[&Kind::OtherType].len()), (MAX_EACH, 1));
-    }
-
-    #[test]
-    fn text_of_others_cannot_spoil_the_log() {
-        let long = "ä".repeat(1000);
-        assert_eq!(Shown(b"f\xfcr\n\x1b[2J").to_string(), "f\u{fffd}r\\n\\u{1b}[2J");
-        assert_eq!(Shown(long.as_bytes()).to_string(), format!("{}...", "ä".repeat(120)));
     }
 }

@@ -14,7 +14,7 @@ fn load(text: &str) -> Result<(Config, Vec<String>), ConfigError> {
     let path = Path::new("ecal.yaml");
     let mut config = Config::default();
     let warnings = apply(path, &Node::parse(path, text)?, &mut config, &mut KeyOrigins::new())?;
-    Ok((config, warnings.iter().map(ToString::to_string).collect()))
+    Ok((config, warnings))
 }
 
 #[test]
@@ -134,7 +134,7 @@ ferrocal:
     assert_eq!(logging.console, LogSink::new(false, LogLevels::ALL));
     assert_eq!(logging.file, LogSink::new(true, levels));
     assert_eq!(logging.udp, LogSink::new(false, LogLevels::NONE));
-    assert_eq!(logging.folders, [Path::new("/var/log/mine")]);
+    assert_eq!(logging.folder.as_deref(), Some(Path::new("/var/log/mine")));
     assert_eq!((logging.udp_port, logging.receiver_port), (15_003, 15_004));
     assert_eq!(logging.console_stream, ConsoleStream::Stdout);
     assert_eq!((logging.queue_len, logging.queue_bytes), (16, 17));
@@ -225,6 +225,35 @@ fn bad_values_name_file_line_key_and_what_is_allowed() {
     }
     let error = load("a: b\nc: ]\nd: e").unwrap_err().to_string();
     assert!(error.starts_with("ecal.yaml:2: not valid YAML: "), "{error}");
+}
+
+/// What nobody can read, and no terminal is to be filled with.
+#[test]
+fn what_a_file_says_wrong_is_cut() {
+    let (long, cut) = ("ä".repeat(100_000), "ä".repeat(120));
+    for (text, key, expected) in [
+        (format!("communication_mode: {long}"), "communication_mode", "local or network"),
+        (format!("transport_layer: {long}"), "transport_layer", "a section of keys"),
+        (format!("time: {{ rt: [{long}] }}"), "time.rt", "a text"),
+    ] {
+        let message = load(&text).unwrap_err().to_string();
+        let cut = if key == "time.rt" { format!("[{}", "ä".repeat(119)) } else { cut.clone() };
+        assert_eq!(message, format!("ecal.yaml:1: {key}: `{cut}...` is not {expected}"));
+    }
+    let (_, warnings) = load(&format!("ferrocal: {{ {long}: 1, \"a\\e[2J\": 2 }}")).unwrap();
+    assert!(warnings[0].starts_with(&format!("ecal.yaml:1: `ferrocal.{cut}...` is not a setting and is ")));
+    assert!(warnings[1].starts_with("ecal.yaml:1: `ferrocal.a\\u{1b}[2J` is not a setting and is "));
+}
+
+#[test]
+fn a_file_has_a_bounded_number_of_warnings() {
+    let keys = |count| (0..count).map(|n| format!("key{n}: {n}\n")).collect::<String>();
+    assert_eq!(load(&keys(32)).unwrap().1.len(), 32);
+    // Those of a section count, too.
+    let (_, warnings) = load(&format!("{}ferrocal: {{ mine: 1, port: 2 }}\n", keys(10_000))).unwrap();
+    assert_eq!(warnings.len(), 33);
+    assert!(warnings[31].starts_with("ecal.yaml:32: `key31` is not a setting"), "{}", warnings[31]);
+    assert_eq!(warnings[32], "ecal.yaml: and 9970 more warnings");
 }
 
 #[test]

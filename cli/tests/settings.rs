@@ -1,0 +1,157 @@
+//! The settings of publishers and subscribers in an `ecal.yaml` apply to the verbs: all of it by shared memory alone.
+
+#[expect(dead_code, reason = "other tests need more of it")]
+mod common;
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{Ended, start};
+use ferrocal::{LayersConfig, Node, Publisher, Subscriber};
+use ferrocal_integration_tests::ours;
+use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::suite::{self, Need, Test};
+use ferrocal_integration_tests::tmux::Terminal;
+use ferrocal_integration_tests::world::{Mode, World};
+use tempfile::TempDir;
+
+const SETTINGS: &str = "
+publisher: { layer: { shm: { enable: true }, udp: { enable: false }, tcp: { enable: false } } }
+subscriber: { layer: { shm: { enable: true }, udp: { enable: false }, tcp: { enable: false } } }
+";
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    let mut test = |name: &str, needs: &'static [Need], body: fn(&Side)| {
+        tests.push(Test::new(name, needs, move || body(&Side::new())));
+    };
+    test("echo", &[], echo);
+    test("rates", &[], rates);
+    test("record_and_its_trigger", &[], record_and_its_trigger);
+    test("monitor", &[Need::Tmux], monitor);
+    test("publish", &[], publish);
+    test("play", &[], play);
+    suite::main(tests)
+}
+
+/// A node that uses shared memory alone, and a folder with an `ecal.yaml` that says the same.
+struct Side {
+    world: World,
+    node: Node,
+    folder: TempDir,
+}
+
+impl Side {
+    fn new() -> Self {
+        let world = World::new(Mode::Local);
+        let mut config = ours::config(&world, world.here());
+        config.publisher.layers = LayersConfig::NONE.shm(true);
+        config.subscriber.layers = LayersConfig::NONE.shm(true);
+        let node = Node::with_config("peer", config).expect("a node opens");
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        fs::write(folder.path().join("ecal.yaml"), SETTINGS).expect("it can be written");
+        Self { world, node, folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// Runs the command with the settings to its end.
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let settings = self.path("ecal.yaml");
+        Ended::of(start(self.world.here(), &[arguments, &["--config", &settings]].concat()))
+    }
+
+    /// Publishes on a topic as long as `body` runs.
+    fn while_sending<T>(&self, topic: &str, body: impl FnOnce() -> T) -> T {
+        let publisher: Publisher<str> = self.node.publisher(topic).expect("a good topic");
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    publisher.send("hello").expect("a message is sent");
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let _over = Over(&is_over);
+            body()
+        })
+    }
+
+    fn subscriber(&self, topic: &str) -> Subscriber<str> {
+        self.node.subscriber(topic).expect("a good topic")
+    }
+}
+
+/// Ends what it is for even if a test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[track_caller]
+fn expect_hello(subscriber: &Subscriber<str>) {
+    let message = subscriber.recv_timeout(HANG).expect("a message comes");
+    assert_eq!(&*message.payload, "hello");
+}
+
+fn echo(side: &Side) {
+    let ended = side.while_sending("text", || side.run(&["echo", "text", "--once"]));
+    assert_eq!(ended.text(0), "hello");
+}
+
+fn rates(side: &Side) {
+    for verb in ["hz", "bw", "delay"] {
+        let arguments = [verb, "text", "--json", "--count", "1"];
+        let rows = side.while_sending("text", || side.run(&arguments)).rows();
+        assert!(rows[0]["messages"].as_u64() > Some(0), "{verb}: {rows:?}");
+    }
+}
+
+fn record_and_its_trigger(side: &Side) {
+    let path = side.path("a.mcap");
+    let arguments = ["record", "text", "-o", &path, "--count", "3", "--json"];
+    let rows = side.while_sending("text", || side.run(&arguments)).rows();
+    assert_eq!(rows.last().expect("a result")["messages"], 3, "{rows:?}");
+    let path = side.path("b.mcap");
+    let arguments = ["record", "text", "-o", &path, "--count", "3", "--json"];
+    let arguments = [&arguments[..], &["--pre-buffer", "1", "--trigger-topic", "trigger"]].concat();
+    let sending = || side.while_sending("trigger", || side.run(&arguments));
+    let rows = side.while_sending("text", sending).rows();
+    assert_eq!(rows.last().expect("a result")["messages"], 3, "{rows:?}");
+}
+
+fn monitor(side: &Side) {
+    let settings = side.path("ecal.yaml");
+    let line = format!("{} monitor text --config {settings}", env!("CARGO_BIN_EXE_ferrocal"));
+    side.while_sending("text", || {
+        let terminal = Terminal::start(80, 24, &line);
+        terminal.until_text(&["text  string (utf-8)", " hello"]);
+        terminal.press(&["q"]);
+        assert_eq!(terminal.until_end().0, 0);
+    });
+}
+
+fn publish(side: &Side) {
+    let subscriber = side.subscriber("text");
+    let arguments = ["pub", "text", "hello", "--wait", "1", "--rate", "50", "--count", "50"];
+    side.run(&arguments).text(0);
+    expect_hello(&subscriber);
+}
+
+fn play(side: &Side) {
+    let path = side.path("a.mcap");
+    let arguments = ["record", "text", "-o", &path, "--count", "50"];
+    side.while_sending("text", || side.run(&arguments)).text(0);
+    let subscriber = side.subscriber("again");
+    side.run(&["play", &path, "--remap", "text:=again", "--wait", "1"]).text(0);
+    expect_hello(&subscriber);
+}
