@@ -296,8 +296,8 @@ fn the_state_is_told(mode: Mode) {
     let _real = ecal::Publisher::start(world.there(), mode, &[("real", 20)], &ecal::DataType::default());
     let mut monitor = Monitor::start(world.there(), mode);
     let real = |snapshot: &Value| {
-        let rows = snapshot["processes"].as_array().into_iter().flatten();
-        rows.filter(|row| row["unit"] == "ecal_pub").cloned().next()
+        let mut rows = snapshot["processes"].as_array().into_iter().flatten();
+        rows.find(|row| row["unit"] == "ecal_pub").cloned()
     };
     let rows = monitor.snapshot_with("process of ours and theirs", |snapshot| {
         !of_ours(snapshot, "processes").is_empty() && real(snapshot).is_some()

@@ -85,8 +85,8 @@ impl LayerUse {
 
     /// A layer that a publisher and a subscriber have, but the publisher's priorities do not name.
     pub(crate) fn unnamed(&self, is_local: bool, reaching: LayerSet) -> Option<LayerKind> {
-        let choices = self.explain(is_local, reaching).into_iter();
-        choices.filter(|choice| choice.reason == LayerReason::NotInPriority).map(|choice| choice.kind).next()
+        let mut choices = self.explain(is_local, reaching).into_iter();
+        choices.find(|choice| choice.reason == LayerReason::NotInPriority).map(|choice| choice.kind)
     }
 
     /// What each layer is for a publisher and a subscriber that can be reached by those of `reaching`.
