@@ -23,7 +23,7 @@ ORDER = {
         "wakers",
         "error",
         "config",
-        "shown",
+        "outage shown",
         "lib",
     ],
     "transport": [

@@ -166,6 +166,11 @@ fn publish<T: Payload + ?Sized>(
             }
         }
     }
-    tally.print(common, node, "sent", [("corrupt", 0), ("dropped", 0), ("peers", peers as u64)])?;
+    tally.print(
+        common,
+        node,
+        "sent",
+        [("corrupt", 0), ("dropped", publisher.stats().not_sent), ("peers", peers as u64)],
+    )?;
     outcome
 }

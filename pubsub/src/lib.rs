@@ -433,6 +433,7 @@ mod logging;
 mod message;
 mod monitor;
 mod node;
+mod outage;
 mod payload;
 mod publisher;
 mod registry;

@@ -33,6 +33,7 @@ pub use watch::{Change, ChangeKind, Registered, Seen, Snapshot};
 
 use crate::feed::Feed;
 use crate::layer::{Destination, Ended, Inlet, Layer, LayerSet, RegisteredPublisher};
+use crate::outage::Outage;
 use crate::stats::Loss;
 use crate::wall_clock::WallClock;
 use crate::wire::{Report, send_message};
@@ -68,7 +69,8 @@ pub(crate) struct Registry {
     destination: SocketAddrV4,
     /// Counts the registrations of the process.
     clock: AtomicI32,
-    is_send_failing: AtomicBool,
+    /// Of sending registrations.
+    outage: Mutex<Outage>,
     /// Whether nobody will be connected any more.
     has_failed: AtomicBool,
     report: Mutex<Report>,
@@ -107,7 +109,7 @@ impl Registry {
             wall_clock,
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
-            is_send_failing: AtomicBool::new(false),
+            outage: Mutex::default(),
             has_failed: AtomicBool::new(false),
             report: Mutex::default(),
             watch: Watch::new(limits.max_peers, limits.max_registry_bytes),
@@ -311,7 +313,7 @@ impl Registry {
         let name = &self.identity.unit_name;
         match board.post() {
             Ok(()) => self.is_announced(),
-            Err(_) if self.is_send_failing.swap(true, Ordering::Relaxed) => {}
+            Err(_) if !lock(&self.outage).failed() => {}
             Err(error) => {
                 log::warn!("node `{name}` cannot announce itself in shared memory: {error}; trying again");
             }
@@ -319,7 +321,7 @@ impl Registry {
     }
 
     fn is_announced(&self) {
-        if self.is_send_failing.swap(false, Ordering::Relaxed) {
+        if lock(&self.outage).worked() {
             log::info!("node `{}` announces itself now", self.identity.unit_name);
         }
     }
@@ -332,7 +334,7 @@ impl Registry {
         match send_message(&*self.sender, self.destination, &registration.encode()) {
             Ok(()) => self.is_announced(),
             Err(error) => {
-                if !self.is_send_failing.swap(true, Ordering::Relaxed) {
+                if lock(&self.outage).failed() {
                     let hint = match self.mode {
                         Mode::Local => "local mode needs the loopback interface.",
                         Mode::Network => "is there a network, and a route to this group?",

@@ -13,6 +13,7 @@ use ferrocal_transport::SendError;
 
 use super::naming::{acknowledge_name, event_name, lock_name, new_name};
 use crate::layer::{Destination, Endpoint, News, Outgoing, Outlet, TooLong, Writer, Written};
+use crate::outage::Outage;
 use crate::{ShmConfig, lock};
 
 /// How long a message waits for readers that have the file, as in eCAL. Whoever has it longer is dead.
@@ -37,7 +38,7 @@ pub(super) struct ShmWriter {
     next: usize,
     /// The version of the subscribers that the buffers know.
     version: u64,
-    is_failing: bool,
+    outage: Outage,
 }
 
 /// What the writer and the registrations share.
@@ -62,7 +63,15 @@ impl ShmWriter {
     pub(super) fn new(outlet: &Outlet<'_>, max_message_len: usize) -> Self {
         let config = outlet.config.shm.clone();
         let board = Arc::new(Board { config: config.clone(), state: Mutex::default() });
-        Self { config, max_message_len, board, buffers: Vec::new(), next: 0, version: 0, is_failing: false }
+        Self {
+            config,
+            max_message_len,
+            board,
+            buffers: Vec::new(),
+            next: 0,
+            version: 0,
+            outage: Outage::default(),
+        }
     }
 
     /// Takes over what registrations have changed.
@@ -169,11 +178,11 @@ impl Writer for ShmWriter {
         let mut written = Written::default();
         for message in messages {
             match self.write_one(message, &mut written) {
-                Ok(()) if std::mem::take(&mut self.is_failing) => written.news = Some(News::ReachableAgain),
+                Ok(()) if self.outage.worked() => written.news = Some(News::ReachableAgain),
                 Ok(()) => {}
                 Err(error) => {
                     written.not_sent += 1;
-                    if !std::mem::replace(&mut self.is_failing, true) {
+                    if self.outage.failed() {
                         written.news = Some(News::NoMemory(error));
                     }
                 }
@@ -440,7 +449,7 @@ mod tests {
             buffers: Vec::new(),
             next: 0,
             version: 0,
-            is_failing: false,
+            outage: Outage::default(),
         }
     }
 

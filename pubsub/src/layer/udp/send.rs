@@ -1,7 +1,7 @@
 //! Sends datagrams at the rate that receivers and limits allow.
 
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{io, iter};
 
@@ -12,6 +12,7 @@ use super::pacing::Pacer;
 use super::window::Window;
 use crate::Config;
 use crate::layer::{News, Written};
+use crate::outage::Outage;
 use crate::wire::{MIN_DATAGRAM_LEN, SEND_BATCH, cut, send_batches};
 
 /// A single datagram up to this length is short, and not paced: the shorter it is, the more of sending it is the system
@@ -28,8 +29,8 @@ pub(super) struct Outbound {
     queues: Option<Mutex<ReceiveQueues>>,
     /// The node's limit.
     pacer: Option<Pacer>,
-    /// Whether the network could not be reached most recently, which is no news any more.
-    is_failing: AtomicBool,
+    /// Writers that cannot send at present: when there are some already, one more is no news.
+    failing: AtomicUsize,
 }
 
 /// How a message is sent.
@@ -48,7 +49,7 @@ impl Outbound {
             queues: ReceiveQueues::new().ok().map(Mutex::new),
             sender,
             pacer: config.max_bytes_per_second.map(Pacer::new),
-            is_failing: AtomicBool::new(false),
+            failing: AtomicUsize::new(0),
         }
     }
 
@@ -120,7 +121,7 @@ impl Outbound {
     }
 
     /// Takes the result of sending messages for what it means: that the network cannot be reached at present is no error.
-    /// It is counted, and is news the first time.
+    /// It is counted, and is news the first time. `outage` is the writer's.
     ///
     /// # Errors
     /// Any other error.
@@ -128,11 +129,12 @@ impl Outbound {
         &self,
         result: Result<(), SendError>,
         messages: u64,
+        outage: &mut Outage,
         written: &mut Written,
     ) -> Result<(), SendError> {
         match result {
             Ok(()) => {
-                if self.is_failing.load(Ordering::Relaxed) && self.is_failing.swap(false, Ordering::Relaxed) {
+                if outage.worked() && self.leave_outage() {
                     written.news = Some(News::ReachableAgain);
                 }
                 Ok(())
@@ -140,13 +142,18 @@ impl Outbound {
             Err(error) if is_network_trouble(&error.source) => {
                 let sent = if messages > 1 { error.sent as u64 } else { 0 };
                 written.not_sent += messages.saturating_sub(sent);
-                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                if outage.failed() && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
                     written.news = Some(News::Unreachable(error));
                 }
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// One writer less cannot send. Returns whether it was the last.
+    pub(super) fn leave_outage(&self) -> bool {
+        self.failing.fetch_sub(1, Ordering::Relaxed) == 1
     }
 }
 
@@ -199,6 +206,7 @@ impl ShortBatch {
         &mut self,
         outbound: &Outbound,
         plan: Plan<'_>,
+        outage: &mut Outage,
         written: &mut Written,
     ) -> Result<(), SendError> {
         if self.ends.is_empty() {
@@ -208,7 +216,7 @@ impl ShortBatch {
         let result = self.send(outbound, plan);
         self.bytes.clear();
         self.ends.clear();
-        outbound.tolerate(result, messages, written)
+        outbound.tolerate(result, messages, outage, written)
     }
 
     // Not inlined: there, every single message would pay for the stack that this takes.

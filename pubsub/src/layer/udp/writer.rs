@@ -12,6 +12,7 @@ use super::send::{Outbound, Plan, ShortBatch, short_header};
 use super::window::{Receivers, Window};
 use crate::Fragmentation;
 use crate::layer::{Destination, Outgoing, Outlet, TooLong, Writer, Written, sample_hash};
+use crate::outage::Outage;
 
 /// Where the messages of a topic can be sent.
 #[derive(Clone, Copy)]
@@ -40,6 +41,7 @@ pub(super) struct UdpWriter {
     /// The longest message, head included, in bytes.
     max_len: usize,
     batch: ShortBatch,
+    outage: Outage,
 }
 
 impl UdpWriter {
@@ -71,6 +73,7 @@ impl UdpWriter {
             head,
             max_len,
             batch: ShortBatch::default(),
+            outage: Outage::default(),
             groups,
             outbound,
         }
@@ -108,6 +111,7 @@ impl Writer for UdpWriter {
             head,
             same_len,
             batch,
+            outage,
             ..
         } = self;
         let plan = Plan {
@@ -124,23 +128,23 @@ impl Writer for UdpWriter {
             head.truncate(*same_len);
             content(*id, message).encode_content(head);
             let Some(header) = short_header(head.len() + message.payload.len(), plan) else {
-                batch.flush(outbound, plan, &mut written)?;
+                batch.flush(outbound, plan, outage, &mut written)?;
                 let result = outbound.send_long([head, message.payload], plan, window.as_mut());
-                outbound.tolerate(result, 1, &mut written)?;
+                outbound.tolerate(result, 1, outage, &mut written)?;
                 continue;
             };
             let parts = [&header[..], head, message.payload];
             if messages.len() == 1 {
                 let result = outbound.send_short(&[Transmit { destination: *destination, parts }], plan);
-                outbound.tolerate(result, 1, &mut written)?;
+                outbound.tolerate(result, 1, outage, &mut written)?;
                 return Ok(written);
             }
             if batch.is_full() {
-                batch.flush(outbound, plan, &mut written)?;
+                batch.flush(outbound, plan, outage, &mut written)?;
             }
             batch.push(parts);
         }
-        batch.flush(outbound, plan, &mut written)?;
+        batch.flush(outbound, plan, outage, &mut written)?;
         Ok(written)
     }
 
@@ -155,6 +159,14 @@ impl Writer for UdpWriter {
         content(*id, message).encode_content(head);
         let len = head.len() + message.payload.len();
         if len <= *max_len { Ok(()) } else { Err(TooLong { len, max: *max_len }) }
+    }
+}
+
+impl Drop for UdpWriter {
+    fn drop(&mut self) {
+        if self.outage.is_on() {
+            self.outbound.leave_outage();
+        }
     }
 }
 
