@@ -41,6 +41,8 @@ fn main() -> ExitCode {
     test("cut_frames_are_reported", cut_frames_are_reported);
     test("unknown_link_types_are_named", unknown_link_types_are_named);
     test("a_file_that_is_still_being_written", a_file_that_is_still_being_written);
+    test("why_a_gzip_cannot_be_read_is_said", why_a_gzip_cannot_be_read_is_said);
+    test("a_gzip_that_ends_early", a_gzip_that_ends_early);
     test("sub_without_a_topic_lists_the_topics", sub_without_a_topic_lists_the_topics);
     test("pub_says_that_a_replay_sends_nothing", pub_says_that_a_replay_sends_nothing);
     suite::main(tests)
@@ -120,6 +122,48 @@ fn a_file_that_is_still_being_written() {
     let transcript = transcript(&format!("hello --transport file-fast:{}", file.display()));
     let _ = fs::remove_file(&file);
     assert_contains(&transcript, &["ends within a frame", "tail -c +1 -f", "received message 1:"]);
+}
+
+/// A file for a test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("ferrocal-{}-{name}", std::process::id()));
+        fs::write(&path, bytes).expect("there is a folder for temporary files");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn why_a_gzip_cannot_be_read_is_said() {
+    let mut bytes = fs::read(path("wrapped/gzip.pcap.gz")).expect("the capture is there");
+    // It ends with a checksum of 4 bytes and a length of 4.
+    let checksum = bytes.len() - 8;
+    bytes[checksum] ^= 1;
+    let file = Scratch::new("damaged.pcap.gz", &bytes);
+    for topic in ["hello", ""] {
+        let transcript = transcript(&format!("{topic} --transport file-fast:{}", file.0.display()));
+        let why = format!("reading the capture file {} failed: corrupt gzip stream", file.0.display());
+        assert_contains(&transcript, &["received message 10:", &why]);
+        // By the list and by the replay.
+        let times = if topic.is_empty() { 2 } else { 1 };
+        assert_eq!(transcript.matches(&why).count(), times, "{transcript}");
+    }
+}
+
+fn a_gzip_that_ends_early() {
+    let bytes = fs::read(path("wrapped/gzip.pcap.gz")).expect("the capture is there");
+    let file = Scratch::new("cut.pcap.gz", &bytes[..bytes.len() / 2]);
+    for topic in ["hello", ""] {
+        let transcript = transcript(&format!("{topic} --transport file-fast:{}", file.0.display()));
+        assert_contains(&transcript, &["ends within a frame", "tail -c +1 -f"]);
+    }
 }
 
 fn sub_without_a_topic_lists_the_topics() {

@@ -8,7 +8,7 @@ use ferrocal_proto::{
     Action, Announcement, DataType, DropReason, EntityId, Limits, MAX_REGISTRATION_LEN, Message,
     PayloadSample, Registration,
 };
-use ferrocal_transport::{FileTransport, OpenError};
+use ferrocal_transport::{Chain, FileTransport, OpenError};
 
 use crate::registry::Watch;
 use crate::wire::Intake;
@@ -58,7 +58,7 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
     });
     match result {
         Err(error) if !is_read => return Err(OpenError::File(error)),
-        Err(error) => log::warn!("{error}"),
+        Err(error) => log::warn!("{}", Chain(&error)),
         Ok(()) => {}
     }
     Ok(topics.all.into_values().collect())
@@ -150,7 +150,7 @@ pub fn captured_registrations(path: &Path, config: &Config) -> Result<Snapshot, 
     });
     match result {
         Err(error) if !is_read => return Err(OpenError::File(error)),
-        Err(error) => log::warn!("{error}"),
+        Err(error) => log::warn!("{}", Chain(&error)),
         Ok(()) => {}
     }
     Ok(watch.snapshot())

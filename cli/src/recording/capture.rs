@@ -61,7 +61,7 @@ impl Capture {
             result = each(number, &channels[number], stamps, message.payload);
         });
         if let Err(error) = read {
-            damage(error.to_string());
+            damage(format!("{:#}", anyhow::Error::from(error)));
         }
         result.map(drop)
     }
