@@ -168,6 +168,8 @@ fn what_a_capture_does_not_have_is_not_found() {
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
     let foreign = format!("file:{}", env!("CARGO_MANIFEST_PATH"));
     run(&["list", "--transport", &foreign]).failed(1, "Cargo.toml");
+    let folder = concat!("file:", env!("CARGO_MANIFEST_DIR"));
+    run(&["list", "--transport", folder]).failed(1, "is a directory; name a capture file in it");
     let measurement = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/data/measurement-6.0.hdf5");
     run(&["list", "--transport", measurement]).failed(2, "is a measurement, not a capture file");
     run(&["record", "-o", "-"]).failed(2, "name one");

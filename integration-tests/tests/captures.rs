@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     test("a_file_that_is_still_being_written", a_file_that_is_still_being_written);
     test("why_a_gzip_cannot_be_read_is_said", why_a_gzip_cannot_be_read_is_said);
     test("a_gzip_that_ends_early", a_gzip_that_ends_early);
+    test("a_directory_is_refused", a_directory_is_refused);
     test("sub_without_a_topic_lists_the_topics", sub_without_a_topic_lists_the_topics);
     test("pub_says_that_a_replay_sends_nothing", pub_says_that_a_replay_sends_nothing);
     suite::main(tests)
@@ -164,6 +165,13 @@ fn a_gzip_that_ends_early() {
         let transcript = transcript(&format!("{topic} --transport file-fast:{}", file.0.display()));
         assert_contains(&transcript, &["ends within a frame", "tail -c +1 -f"]);
     }
+}
+
+fn a_directory_is_refused() {
+    let arguments = format!("--transport file:{}", std::env::temp_dir().display());
+    let (status, transcript) = example::start(HERE, "sub", &arguments).last_text(HANG);
+    assert_eq!(status.code(), Some(1), "{transcript}");
+    assert_contains(&transcript, &["is a directory; name a capture file in it"]);
 }
 
 fn sub_without_a_topic_lists_the_topics() {

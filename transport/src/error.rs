@@ -137,6 +137,12 @@ pub enum SavefileError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The path is that of a directory.
+    #[error("{} is a directory; name a capture file in it", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file could not be read any further.
     #[error("reading the capture file {} failed", .path.display())]
     Read {

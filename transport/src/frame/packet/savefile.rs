@@ -70,6 +70,10 @@ impl Savefile {
         if is_standard_input(path) {
             return Self::read(path, io::stdin());
         }
+        // Linux opens it, and fails only when it is read; Windows says that access is denied.
+        if path.is_dir() {
+            return Err(SavefileError::Directory { path: path.to_owned() });
+        }
         match File::open(path) {
             Ok(file) => Self::read(path, file),
             Err(source) => Err(SavefileError::Open { path: path.to_owned(), source }),
