@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     test("why_a_gzip_cannot_be_read_is_said", why_a_gzip_cannot_be_read_is_said);
     test("a_gzip_that_ends_early", a_gzip_that_ends_early);
     test("a_directory_is_refused", a_directory_is_refused);
+    test("a_topic_that_the_file_lacks_is_reported", a_topic_that_the_file_lacks_is_reported);
     test("sub_without_a_topic_lists_the_topics", sub_without_a_topic_lists_the_topics);
     test("pub_says_that_a_replay_sends_nothing", pub_says_that_a_replay_sends_nothing);
     suite::main(tests)
@@ -172,6 +173,26 @@ fn a_directory_is_refused() {
     let (status, transcript) = example::start(HERE, "sub", &arguments).last_text(HANG);
     assert_eq!(status.code(), Some(1), "{transcript}");
     assert_contains(&transcript, &["is a directory; name a capture file in it"]);
+}
+
+fn a_topic_that_the_file_lacks_is_reported() {
+    let file = path("ecal-6.1.1-network-large.pcap");
+    for options in ["", "--json"] {
+        let arguments = format!("nothing {options} --transport file-fast:{}", file.display());
+        let transcript = transcript(&arguments);
+        assert_contains(
+            &transcript,
+            &["! the capture ended without a message on topic nothing", "! topics in it: image (3 messages)"],
+        );
+        assert_eq!(transcript.matches("is over:").count(), 1, "read again without a word: {transcript}");
+    }
+    // There is no second look into what is piped.
+    let mut piped = example::start(HERE, "sub", "nothing --transport file-fast:-");
+    piped.feed(&fs::read(file).expect("the capture is there"));
+    let (status, transcript) = piped.last_text(HANG);
+    assert!(status.success(), "{transcript}");
+    assert_contains(&transcript, &["! the capture ended without a message on topic nothing"]);
+    assert!(!transcript.contains("topics in it"), "{transcript}");
 }
 
 fn sub_without_a_topic_lists_the_topics() {
