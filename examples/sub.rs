@@ -138,7 +138,10 @@ fn list_topics(config: &Config, wanted: &str) -> Result<Option<bool>, Box<dyn Er
 
 /// Says on standard error why no message may have come.
 fn explain_silence(node: &Node, subscriber: &Subscriber<[u8]>) {
-    let found = match (subscriber.publisher_count(), node.config().mode) {
+    let config = node.config();
+    let is_capture = matches!(config.transport, Selection::File(_) | Selection::FileFast(_));
+    let found = match (subscriber.publisher_count(), config.mode) {
+        (0, _) if is_capture => "no publisher of it was found in the capture so far".to_owned(),
         (0, Mode::Local) => {
             "no publisher of it was found on this computer (--mode network looks further)".to_owned()
         }

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     test("a_gzip_that_ends_early", a_gzip_that_ends_early);
     test("a_directory_is_refused", a_directory_is_refused);
     test("a_topic_that_the_file_lacks_is_reported", a_topic_that_the_file_lacks_is_reported);
+    test("silence_is_that_of_the_capture", silence_is_that_of_the_capture);
     test("sub_without_a_topic_lists_the_topics", sub_without_a_topic_lists_the_topics);
     test("pub_says_that_a_replay_sends_nothing", pub_says_that_a_replay_sends_nothing);
     suite::main(tests)
@@ -193,6 +194,16 @@ fn a_topic_that_the_file_lacks_is_reported() {
     assert!(status.success(), "{transcript}");
     assert_contains(&transcript, &["! the capture ended without a message on topic nothing"]);
     assert!(!transcript.contains("topics in it"), "{transcript}");
+}
+
+fn silence_is_that_of_the_capture() {
+    let process = example::start(HERE, "sub", "nothing --transport file:-");
+    process
+        .await_text("! no message on topic nothing yet; no publisher of it was found in the capture so far");
+    process.interrupt();
+    let (status, transcript) = process.last_text(HANG);
+    assert!(status.success(), "{transcript}");
+    assert!(!transcript.contains("the capture ended"), "{transcript}");
 }
 
 fn sub_without_a_topic_lists_the_topics() {
