@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
-use ferrocal::{Config, Mode, Node, RecvTimeoutError, Selection, Subscriber, captured_topics};
+use ferrocal::{
+    Config, Mode, Node, RecvError, RecvTimeoutError, Selection, Subscriber, captured_topics,
+    captured_topics_quietly,
+};
 
 mod common;
 use common::{Common, Ramp, Stop, Tally};
@@ -81,6 +84,10 @@ fn run(
                 }
                 continue;
             }
+            Err(RecvTimeoutError::Ended(RecvError::ReplayOver)) if tally.messages == 0 => {
+                explain_end(&node, &common.topic);
+                break;
+            }
             Err(_) => break,
         };
         tally.count(message.payload.len());
@@ -131,7 +138,10 @@ fn list_topics(config: &Config, wanted: &str) -> Result<Option<bool>, Box<dyn Er
 
 /// Says on standard error why no message may have come.
 fn explain_silence(node: &Node, subscriber: &Subscriber<[u8]>) {
-    let found = match (subscriber.publisher_count(), node.config().mode) {
+    let config = node.config();
+    let is_capture = matches!(config.transport, Selection::File(_) | Selection::FileFast(_));
+    let found = match (subscriber.publisher_count(), config.mode) {
+        (0, _) if is_capture => "no publisher of it was found in the capture so far".to_owned(),
         (0, Mode::Local) => {
             "no publisher of it was found on this computer (--mode network looks further)".to_owned()
         }
@@ -139,6 +149,22 @@ fn explain_silence(node: &Node, subscriber: &Subscriber<[u8]>) {
         (count, _) => format!("publishers found: {count}"),
     };
     eprintln!("no message on topic {} yet; {found}", subscriber.topic());
+}
+
+/// Says on standard error that a capture ended without a message, and what is in it instead.
+fn explain_end(node: &Node, topic: &str) {
+    const MAX_NAMED: usize = 20;
+    eprintln!("the capture ended without a message on topic {topic}");
+    // What is piped cannot be read again.
+    if let Selection::File(path) | Selection::FileFast(path) = &node.config().transport
+        && path.is_file()
+        && let Ok(topics) = captured_topics_quietly(path, node.config())
+    {
+        let named = topics.iter().take(MAX_NAMED);
+        let named: Vec<_> = named.map(|one| format!("{} ({} messages)", one.name, one.messages)).collect();
+        let more = if topics.len() > MAX_NAMED { ", ..." } else { "" };
+        eprintln!("topics in it: {}{more}", if named.is_empty() { "none".into() } else { named.join(", ") });
+    }
 }
 
 /// Whether a message follows the pattern from its first byte on.

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use common::Ended;
@@ -32,6 +32,8 @@ fn main() -> ExitCode {
     test("what_is_waited_for_is_said", what_is_waited_for_is_said);
     test("bytes_have_a_type_of_any_name", bytes_have_a_type_of_any_name);
     test("what_a_capture_does_not_have_is_not_found", what_a_capture_does_not_have_is_not_found);
+    test("what_was_skipped_of_a_capture_is_said_once", what_was_skipped_of_a_capture_is_said_once);
+    test("why_a_capture_cannot_be_read_is_said_once", why_a_capture_cannot_be_read_is_said_once);
     test("config_names_where_values_come_from", config_names_where_values_come_from);
     test("config_refuses_what_every_node_refuses", config_refuses_what_every_node_refuses);
     test("the_executable_is_small", the_executable_is_small);
@@ -168,6 +170,8 @@ fn what_a_capture_does_not_have_is_not_found() {
     run(&["list", "--transport", "file:/nowhere/missing.pcap"]).failed(1, "/nowhere/missing.pcap");
     let foreign = format!("file:{}", env!("CARGO_MANIFEST_PATH"));
     run(&["list", "--transport", &foreign]).failed(1, "Cargo.toml");
+    let folder = concat!("file:", env!("CARGO_MANIFEST_DIR"));
+    run(&["list", "--transport", folder]).failed(1, "is a directory; name a capture file in it");
     let measurement = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/data/measurement-6.0.hdf5");
     run(&["list", "--transport", measurement]).failed(2, "is a measurement, not a capture file");
     run(&["record", "-o", "-"]).failed(2, "name one");
@@ -190,6 +194,41 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// What `rec-info` and `convert` say on a capture.
+fn read_by_both(capture: &Path, folder: &Folder) -> [Ended; 2] {
+    let (capture, output) = (capture.to_string_lossy(), folder.0.join("converted.mcap"));
+    [run(&["rec-info", &capture]), run(&["convert", &capture, &output.to_string_lossy()])]
+}
+
+#[track_caller]
+fn assert_once(ended: &Ended, text: &str) {
+    assert_eq!(ended.err.join("\n").matches(text).count(), 1, "{text:?} in {ended:?}");
+}
+
+fn what_was_skipped_of_a_capture_is_said_once() {
+    for ended in read_by_both(&pcapfile::capture("wrapped/snapped-96.pcap"), &Folder::new("skipped")) {
+        assert_once(&ended, "27 frames were skipped because they were cut");
+        assert_once(&ended, "is over: 27 frames were read");
+    }
+}
+
+fn why_a_capture_cannot_be_read_is_said_once() {
+    let folder = Folder::new("unreadable");
+    let mut bytes = fs::read(pcapfile::capture("wrapped/gzip.pcap.gz")).expect("the capture is there");
+    // It ends with a checksum of 4 bytes and a length of 4.
+    let checksum = bytes.len() - 8;
+    bytes[checksum] ^= 1;
+    let path = folder.0.join("damaged.pcap.gz");
+    fs::write(&path, bytes).expect("it can be written");
+    let why = format!("reading the capture file {} failed: corrupt gzip stream", path.display());
+    let [info, converted] = read_by_both(&path, &folder);
+    let text = info.text(3);
+    assert!(text.contains("messages  10") && text.contains(&why), "{info:?}");
+    assert_eq!(info.err, [""; 0]);
+    assert_eq!(converted.code, Some(3), "{converted:?}");
+    assert_once(&converted, &why);
 }
 
 fn config_names_where_values_come_from() {

@@ -41,6 +41,11 @@ fn main() -> ExitCode {
     test("cut_frames_are_reported", cut_frames_are_reported);
     test("unknown_link_types_are_named", unknown_link_types_are_named);
     test("a_file_that_is_still_being_written", a_file_that_is_still_being_written);
+    test("why_a_gzip_cannot_be_read_is_said", why_a_gzip_cannot_be_read_is_said);
+    test("a_gzip_that_ends_early", a_gzip_that_ends_early);
+    test("a_directory_is_refused", a_directory_is_refused);
+    test("a_topic_that_the_file_lacks_is_reported", a_topic_that_the_file_lacks_is_reported);
+    test("silence_is_that_of_the_capture", silence_is_that_of_the_capture);
     test("sub_without_a_topic_lists_the_topics", sub_without_a_topic_lists_the_topics);
     test("pub_says_that_a_replay_sends_nothing", pub_says_that_a_replay_sends_nothing);
     suite::main(tests)
@@ -120,6 +125,85 @@ fn a_file_that_is_still_being_written() {
     let transcript = transcript(&format!("hello --transport file-fast:{}", file.display()));
     let _ = fs::remove_file(&file);
     assert_contains(&transcript, &["ends within a frame", "tail -c +1 -f", "received message 1:"]);
+}
+
+/// A file for a test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("ferrocal-{}-{name}", std::process::id()));
+        fs::write(&path, bytes).expect("there is a folder for temporary files");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn why_a_gzip_cannot_be_read_is_said() {
+    let mut bytes = fs::read(path("wrapped/gzip.pcap.gz")).expect("the capture is there");
+    // It ends with a checksum of 4 bytes and a length of 4.
+    let checksum = bytes.len() - 8;
+    bytes[checksum] ^= 1;
+    let file = Scratch::new("damaged.pcap.gz", &bytes);
+    for topic in ["hello", ""] {
+        let transcript = transcript(&format!("{topic} --transport file-fast:{}", file.0.display()));
+        let why = format!("reading the capture file {} failed: corrupt gzip stream", file.0.display());
+        assert_contains(&transcript, &["received message 10:", &why]);
+        // By the list and by the replay.
+        let times = if topic.is_empty() { 2 } else { 1 };
+        assert_eq!(transcript.matches(&why).count(), times, "{transcript}");
+    }
+}
+
+fn a_gzip_that_ends_early() {
+    let bytes = fs::read(path("wrapped/gzip.pcap.gz")).expect("the capture is there");
+    let file = Scratch::new("cut.pcap.gz", &bytes[..bytes.len() / 2]);
+    for topic in ["hello", ""] {
+        let transcript = transcript(&format!("{topic} --transport file-fast:{}", file.0.display()));
+        assert_contains(&transcript, &["ends within a frame", "tail -c +1 -f"]);
+    }
+}
+
+fn a_directory_is_refused() {
+    let arguments = format!("--transport file:{}", std::env::temp_dir().display());
+    let (status, transcript) = example::start(HERE, "sub", &arguments).last_text(HANG);
+    assert_eq!(status.code(), Some(1), "{transcript}");
+    assert_contains(&transcript, &["is a directory; name a capture file in it"]);
+}
+
+fn a_topic_that_the_file_lacks_is_reported() {
+    let file = path("ecal-6.1.1-network-large.pcap");
+    for options in ["", "--json"] {
+        let arguments = format!("nothing {options} --transport file-fast:{}", file.display());
+        let transcript = transcript(&arguments);
+        assert_contains(
+            &transcript,
+            &["! the capture ended without a message on topic nothing", "! topics in it: image (3 messages)"],
+        );
+        assert_eq!(transcript.matches("is over:").count(), 1, "read again without a word: {transcript}");
+    }
+    // There is no second look into what is piped.
+    let mut piped = example::start(HERE, "sub", "nothing --transport file-fast:-");
+    piped.feed(&fs::read(file).expect("the capture is there"));
+    let (status, transcript) = piped.last_text(HANG);
+    assert!(status.success(), "{transcript}");
+    assert_contains(&transcript, &["! the capture ended without a message on topic nothing"]);
+    assert!(!transcript.contains("topics in it"), "{transcript}");
+}
+
+fn silence_is_that_of_the_capture() {
+    let process = example::start(HERE, "sub", "nothing --transport file:-");
+    process
+        .await_text("! no message on topic nothing yet; no publisher of it was found in the capture so far");
+    process.interrupt();
+    let (status, transcript) = process.last_text(HANG);
+    assert!(status.success(), "{transcript}");
+    assert!(!transcript.contains("the capture ended"), "{transcript}");
 }
 
 fn sub_without_a_topic_lists_the_topics() {

@@ -8,7 +8,7 @@ use ferrocal_proto::{
     Action, Announcement, DataType, DropReason, EntityId, Limits, MAX_REGISTRATION_LEN, Message,
     PayloadSample, Registration,
 };
-use ferrocal_transport::{FileTransport, OpenError};
+use ferrocal_transport::{Chain, Datagram, FileTransport, OpenError};
 
 use crate::registry::Watch;
 use crate::wire::Intake;
@@ -40,14 +40,24 @@ pub struct CapturedTopic {
 /// When the file cannot be opened or is no capture. If it is damaged, or ends within a frame, the topics that come before are
 /// listed, and a warning is logged.
 pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic>, OpenError> {
+    topics(path, config, false)
+}
+
+/// As [`captured_topics`], but logs nothing, for a file of which a replay or another of these functions logs it.
+///
+/// # Errors
+/// As [`captured_topics`].
+pub fn captured_topics_quietly(path: &Path, config: &Config) -> Result<Vec<CapturedTopic>, OpenError> {
+    topics(path, config, true)
+}
+
+fn topics(path: &Path, config: &Config, is_quiet: bool) -> Result<Vec<CapturedTopic>, OpenError> {
     let limits = config.limits.reassembly;
     let mut registrations =
         Intake::new(AllowConfig::default(), Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
     let mut payload = Intake::new(AllowConfig::default(), limits);
     let mut topics = Topics { left: config.limits.max_registry_bytes, ..Topics::default() };
-    let mut is_read = false;
-    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, _, datagram| {
-        is_read = true;
+    each_datagram(path, is_quiet, &mut |port, datagram| {
         if port == config.registration_port() {
             registrations.each_message(datagram, |message| topics.register(&message));
             registrations.expire(Instant::now());
@@ -55,12 +65,7 @@ pub fn captured_topics(path: &Path, config: &Config) -> Result<Vec<CapturedTopic
             payload.each_message(datagram, |message| topics.count(&message));
             payload.expire(Instant::now());
         }
-    });
-    match result {
-        Err(error) if !is_read => return Err(OpenError::File(error)),
-        Err(error) => log::warn!("{error}"),
-        Ok(()) => {}
-    }
+    })?;
     Ok(topics.all.into_values().collect())
 }
 
@@ -129,14 +134,24 @@ pub fn captured_messages(
 /// # Errors
 /// As [`captured_topics`].
 pub fn captured_registrations(path: &Path, config: &Config) -> Result<Snapshot, OpenError> {
+    registrations(path, config, false)
+}
+
+/// As [`captured_registrations`], but logs nothing, for a file of which a replay or another of these functions logs it.
+///
+/// # Errors
+/// As [`captured_topics`].
+pub fn captured_registrations_quietly(path: &Path, config: &Config) -> Result<Snapshot, OpenError> {
+    registrations(path, config, true)
+}
+
+fn registrations(path: &Path, config: &Config, is_quiet: bool) -> Result<Snapshot, OpenError> {
     let limits = config.limits.reassembly;
     let mut registrations =
         Intake::new(AllowConfig::default(), Limits { max_message_len: MAX_REGISTRATION_LEN, ..limits });
     let watch = Watch::new(config.limits.max_peers, config.limits.max_registry_bytes);
     watch.start();
-    let mut is_read = false;
-    let result = FileTransport::new(path.to_owned()).each_datagram(&mut |port, _, datagram| {
-        is_read = true;
+    each_datagram(path, is_quiet, &mut |port, datagram| {
         if port == config.registration_port() {
             registrations.each_message(datagram, |message| {
                 let Registration { action, announcement } = Registration::decode(message.as_slice())?;
@@ -147,13 +162,29 @@ pub fn captured_registrations(path: &Path, config: &Config) -> Result<Snapshot, 
             });
             registrations.expire(Instant::now());
         }
+    })?;
+    Ok(watch.snapshot())
+}
+
+/// Passes the datagrams of a file to `sink`. Only what nothing could be read of is an error.
+fn each_datagram(
+    path: &Path,
+    is_quiet: bool,
+    sink: &mut dyn FnMut(u16, Datagram<'_>),
+) -> Result<(), OpenError> {
+    let file = FileTransport::new(path.to_owned());
+    let file = if is_quiet { file.quiet() } else { file };
+    let mut is_read = false;
+    let result = file.each_datagram(&mut |port, _, datagram| {
+        is_read = true;
+        sink(port, datagram);
     });
     match result {
         Err(error) if !is_read => return Err(OpenError::File(error)),
-        Err(error) => log::warn!("{error}"),
-        Ok(()) => {}
+        Err(error) if !is_quiet => log::warn!("{}", Chain(&error)),
+        Err(_) | Ok(()) => {}
     }
-    Ok(watch.snapshot())
+    Ok(())
 }
 
 #[derive(Default)]

@@ -496,7 +496,8 @@ pub mod fuzzing {
 
 #[cfg(feature = "replay")]
 pub use capture::{
-    CapturedMessage, CapturedTopic, captured_messages, captured_registrations, captured_topics,
+    CapturedMessage, CapturedTopic, captured_messages, captured_registrations,
+    captured_registrations_quietly, captured_topics, captured_topics_quietly,
 };
 pub use client::{Client, ClientMethod, PendingCall, Response};
 pub use config::{

@@ -1,10 +1,22 @@
 //! The errors, an enum for each operation.
 
-use std::io;
+use std::error::Error as StdError;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use thiserror::Error;
+
+/// An error with all its causes, on one line.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a>(pub &'a dyn StdError);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {}", Chain(source)))
+    }
+}
 
 /// Why a receiver or a sender could not be opened.
 #[derive(Debug, Error)]
@@ -125,6 +137,12 @@ pub enum SavefileError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The path is that of a directory.
+    #[error("{} is a directory; name a capture file in it", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file could not be read any further.
     #[error("reading the capture file {} failed", .path.display())]
     Read {
@@ -145,7 +163,8 @@ pub enum SavefileError {
         /// The file.
         path: PathBuf,
     },
-    /// The file ends within a frame. All frames before were read. So it is with a file that is still being written.
+    /// The file ends within a frame, or within what gzip packed. All frames before were read. So it is with a file that is
+    /// still being written.
     #[error(
         "the capture file {} ends within a frame; if it is still being written, this follows it: \
          tail -c +1 -f FILE | PROGRAM, with the transport file:-",

@@ -47,7 +47,7 @@ pub use config::{
     Config, DEFAULT_RECEIVE_BUFFER_LEN, DEFAULT_SEND_BUFFER_LEN, LOOPBACK_BROADCAST, Mode, SendPath,
 };
 pub use drops::ReceiveDrops;
-pub use error::{CaptureError, MembershipError, OpenError, ReceiveError, SavefileError, SendError};
+pub use error::{CaptureError, Chain, MembershipError, OpenError, ReceiveError, SavefileError, SendError};
 pub use ferrocal_proto::MAX_DATAGRAM_LEN;
 pub use frame::{FrameDrop, FrameDrops, IpReassemblyLimits};
 #[cfg(feature = "raw")]

@@ -51,18 +51,25 @@ use summary::{Counts, Summary};
 pub struct FileTransport {
     path: PathBuf,
     is_fast: bool,
+    is_quiet: bool,
     player: Mutex<Option<Arc<Player>>>,
 }
 
 impl FileTransport {
     /// Makes a transport that replays this file at the pace at which it was captured. Opens nothing yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, is_fast: false, player: Mutex::default() }
+        Self { path, is_fast: false, is_quiet: false, player: Mutex::default() }
     }
 
     /// Makes a transport that replays this file as fast as its receivers take it. Opens nothing yet.
     pub fn fast(path: PathBuf) -> Self {
         Self { is_fast: true, ..Self::new(path) }
+    }
+
+    /// Has [`each_datagram`](Self::each_datagram) log nothing, for a file that is read more than once.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     /// Passes all datagrams of the file to `sink`, with the ports that they were sent to and the times at which they were
@@ -88,7 +95,9 @@ impl FileTransport {
                 Err(error) => break Err(error),
             }
         };
-        Summary { path: self.path.clone(), counts, is_over: true }.log();
+        if !self.is_quiet {
+            Summary { path: self.path.clone(), counts, is_over: true }.log();
+        }
         result
     }
 }

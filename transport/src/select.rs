@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::error::{OpenError, ReceiveError};
+use crate::error::{Chain, OpenError, ReceiveError};
 #[cfg(feature = "raw")]
 use crate::raw::NpcapTransport;
 use crate::raw::{RawFrames, Unavailable};
@@ -151,16 +151,6 @@ impl fmt::Display for FallbackReason {
             FallbackReason::OpenFailed(why) => Chain(&**why).fmt(f),
             FallbackReason::CaptureEnded(why) => Chain(&**why).fmt(f),
         }
-    }
-}
-
-/// An error with its causes, on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        self.0.source().map_or(Ok(()), |source| write!(f, ": {}", Chain(source)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ferrocal::{Config, DataType, EntityId, TopicInfo, captured_messages, captured_registrations};
+use ferrocal::{Config, DataType, EntityId, TopicInfo, captured_messages, captured_registrations_quietly};
 
 use super::{Channel, Stamps, nanos};
 
@@ -24,7 +24,8 @@ impl Capture {
     /// # Errors
     /// When it cannot be read, or is no capture.
     pub(crate) fn open(path: &Path, config: &Config) -> anyhow::Result<Self> {
-        let publishers = captured_registrations(path, config)?.publishers;
+        // `each` logs what was skipped, and reports what is damaged.
+        let publishers = captured_registrations_quietly(path, config)?.publishers;
         let publishers = publishers.into_iter().map(|seen| seen.info).collect();
         Ok(Self { path: path.to_owned(), config: config.clone(), publishers })
     }
@@ -61,7 +62,7 @@ impl Capture {
             result = each(number, &channels[number], stamps, message.payload);
         });
         if let Err(error) = read {
-            damage(error.to_string());
+            damage(format!("{:#}", anyhow::Error::from(error)));
         }
         result.map(drop)
     }

@@ -11,6 +11,7 @@ use ferrocal_proto::{
     Action, Announcement, CallState, DataType, EntityId, MAX_METHODS, MAX_TEXT_LEN, ServiceInfo,
     ServiceRequest, ServiceResponse,
 };
+use ferrocal_transport::Chain;
 
 use super::ServiceError;
 use super::methods::{RegisteredMethod, infos};
@@ -56,13 +57,7 @@ impl MethodError {
 
 impl<E: std::error::Error> From<E> for MethodError {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        Self::new(message)
+        Self::new(Chain(&error).to_string())
     }
 }
 

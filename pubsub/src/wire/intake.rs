@@ -1,13 +1,12 @@
 //! From received datagrams to messages, with counts of what was dropped.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{DropCounts, DropReason, GivenUp, Limits, Message, Reassembler};
 use ferrocal_transport::{
-    Datagram, Granted, InterfaceStatus, Membership, ReceiveDrops, ReceiveError, Receiver,
+    Chain, Datagram, Granted, InterfaceStatus, Membership, ReceiveDrops, ReceiveError, Receiver,
 };
 
 use crate::source::Flow;
@@ -141,16 +140,15 @@ impl Failures {
             self.is_failing = false;
             return Flow::Continue;
         };
-        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         match error {
             ReceiveError::EndOfFile(None) => Flow::End,
             ReceiveError::EndOfFile(Some(_)) => {
-                log::warn!("{error}{cause}");
+                log::warn!("{}", Chain(&error));
                 Flow::End
             }
             _ => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    log::warn!("{error}{cause}; trying again");
+                    log::warn!("{}; trying again", Chain(&error));
                 }
                 Flow::Pause(Self::PAUSE)
             }

@@ -94,10 +94,11 @@ pub(super) enum Next {
 }
 
 impl Player {
-    /// Begins to read a file. What is no file is opened by the thread that reads, since it may have to wait.
+    /// Begins to read a file. A pipe is opened by the thread that reads, since it may have to wait.
     pub(super) fn start(path: &Path, is_fast: bool) -> Result<Arc<Self>, SavefileError> {
         let error = |source| SavefileError::Open { path: path.to_owned(), source };
-        let is_stream = is_standard_input(path) || !path.metadata().map_err(error)?.is_file();
+        let is_stream = || path.metadata().map(|kind| !kind.is_file() && !kind.is_dir());
+        let is_stream = is_standard_input(path) || is_stream().map_err(error)?;
         let reader = if is_stream { None } else { Some(Reader::open(path)?) };
         let player = Arc::new(Self {
             path: path.to_owned(),

@@ -199,6 +199,7 @@ fn what_is_no_capture_is_refused_at_once() {
     for (path, text) in [
         (PathBuf::from("/nowhere/missing.pcap"), "could not be opened"),
         (empty.0.clone(), "is empty"),
+        (std::env::temp_dir(), "is a directory"),
         (Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"), "is neither a pcap nor a pcapng file"),
     ] {
         let Err(OpenError::File(error)) = FileTransport::new(path).receiver(PAYLOAD) else {

@@ -70,6 +70,10 @@ impl Savefile {
         if is_standard_input(path) {
             return Self::read(path, io::stdin());
         }
+        // Linux opens it, and fails only when it is read; Windows says that access is denied.
+        if path.is_dir() {
+            return Err(SavefileError::Directory { path: path.to_owned() });
+        }
         match File::open(path) {
             Ok(file) => Self::read(path, file),
             Err(source) => Err(SavefileError::Open { path: path.to_owned(), source }),
@@ -83,11 +87,11 @@ impl Savefile {
         let source = match Source::open(reader, failed) {
             Ok(source) if source.is_empty() => return Err(SavefileError::Empty { path }),
             Ok(source) => source,
-            Err(source) => return Err(SavefileError::Read { path, source }),
+            Err(source) => return Err(read_error(path, source)),
         };
         let reader = match create_reader(BUFFER_LEN, source) {
             Ok(reader) => reader,
-            Err(PcapError::ReadError) => return Err(read_error(path, &failures)),
+            Err(PcapError::ReadError) => return Err(read_error(path, cause(&failures))),
             Err(_) => return Err(SavefileError::UnknownFormat { path }),
         };
         Ok(Self { path, reader, failures, consumed: 0, section: Section::default(), frame: Vec::new() })
@@ -121,7 +125,7 @@ impl Savefile {
                 Err(_) => return Err(SavefileError::Damaged { path: path() }),
             }
             let available = self.reader.data().len();
-            self.reader.refill().map_err(|_| read_error(path(), &self.failures))?;
+            self.reader.refill().map_err(|_| read_error(path(), cause(&self.failures)))?;
             // The buffer is full and still the block has no end. pcap-parser reports that itself if it knows how much
             // is missing; this way reading ends in any case.
             if self.reader.data().len() == available && !self.reader.reader_exhausted() {
@@ -131,9 +135,16 @@ impl Savefile {
     }
 }
 
-fn read_error(path: PathBuf, failures: &mpsc::Receiver<io::Error>) -> SavefileError {
-    let source = failures.try_recv().unwrap_or_else(|_| io::ErrorKind::Other.into());
-    SavefileError::Read { path, source }
+fn cause(failures: &mpsc::Receiver<io::Error>) -> io::Error {
+    failures.try_recv().unwrap_or_else(|_| io::ErrorKind::Other.into())
+}
+
+fn read_error(path: PathBuf, source: io::Error) -> SavefileError {
+    match source.kind() {
+        // Only what unpacks gzip reports an end as an error.
+        io::ErrorKind::UnexpectedEof => SavefileError::Truncated { path },
+        _ => SavefileError::Read { path, source },
+    }
 }
 
 /// What a section of a file says of its frames; a pcap file is a section with one interface.

@@ -353,7 +353,7 @@ fn gzip_is_unpacked() {
             },
             Err(error) => error,
         };
-        assert!(matches!(error, SavefileError::Read { .. }), "{len} {error:?}");
+        assert!(matches!(error, SavefileError::Truncated { .. }), "{len} {error:?}");
     }
 }
 
