@@ -9,6 +9,7 @@ use ferrocal_transport::{
     Chain, Datagram, Granted, InterfaceStatus, Membership, ReceiveDrops, ReceiveError, Receiver,
 };
 
+use crate::outage::Outage;
 use crate::source::Flow;
 use crate::{AllowConfig, lock};
 
@@ -128,7 +129,7 @@ impl Intake {
 /// Keeps a receiver that fails from filling the log or a processor.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
-    is_failing: bool,
+    outage: Outage,
 }
 
 impl Failures {
@@ -137,7 +138,7 @@ impl Failures {
     /// How to go on after a batch.
     pub(crate) fn after(&mut self, result: Result<(), ReceiveError>) -> Flow {
         let Err(error) = result else {
-            self.is_failing = false;
+            self.outage.worked();
             return Flow::Continue;
         };
         match error {
@@ -147,7 +148,7 @@ impl Failures {
                 Flow::End
             }
             _ => {
-                if !std::mem::replace(&mut self.is_failing, true) {
+                if self.outage.failed() {
                     log::warn!("{}; trying again", Chain(&error));
                 }
                 Flow::Pause(Self::PAUSE)
