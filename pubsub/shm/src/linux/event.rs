@@ -49,15 +49,15 @@ impl NamedEvent {
     /// Sets it, and wakes who waits.
     ///
     /// # Errors
-    /// If its mutex is held for longer than `timeout`, by somebody who died with it, or its memory is damaged.
+    /// If somebody has been at it for longer than `timeout`, as he died there, or its memory is damaged.
     pub fn set(&self, timeout: Duration) -> Result<(), LockError> {
         self.sync.lock_for(timeout)?;
         self.sync.flag().store(1, Ordering::SeqCst);
         self.sync.unlock()?;
         // Whoever wakes up finds the mutex free.
-        self.sync.signal();
+        let is_signalled = self.sync.signal(timeout);
         self.sync.wake();
-        Ok(())
+        if is_signalled { Ok(()) } else { Err(LockError::TimedOut) }
     }
 
     /// Whether it is set, and nobody has taken that back.
@@ -129,7 +129,10 @@ impl NamedEvent {
         let ends_ms = self.ends_ms.load(Ordering::Relaxed);
         let now = Instant::now();
         if ends_ms != 0 && self.ms(now) > ends_ms + PATIENCE.as_millis() as u64 {
-            self.sync.force(now + HELD);
+            let was_held = self.sync.force(now + HELD);
+            if !was_held {
+                self.sync.force_condition(HELD);
+            }
         }
     }
 

@@ -70,7 +70,7 @@ impl NamedLock {
     /// the dead one has left. So this is for threads that nobody depends on.
     pub fn unlock_and_wake(&self) {
         self.unlock();
-        self.0.signal();
+        let _ = self.0.signal(LEAVING);
     }
 }
 

@@ -4,9 +4,11 @@
 //! until a deadline. Whoever died with it is noticed by that, and [`Sync::force`] frees it.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::AsRawFd;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +40,19 @@ const KIND_OFFSET: usize = 16;
 const PLAIN: u32 = 128;
 /// One that also reports that its holder died.
 const ROBUST: u32 = 128 | 16;
+/// The bits of a condition that are glibc's lock inside it.
+const CONDITION_LOCK: u32 = 3;
+/// Where they are, in the versions of glibc whose sources say so (`__g1_orig_size` in `thread-shared-types.h`).
+static CONDITION_LOCK_OFFSET: LazyLock<Option<usize>> = LazyLock::new(|| {
+    // SAFETY: it is a text that stays.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    let minor: u32 = version.to_str().ok()?.strip_prefix("2.")?.split('.').next()?.parse().ok()?;
+    match minor {
+        25..=40 => Some(32),
+        41 | 42 => Some(24),
+        _ => None,
+    }
+});
 /// How often to look for what eCAL changes without waking anybody.
 pub(super) const NAP: Duration = Duration::from_micros(50);
 /// How long somebody may take to make a file.
@@ -240,13 +255,60 @@ impl Sync {
     }
 
     /// Wakes one who waits for the condition. If one of several who waited has died, this may never return; it does if
-    /// no other has waited since.
-    pub(super) fn signal(&self) {
+    /// no other has waited since. Returns whether it could: somebody may have died at the condition, for whom glibc would
+    /// wait for ever.
+    pub(super) fn signal(&self, patience: Duration) -> bool {
         if !self.is_intact() {
-            return;
+            return true;
         }
-        // SAFETY: the map holds an initialized condition.
-        unsafe { libc::pthread_cond_signal(self.condition()) };
+        let is_free = self.is_condition_free(patience);
+        if is_free {
+            // SAFETY: the map holds an initialized condition.
+            unsafe { libc::pthread_cond_signal(self.condition()) };
+        }
+        is_free
+    }
+
+    /// The number of glibc's that holds its lock inside the condition, if this version's place for it is known.
+    fn condition_lock(&self) -> Option<&AtomicU32> {
+        let offset = (*CONDITION_LOCK_OFFSET)?;
+        // SAFETY: all of these places are within a condition, at a multiple of four. Others change it, as atomics allow.
+        Some(unsafe { &*self.condition().cast::<u8>().add(offset).cast::<AtomicU32>() })
+    }
+
+    /// Whether nobody is at the condition, at once or within `patience`: that takes a few instructions.
+    fn is_condition_free(&self, patience: Duration) -> bool {
+        let Some(lock) = self.condition_lock() else { return true };
+        let is_free = || lock.load(Ordering::Relaxed) & CONDITION_LOCK == 0;
+        if is_free() {
+            return true;
+        }
+        let (deadline, mut pause) = (Instant::now() + patience, Pause::default());
+        while !is_free() {
+            if pause.is_over(deadline) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Leaves glibc's lock inside the condition for somebody who died with it, and wakes who waits for that.
+    pub(super) fn force_condition(&self, patience: Duration) {
+        if self.is_intact()
+            && !self.is_condition_free(patience)
+            && let Some(lock) = self.condition_lock()
+        {
+            lock.fetch_and(!CONDITION_LOCK, Ordering::SeqCst);
+            // SAFETY: the number lives as long as the call. If the map is damaged the call fails.
+            unsafe { libc::syscall(libc::SYS_futex, lock.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+        }
+    }
+
+    /// Does what somebody does who dies at the condition.
+    #[cfg(test)]
+    pub(super) fn die_at_condition(&self) {
+        let lock = self.condition_lock().expect("the tests know the version of glibc");
+        lock.fetch_or(1, Ordering::SeqCst);
     }
 
     /// Waits for the condition, with the mutex held. When this returns the mutex is held again, which may take as long as

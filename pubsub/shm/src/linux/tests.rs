@@ -119,6 +119,32 @@ fn a_wait_is_rescued_from_a_dead_setter() {
 }
 
 #[test]
+fn who_dies_at_a_condition_stops_nobody() {
+    const HANG: Duration = Duration::from_secs(60);
+    let name = Name("condition");
+    let event = Arc::new(NamedEvent::open(name.0).unwrap());
+    let (waited, result) = mpsc::channel();
+    thread::spawn({
+        let event = event.clone();
+        move || while waited.send(event.wait(Duration::from_millis(50))).is_ok() {}
+    });
+    result.recv().unwrap().unwrap();
+    let dead = Sync::open(name.0, Kind::Plain).unwrap();
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        dead.die_at_condition();
+        // While nobody waits there is nobody to wake.
+        while event.set(SHORT).is_ok() {}
+        while event.set(SHORT).is_err() {
+            event.rescue();
+        }
+        done.send(())
+    });
+    is_done.recv_timeout(HANG).expect("who sets it is not stopped");
+    while result.recv_timeout(HANG).expect("who waits is not stopped") != Ok(true) {}
+}
+
+#[test]
 fn damaged_locks_and_events_are_lost() {
     for (name, damage) in [("cut", 0), ("overwritten", 1)] {
         let name = Name(name);
