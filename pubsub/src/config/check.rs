@@ -1,7 +1,5 @@
 //! Checks that settings make sense together.
 
-use std::borrow::Cow;
-
 use ferrocal_proto::HashVersion;
 
 use super::keys::KEYS;
@@ -40,12 +38,7 @@ impl Config {
         Ok(())
     }
 
-    fn refused(
-        &self,
-        key: &'static str,
-        value: &dyn ToString,
-        expected: impl Into<Cow<'static, str>>,
-    ) -> ConfigError {
+    fn refused(&self, key: &'static str, value: &dyn ToString, expected: impl Into<Box<str>>) -> ConfigError {
         let position = match self.origin(key) {
             Some(SettingOrigin::File(position)) => Some(position),
             _ => None,

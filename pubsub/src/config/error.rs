@@ -1,6 +1,5 @@
 //! Why settings are refused.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -22,7 +21,7 @@ pub enum ConfigError {
         /// The value. The error's text has its first 120 characters at most.
         value: String,
         /// What is allowed.
-        expected: Cow<'static, str>,
+        expected: Box<str>,
     },
     /// The configuration file cannot be read.
     #[error("{} cannot be read", path.display())]
