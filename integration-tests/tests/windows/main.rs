@@ -157,15 +157,12 @@ fn every_length_arrives(situation: Situation, mode: Mode, publisher: Side, subsc
     }
     let mut sent = Vec::new();
     if publisher == Side::Real {
-        // A topic at a time: each program captures what is sent on all, and the real eCAL does not look at how full their buffers
-        // are.
-        for &(topic, len) in &lens {
-            let mut real =
-                ecal::Publisher::start(publishers.host, mode, &[(topic, len)], &DataType::default());
+        let mut real = ecal::Publisher::start(publishers.host, mode, &lens, &DataType::default());
+        for topic in &topics {
             real.expect_matched(topic, 1);
-            real.send(COUNT, RATE);
-            real.process.finish();
         }
+        real.send(COUNT, RATE);
+        real.process.finish();
     } else {
         sent.extend(lens.iter().map(|(topic, len)| publishers.publish(topic, *len)));
     }
