@@ -4,7 +4,6 @@
 //! until a deadline. Whoever died with it is noticed by that, and [`Sync::force`] frees it.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::AsRawFd;
@@ -42,17 +41,38 @@ const PLAIN: u32 = 128;
 const ROBUST: u32 = 128 | 16;
 /// The bits of a condition that are glibc's lock inside it.
 const CONDITION_LOCK: u32 = 3;
-/// Where they are, in the versions of glibc whose sources say so (`__g1_orig_size` in `thread-shared-types.h`).
+/// Where they are: in the number before that of the attributes, which is the only one of a new condition that is not 0.
+/// Versions of glibc, and what distributions make of them, differ in its place. `None` if it is not as expected.
 static CONDITION_LOCK_OFFSET: LazyLock<Option<usize>> = LazyLock::new(|| {
-    // SAFETY: it is a text that stays.
-    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
-    let minor: u32 = version.to_str().ok()?.strip_prefix("2.")?.split('.').next()?.parse().ok()?;
-    match minor {
-        25..=40 => Some(32),
-        41 | 42 => Some(24),
-        _ => None,
-    }
+    /// Shared by processes, with the monotonic clock.
+    const ATTRIBUTES: u32 = 3;
+    let mut condition = MaybeUninit::<libc::pthread_cond_t>::zeroed();
+    // SAFETY: it is there, and nobody else uses it. All of its bytes are initialized.
+    let numbers = unsafe {
+        init_condition(condition.as_mut_ptr());
+        *condition.as_ptr().cast::<[u32; size_of::<libc::pthread_cond_t>() / 4]>()
+    };
+    let at = numbers.iter().position(|&number| number != 0)?;
+    let is_known = numbers[at] == ATTRIBUTES && numbers[at + 1..].iter().all(|&number| number == 0);
+    is_known.then(|| at.checked_sub(1))?.map(|before| before * 4)
 });
+
+/// Makes a condition as eCAL's are.
+///
+/// # Safety
+/// There is room for one at `condition`, and nobody uses it.
+unsafe fn init_condition(condition: *mut libc::pthread_cond_t) {
+    // SAFETY: the attributes are initialized before they are used, and destroyed after.
+    unsafe {
+        let mut attributes = MaybeUninit::<libc::pthread_condattr_t>::uninit();
+        libc::pthread_condattr_init(attributes.as_mut_ptr());
+        libc::pthread_condattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
+        libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
+        libc::pthread_cond_init(condition, attributes.as_ptr());
+        libc::pthread_condattr_destroy(attributes.as_mut_ptr());
+    }
+}
+
 /// How often to look for what eCAL changes without waking anybody.
 pub(super) const NAP: Duration = Duration::from_micros(50);
 /// How long somebody may take to make a file.
@@ -132,12 +152,7 @@ impl Sync {
             libc::pthread_mutex_init(self.mutex(), attributes.as_ptr());
             libc::pthread_mutexattr_destroy(attributes.as_mut_ptr());
             if self.kind == Kind::Plain {
-                let mut attributes = MaybeUninit::<libc::pthread_condattr_t>::uninit();
-                libc::pthread_condattr_init(attributes.as_mut_ptr());
-                libc::pthread_condattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
-                libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
-                libc::pthread_cond_init(self.condition(), attributes.as_ptr());
-                libc::pthread_condattr_destroy(attributes.as_mut_ptr());
+                init_condition(self.condition());
             }
         }
     }
@@ -269,7 +284,7 @@ impl Sync {
         is_free
     }
 
-    /// The number of glibc's that holds its lock inside the condition, if this version's place for it is known.
+    /// The number of glibc's that holds its lock inside the condition, if its place is known.
     fn condition_lock(&self) -> Option<&AtomicU32> {
         let offset = (*CONDITION_LOCK_OFFSET)?;
         // SAFETY: all of these places are within a condition, at a multiple of four. Others change it, as atomics allow.
@@ -307,7 +322,7 @@ impl Sync {
     /// Does what somebody does who dies at the condition.
     #[cfg(test)]
     pub(super) fn die_at_condition(&self) {
-        let lock = self.condition_lock().expect("the tests know the version of glibc");
+        let lock = self.condition_lock().expect("its place is known");
         lock.fetch_or(1, Ordering::SeqCst);
     }
 
