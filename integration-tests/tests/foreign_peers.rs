@@ -47,10 +47,6 @@ fn main() -> ExitCode {
         let config = PublisherConfig::default().priority_network(Vec::new());
         own_settings_are_reported(Some(config), "name `udp` in `publisher.priority_network` here");
     });
-    test("a_publisher_of_ours_by_shared_memory_for_another_host", &[], || {
-        let config = PublisherConfig::default().layers(LayersConfig::NONE.shm(true));
-        own_settings_are_reported(Some(config), "enable `publisher.layer.udp` here");
-    });
     test("a_subscriber_of_ours_without_a_layer", &[], || {
         own_settings_are_reported(None, "enable `subscriber.layer.udp` here");
     });
