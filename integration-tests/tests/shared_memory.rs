@@ -266,14 +266,6 @@ fn registered_in_shared_memory() {
         publisher.send(1, 0.0);
         real_subscriber.totals_with("a message", |rows| rows.iter().any(|row| row.received == count));
     }
-    // Somebody writes what he likes to the file that all share: it is made anew.
-    let broadcast = Path::new(SHARED_MEMORY).join("ecal_mon");
-    open(&broadcast).write_all_at(&[0xff; 64], 32).unwrap();
-    let late = registering(&world);
-    let late = ours::Subscriber::new(&late, &["theirs"]);
-    late.expect_matched(1);
-    real.send(1, 0.0);
-    late.await_received(1);
 }
 
 fn registered_in_shared_memory_by_us() {
@@ -288,6 +280,13 @@ fn registered_in_shared_memory_by_us() {
     subscriber.expect_matched(1);
     publisher.send(1, 0.0);
     subscriber.await_received(1);
+    // Somebody writes what he likes to the file that all share: it is made anew. The real eCAL follows the offset that is
+    // in there wherever it leads, and so is not among them.
+    open(&Path::new(SHARED_MEMORY).join("ecal_mon")).write_all_at(&[0xff; 64], 32).unwrap();
+    let late = ours::Subscriber::new(&registering(&world), &[TOPIC]);
+    late.expect_matched(1);
+    drop(late);
+    publisher.expect_matched(1);
     // The file of a node grows with what it has.
     let many: Vec<_> = (0..50).map(|number| format!("topic_{number}")).collect();
     let many: Vec<_> = many.iter().map(|topic| (topic.as_str(), 1)).collect();
