@@ -44,6 +44,8 @@ struct Shared {
     /// What the driver reported last.
     lost: u32,
     ask_lost: bool,
+    /// Whether there were frames since the driver was asked.
+    has_read: bool,
     new_filter: Option<String>,
     failed: Option<CaptureError>,
     ended: bool,
@@ -98,12 +100,17 @@ impl Tap {
         Ok(())
     }
 
-    /// Returns how many frames were lost because the buffer was full, up to the call before: the thread has to ask the
-    /// driver.
+    /// Returns how many frames were lost because the buffer was full, up to an earlier call: the thread has to ask the driver.
     pub(super) fn lost(&mut self) -> u32 {
         let mut shared = lock(&self.shared.shared);
-        shared.ask_lost = true;
-        self.wake.breakloop();
+        if shared.has_read {
+            // The thread asks when it has the next frame. It is woken only if there was none since the last call: a library
+            // that is told to break off while it has a frame at hand can lose that one (libpcap 1.10 on Linux, and so Wine).
+            if shared.ask_lost {
+                self.wake.breakloop();
+            }
+            shared.ask_lost = true;
+        }
         shared.lost
     }
 
@@ -157,6 +164,7 @@ fn read(mut capture: Capture<Active>, handover: &Handover, waiter: &Waiter, max_
             }
             if mem::take(&mut shared.ask_lost) {
                 shared.lost = capture.stats().map_or(0, |stats| stats.dropped);
+                shared.has_read = false;
             }
             shared.new_filter.clone()
         };
@@ -175,8 +183,13 @@ fn read(mut capture: Capture<Active>, handover: &Handover, waiter: &Waiter, max_
                 bytes.extend_from_slice(packet.data);
                 shared.queued_bytes += bytes.len();
                 shared.frames.push_back(Frame { bytes, original_len: packet.header.len as usize });
+                shared.has_read = true;
+                let is_first = shared.frames.len() == 1;
                 drop(shared);
-                waiter.notify();
+                // Who reads takes all that is there before it waits.
+                if is_first {
+                    waiter.notify();
+                }
             }
             Err(Error::TimeoutExpired | Error::NoMorePackets) => {}
             Err(error) => break error,
