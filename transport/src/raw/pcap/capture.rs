@@ -9,7 +9,8 @@ use crate::raw::Unavailable;
 const SNAP_LEN: i32 = 262_144;
 
 /// How long the kernel gathers frames before it hands them over, in milliseconds. Handing over each frame at once
-/// (immediate mode) would make Linux cut the buffer into slots of [`SNAP_LEN`], twenty in all.
+/// (immediate mode) would make Linux cut the buffer into slots of [`SNAP_LEN`], one for each frame. This way, a slot has
+/// room for the frames of that time: when the program does not run, the buffer lasts for as many milliseconds as it has slots.
 const GATHER_MS: i32 = 1;
 
 /// Opens a device for capturing what it is sent, not what it overhears (no promiscuous mode). The buffer is twice what
