@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Ended, start};
-use ferrocal::{LayersConfig, Node, Publisher, Subscriber};
+use ferrocal::{LayersConfig, Node, Publisher, ShmConfig, Subscriber};
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
@@ -49,6 +49,8 @@ impl Side {
         let world = World::new(Mode::Local);
         let mut config = ours::config(&world, world.here());
         config.publisher.layers = LayersConfig::NONE.shm(true);
+        // What nobody has read yet is not overwritten on a busy computer, either.
+        config.publisher.shm = ShmConfig::default().acknowledge_timeout(HANG);
         config.subscriber.layers = LayersConfig::NONE.shm(true);
         let node = Node::with_config("peer", config).expect("a node opens");
         let folder = tempfile::tempdir().expect("there is a folder for temporary files");
