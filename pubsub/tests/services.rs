@@ -497,6 +497,52 @@ fn connections_and_their_memory_are_bounded() {
     assert_eq!(ServiceResponse::decode(&first.frame().unwrap().payload).unwrap().payload, "fine");
 }
 
+/// What it works on for clients that are gone stays within the limits, and keeps nobody out.
+#[test]
+fn clients_that_give_up_leave_their_place() {
+    let world = World::new();
+    let config = limits(|limits| limits.max_connections(2).max_bytes(1_000_000));
+    let server = world.node_with(config).server(SERVICE).unwrap();
+    add_echo(&server);
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    server
+        .method::<[u8], [u8]>("hang", move |_| {
+            let _ = released.lock().unwrap().recv();
+            Ok(Bytes::new())
+        })
+        .unwrap();
+    let hang = ServiceRequest::encode("hang", &[0; 300_000]).unwrap();
+    for number in 1..=3 {
+        let mut peer = Peer::connect(&server);
+        peer.shake_hands();
+        peer.send(&hang);
+        until("it runs", || server.stats().calls == number);
+        drop(peer);
+        until("its connection is closed", || server.client_count() == 0);
+    }
+    let mut peer = Peer::connect(&server);
+    peer.shake_hands();
+    peer.send(&hang);
+    assert!(peer.is_closed(), "there is no room for a fourth request");
+    let mut peer = Peer::connect(&server);
+    peer.shake_hands();
+    peer.send(&ServiceRequest::encode("echo", b"fine").unwrap());
+    assert_eq!(ServiceResponse::decode(&peer.frame().unwrap().payload).unwrap().payload, "fine");
+    assert_eq!((server.stats().refused, server.stats().broken), (0, 1));
+    for _ in 0..3 {
+        release.send(()).unwrap();
+    }
+    // Their requests are gone, and so there is room.
+    until("there is room", || {
+        let mut peer = Peer::connect(&server);
+        peer.shake_hands();
+        release.send(()).unwrap();
+        peer.send(&hang);
+        !peer.is_closed()
+    });
+}
+
 /// A server by hand, that a client has connected to.
 struct FakeServer {
     listener: TcpListener,
@@ -544,7 +590,7 @@ fn hostile_servers_cost_their_calls_and_nothing_else() {
         let call = echo(&fake.client).call_async(b"", HANG);
         assert_eq!(peer.frame().unwrap().kind, ServiceFrameKind::Request);
         peer.send(&answer);
-        assert!(matches!(call.wait(), Err(CallError::ConnectionLost)), "{what}");
+        assert!(matches!(call.wait(), Err(CallError::BadResponse(_))), "{what}");
         assert!(peer.is_closed(), "{what}");
     }
     for handshake in

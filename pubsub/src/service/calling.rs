@@ -411,6 +411,11 @@ impl ClientSession {
             }
             _ => {
                 log::debug!("service `{}`: the connection to a server ends: {why}", self.client.service);
+                if let Broken::Frame(reason) = why
+                    && let Some(call) = self.calling.take()
+                {
+                    call.fail(CallError::BadResponse(*reason));
+                }
                 self.lost(shared, now)
             }
         }

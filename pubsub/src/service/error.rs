@@ -84,8 +84,9 @@ pub enum CallError {
     /// The response is not of the type that was expected.
     #[error("the response could not be decoded")]
     Decode(#[source] Box<dyn StdError + Send + Sync>),
-    /// What the server sent is no response.
-    #[error("the server's response is damaged: {0}")]
+    /// What the server sent is no response, or longer than `limits.service.max_message_len`
+    /// ([`DropReason::TooLong`]), or there is no room for it within `limits.service.max_bytes` ([`DropReason::OverCap`]).
+    #[error("the server's response cannot be used: {0}")]
     BadResponse(DropReason),
     /// The client or its node was closed meanwhile, or a thread of the node has failed.
     #[error("the client was closed, or its node has failed")]

@@ -13,7 +13,7 @@ use super::CallError;
 use super::calling::{Call, ClientSession, Known};
 use super::client_end::{ClientEnd, ServerIdentity};
 use super::listening::{Listener, ServerSession};
-use super::pool::{Job, Pool};
+use super::pool::{Job, Owner, Pool};
 use super::server_end::ServerEnd;
 use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
 
@@ -98,7 +98,17 @@ impl Io {
 
     /// Runs code of the program on another thread.
     pub(crate) fn run(&self, job: Job) {
-        self.pool.run(job);
+        self.run_for(None, job);
+    }
+
+    /// As [`run`](Self::run), for a connection.
+    pub(super) fn run_for(&self, owner: Owner, job: Job) {
+        self.pool.run(owner, job);
+    }
+
+    /// Drops what a connection has to run, if it has not begun. Returns whether there was something.
+    pub(super) fn cancel(&self, owner: usize) -> bool {
+        self.pool.cancel(owner)
     }
 
     pub(super) fn stop(&self) {
@@ -128,6 +138,8 @@ pub(super) struct Shared {
     pub(super) scratch: Vec<u8>,
     /// What all connections are receiving and answering, in bytes.
     pub(super) bytes: usize,
+    /// What methods work on whose clients are gone, by the token of the connection.
+    pub(super) left_running: HashMap<usize, usize>,
     /// Connections on which more may be there to read.
     pub(super) again: Vec<usize>,
     last_token: usize,
@@ -211,6 +223,7 @@ pub(super) fn new(
         expiry: config.registration.timeout,
         scratch: vec![0; SCRATCH_LEN],
         bytes: 0,
+        left_running: HashMap::new(),
         again: Vec::new(),
         last_token: WAKE.0,
     };
@@ -296,6 +309,9 @@ impl Run {
                 closed.into_iter().for_each(|(_, session)| session.close(&mut self.shared));
             }
             Command::Answer { connection, frame } => {
+                if let Some(mut charged) = self.shared.left_running.remove(&connection) {
+                    let _ = self.shared.charge(&mut charged, 0);
+                }
                 self.server(connection, |session, shared| session.answer(frame, shared, now));
             }
             Command::Client(end) => {

@@ -85,6 +85,18 @@ impl Link {
         self.written < self.out.len()
     }
 
+    /// Checks that the other side has not closed it, as far as nothing waits to be read.
+    pub(super) fn check_open(&self) -> Result<(), Broken> {
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => Err(Broken::Closed),
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(())
+            }
+            Err(error) => Err(Broken::Io(error)),
+        }
+    }
+
     /// The memory of what is being received, in bytes.
     pub(super) fn buffered(&self) -> usize {
         self.frames.buffered() + self.rest.capacity()

@@ -217,7 +217,8 @@ impl ServerSession {
                 }
             }
         }
-        Ok(())
+        // A client that does not wait for the response any more closes its connection.
+        if self.state == State::Running { self.link.check_open() } else { Ok(()) }
     }
 
     fn take(&mut self, frame: ServiceFrame, shared: &mut Shared, now: Instant) -> Result<(), Broken> {
@@ -229,12 +230,14 @@ impl ServerSession {
                 self.link.send(ServiceFrame::handshake_response(), now)
             }
             (State::Idle, ServiceFrameKind::Request) => {
-                self.state = State::Running;
                 self.answering = frame.payload.len();
                 self.charge(shared)?;
+                self.state = State::Running;
                 let server = self.server.clone();
                 let answer = Answer { io: shared.io.clone(), connection: self.token, frame: Vec::new() };
-                shared.io.run(Box::new(move || answer.bring(server.answer(&frame.payload))));
+                shared
+                    .io
+                    .run_for(Some(self.token), Box::new(move || answer.bring(server.answer(&frame.payload))));
                 Ok(())
             }
             _ => Err(Broken::Frame(DropReason::UnexpectedSample)),
@@ -262,7 +265,13 @@ impl ServerSession {
     }
 
     pub(super) fn close(mut self, shared: &mut Shared) {
-        let _ = shared.charge(&mut self.charged, 0);
+        // What has not begun is not begun, and what runs holds its request until it ends.
+        let is_left = self.state == State::Running && !shared.io.cancel(self.token);
+        let left = if is_left { self.answering } else { 0 };
+        let _ = shared.charge(&mut self.charged, left);
+        if is_left {
+            shared.left_running.insert(self.token, left);
+        }
         if self.state != State::Handshake {
             self.server.event(ServiceEventKind::Disconnected, self.address);
         }

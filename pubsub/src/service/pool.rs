@@ -15,6 +15,9 @@ const KEEP_THREAD: Duration = Duration::from_secs(10);
 /// Something to run. It must not panic.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
+/// Whose job it is: [`Pool::cancel`] takes it back.
+pub(super) type Owner = Option<usize>;
+
 /// Starts a thread when there is work and no thread is idle. Threads end when they have nothing to do for some time, and
 /// when the pool is dropped: those that run code of the program end after it.
 #[derive(Default)]
@@ -28,7 +31,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<(Owner, Job)>,
     threads: usize,
     idle: usize,
     is_stopping: bool,
@@ -36,9 +39,9 @@ struct State {
 
 impl Pool {
     /// Runs a job. It is dropped if there is no thread, and the system refuses one.
-    pub(super) fn run(&self, job: Job) {
+    pub(super) fn run(&self, owner: Owner, job: Job) {
         let mut state = lock(&self.0.state);
-        state.jobs.push_back(job);
+        state.jobs.push_back((owner, job));
         if state.jobs.len() <= state.idle || state.threads >= MAX_THREADS {
             drop(state);
             self.0.work.notify_one();
@@ -58,6 +61,16 @@ impl Pool {
                 log::error!("no thread could be started to run a method or callback of a service: {error}");
             }
         }
+    }
+
+    /// Drops a job that has not begun. Returns whether there was one.
+    pub(super) fn cancel(&self, owner: usize) -> bool {
+        let job = {
+            let mut state = lock(&self.0.state);
+            let at = state.jobs.iter().position(|(one, _)| *one == Some(owner));
+            at.and_then(|at| state.jobs.remove(at))
+        };
+        job.is_some()
     }
 
     /// Has the threads end. What waits is dropped.
@@ -82,7 +95,7 @@ impl Shared {
     fn work(&self) {
         let mut state = lock(&self.state);
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((_, job)) = state.jobs.pop_front() {
                 drop(state);
                 job();
                 state = lock(&self.state);
@@ -119,10 +132,13 @@ mod tests {
         let (done, all) = mpsc::channel();
         for _ in 0..8 * 3 {
             let (together, done) = (together.clone(), done.clone());
-            pool.run(Box::new(move || {
-                together.wait();
-                let _ = done.send(());
-            }));
+            pool.run(
+                None,
+                Box::new(move || {
+                    together.wait();
+                    let _ = done.send(());
+                }),
+            );
         }
         drop(done);
         assert_eq!(all.into_iter().count(), 24);
@@ -133,9 +149,37 @@ mod tests {
         let pool = Pool::default();
         pool.stop();
         let (done, all) = mpsc::channel();
-        pool.run(Box::new(move || done.send(()).unwrap()));
+        pool.run(None, Box::new(move || done.send(()).unwrap()));
         drop(pool);
         // It ran or was dropped: either ends the waiting.
         let _ = all.recv();
+    }
+
+    #[test]
+    fn what_has_not_begun_is_taken_back() {
+        let pool = Pool::default();
+        let (let_go, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let (began, begun) = mpsc::channel();
+        for _ in 0..MAX_THREADS {
+            let (released, began) = (released.clone(), began.clone());
+            pool.run(
+                Some(1),
+                Box::new(move || {
+                    began.send(()).unwrap();
+                    let _ = lock(&released).recv();
+                }),
+            );
+        }
+        begun.iter().take(MAX_THREADS).for_each(drop);
+        let (done, all) = mpsc::channel();
+        for owner in [2, 3] {
+            let done = done.clone();
+            pool.run(Some(owner), Box::new(move || done.send(owner).unwrap()));
+        }
+        drop(done);
+        assert_eq!([1, 2, 2].map(|owner| pool.cancel(owner)), [false, true, false]);
+        drop(let_go);
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [3]);
     }
 }
