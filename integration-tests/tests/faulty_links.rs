@@ -188,17 +188,25 @@ fn exchange(nodes: &[Node; 2], set: impl Fn(Faults)) {
                 scope.spawn(|| publisher.send(COUNT, RATE));
             });
         });
-        set(Faults::NONE);
         sent.iter_mut().for_each(|sent| *sent += COUNT);
+        // Short messages pass by the worst link, and long ones by the better one. On a busy computer they are sent in
+        // bursts, and more of them overtake others, so that it can take more of them.
+        let passing = LENS.len() - if faults == FAULTS[0] { 2 } else { 0 };
+        for (from, to) in [(0, 1), (1, 0)] {
+            wait::until("messages of each length pass", || {
+                let after = receivers[to].received();
+                let have_passed = (0..passing).all(|at| after[at] > before[to][at]);
+                if !have_passed {
+                    publishers[from].send(2, RATE);
+                    sent[from] += 2;
+                }
+                have_passed
+            });
+        }
+        set(Faults::NONE);
         finish_both(&mut publishers, &mut sent);
         receivers[0].check(sent[1]);
         receivers[1].check(sent[0]);
-        // Short messages pass by the worst link, and long ones by the better one.
-        for (receiver, before) in receivers.iter().zip(before) {
-            let passed = LENS.len() - if faults == FAULTS[0] { 2 } else { 0 };
-            let after = receiver.received();
-            assert!((0..passed).all(|at| after[at] > before[at] + 1), "{before:?} {after:?}");
-        }
     }
     assert!(nodes.iter().all(|node| !node.status().has_failed));
     println!("{:?}", nodes.each_ref().map(|node| (node.status().drops, node.status().receive_drops)));
