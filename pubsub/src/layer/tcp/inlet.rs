@@ -57,6 +57,8 @@ pub(super) struct Readers(Mutex<State>);
 struct State {
     topics: HashMap<Arc<str>, Sinks>,
     publishers: HashMap<Arc<Origin>, Publisher>,
+    /// Of how many the log said that they cannot be connected to, without those that were connected to since.
+    reported: u32,
     ended: Option<Ended>,
 }
 
@@ -92,16 +94,24 @@ impl Readers {
     }
 
     pub(super) fn connected(&self, target: &Target) {
-        if let Some(known) = lock(&self.0).publishers.get_mut(&target.origin) {
-            known.is_reported = false;
+        let state = &mut *lock(&self.0);
+        if let Some(known) = state.publishers.get_mut(&target.origin) {
+            state.reported -= u32::from(std::mem::take(&mut known.is_reported));
         }
     }
 
-    /// Whether it is to be reported that a publisher cannot be connected to: once, until it can.
-    pub(super) fn is_new_failure(&self, target: &Target) -> bool {
+    /// Whether it is to be reported that a publisher cannot be connected to: once, until it can, and of so many. Returns the
+    /// end of the report.
+    pub(super) fn is_new_failure(&self, target: &Target) -> Option<&'static str> {
+        const MAX_REPORTED: u32 = 32;
         let mut state = lock(&self.0);
-        let known = state.publishers.get_mut(&target.origin);
-        known.is_some_and(|known| !std::mem::replace(&mut known.is_reported, true))
+        let State { publishers, reported, .. } = &mut *state;
+        let known = publishers.get_mut(&target.origin)?;
+        if *reported >= MAX_REPORTED || std::mem::replace(&mut known.is_reported, true) {
+            return None;
+        }
+        *reported += 1;
+        Some(if *reported == MAX_REPORTED { "; no more like this is logged" } else { "" })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use super::outbound::{self, Left};
 use super::port::Port;
 use super::{Command, Shared, WAKER};
 use crate::layer::Incoming;
+use crate::outage::Outage;
 use crate::source::{Flow, Ready, Source};
 use crate::{Mode, lock};
 
@@ -45,6 +47,8 @@ pub(super) struct TcpSource {
     next_tick: Instant,
     /// The memory of all incomplete messages, in bytes.
     held: usize,
+    /// There are as many connections as there may be.
+    fullness: Outage,
     buffer: Vec<u8>,
     messages: Vec<Incoming>,
 }
@@ -55,10 +59,35 @@ enum Socket {
     Publisher(Box<inbound::Connection>),
 }
 
+/// What shares the room for connections evenly with others.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind {
+    is_outgoing: bool,
+    address: IpAddr,
+    topic: Box<str>,
+}
+
+impl Socket {
+    fn kind(&self) -> Option<Kind> {
+        Some(match self {
+            Self::Listener(..) => return None,
+            Self::Subscriber(Subscriber { port, address, .. }) => {
+                Kind { is_outgoing: false, address: *address, topic: port.topic.clone() }
+            }
+            Self::Publisher(connection) => Kind {
+                is_outgoing: true,
+                address: connection.target.source,
+                topic: (*connection.target.topic).into(),
+            },
+        })
+    }
+}
+
 /// The connection of a subscriber to a publisher of this node.
 struct Subscriber {
     connection: Arc<outbound::Connection>,
     port: Arc<Port>,
+    address: IpAddr,
     /// What it sends, until its handshake has come.
     reader: TcpFrameReader,
     deadline: Option<Instant>,
@@ -78,6 +107,7 @@ impl TcpSource {
             watched: HashSet::new(),
             next_tick: Instant::now(),
             held: 0,
+            fullness: Outage::default(),
             buffer: vec![0; BUFFER_LEN],
             messages: Vec::new(),
         }
@@ -174,12 +204,37 @@ impl TcpSource {
         usize::try_from(count).unwrap_or(usize::MAX)
     }
 
-    fn has_room(&self) -> bool {
-        let has_room = self.connections() < self.shared.config.max_connections;
-        if !has_room {
-            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+    /// Whether there may be another connection of this kind, for which one of a kind with more of them is closed if need
+    /// be: nobody can take the place of all topics with one.
+    fn has_room(&mut self, kind: &Kind) -> bool {
+        let max = self.shared.config.max_connections;
+        if self.connections() < max {
+            self.fullness.worked();
+            return true;
         }
-        has_room
+        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        if self.fullness.failed() {
+            log::warn!(
+                "topic `{}`: there are {max} connections by TCP, so one is refused or closed; raise \
+                 ferrocal.tcp.max_connections if there are so many peers",
+                kind.topic
+            );
+        }
+        let mut counts: HashMap<Kind, (usize, Token)> = HashMap::new();
+        for (token, socket) in &self.sockets {
+            let Some(kind) = socket.kind() else { continue };
+            let (count, newest) = counts.entry(kind).or_insert((0, *token));
+            *count += 1;
+            *newest = (*newest).max(*token);
+        }
+        let own = counts.get(kind).map_or(0, |(count, _)| *count);
+        match counts.into_values().max() {
+            Some((most, newest)) if most > own + 1 => {
+                self.close(newest);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn connect(&mut self, target: Target) {
@@ -201,7 +256,8 @@ impl TcpSource {
         if !self.readers.is_wanted(&target) {
             return;
         }
-        if !self.has_room() {
+        let kind = Kind { is_outgoing: true, address: target.source, topic: (*target.topic).into() };
+        if !self.has_room(&kind) {
             return self.readers.disconnected(&target);
         }
         let mut failure = None;
@@ -254,11 +310,11 @@ impl TcpSource {
             self.readers.disconnected(&known);
             return;
         }
-        if self.readers.is_new_failure(&target) {
+        if let Some(end) = self.readers.is_new_failure(&target) {
             let why = failure.map_or_else(|| "its name has no address".into(), |error| error.to_string());
             log::warn!(
                 "topic `{}`: the publisher {} of process {} on {} cannot be connected to by TCP, neither at {} nor by its host's name: \
-                 {why}; trying again with each of its registrations",
+                 {why}; trying again with each of its registrations{end}",
                 target.topic,
                 target.origin.id,
                 target.process_id,
@@ -297,7 +353,8 @@ impl TcpSource {
                 self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            if !self.has_room() {
+            let address = peer.ip().to_canonical();
+            if !self.has_room(&Kind { is_outgoing: false, address, topic: port.topic.clone() }) {
                 continue;
             }
             let token = self.new_token();
@@ -313,7 +370,8 @@ impl TcpSource {
             self.shared.counters.subscribers.fetch_add(1, Ordering::Relaxed);
             let deadline = Some(Instant::now() + self.shared.config.connect_timeout);
             let reader = TcpFrameReader::new(0);
-            self.sockets.insert(token, Socket::Subscriber(Subscriber { connection, port, reader, deadline }));
+            let subscriber = Subscriber { connection, port, address, reader, deadline };
+            self.sockets.insert(token, Socket::Subscriber(subscriber));
             self.watched.insert(token);
             self.schedule(token);
         }
