@@ -204,6 +204,10 @@ pub(crate) fn a_slow_subscriber() {
         publisher.send(&vec![0; LEN]).expect("it is sent");
         (status(&node).timed_out, status(&node).subscribers)
     });
+    publisher.send(b"to nobody").expect("it is sent");
+    let taken = std::iter::from_fn(|| stuck.message()).count() as u64;
+    let stats = publisher.stats();
+    assert_eq!(taken + stats.overwritten + stats.not_sent, stats.published, "each is accounted for: {stats:?}");
 }
 
 /// More connections than there may be, of subscribers and to publishers together.

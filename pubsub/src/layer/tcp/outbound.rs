@@ -44,6 +44,8 @@ struct State {
     waiting_bytes: usize,
     /// Since when the subscriber takes nothing.
     blocked_since: Option<Instant>,
+    /// Frames that waited when it was closed.
+    given_up: u64,
 }
 
 /// What is left after writing.
@@ -237,6 +239,11 @@ impl Connection {
         lock(&self.state).close(&self.stream);
     }
 
+    /// How many frames waited when it was closed.
+    pub(super) fn given_up(&self) -> u64 {
+        lock(&self.state).given_up
+    }
+
     /// Whether the subscriber has taken nothing of what waits for as long as that.
     pub(super) fn is_blocked_for(&self, timeout: Duration, now: Instant) -> bool {
         let since = lock(&self.state).blocked_since;
@@ -285,7 +292,8 @@ impl State {
     }
 
     fn close(&mut self, stream: &TcpStream) -> Left {
-        *self = Self { is_closed: true, is_ready: self.is_ready, ..Self::default() };
+        let given_up = self.given_up + self.waiting.len() as u64 + u64::from(!self.current.is_empty());
+        *self = Self { is_closed: true, is_ready: self.is_ready, given_up, ..Self::default() };
         // It may be closed already.
         let _ = stream.shutdown(Shutdown::Both);
         Left::Closed

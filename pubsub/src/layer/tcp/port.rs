@@ -21,6 +21,8 @@ pub(super) struct Port {
     state: Mutex<State>,
     /// Changes with the connections.
     version: AtomicU64,
+    /// Frames that connections that are gone had not sent, until the next message counts them.
+    given_up: AtomicU64,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Port {
 
     pub(super) fn remove(&self, connection: &Arc<Connection>) {
         lock(&self.state).connections.retain(|one| !Arc::ptr_eq(one, connection));
+        self.given_up.fetch_add(connection.given_up(), Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
     }
 }
@@ -94,8 +97,13 @@ pub(super) struct TcpWriter {
 
 impl TcpWriter {
     pub(super) fn new(outlet: &Outlet<'_>, shared: Arc<Shared>) -> Self {
-        let port =
-            Port { shared, topic: outlet.topic.into(), state: Mutex::default(), version: AtomicU64::new(0) };
+        let port = Port {
+            shared,
+            topic: outlet.topic.into(),
+            state: Mutex::default(),
+            version: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+        };
         Self {
             port: Arc::new(port),
             id: outlet.id,
@@ -124,7 +132,8 @@ impl Writer for TcpWriter {
             self.connections.clone_from(&lock(&self.port.state).connections);
             self.version = version;
         }
-        let mut written = Written::default();
+        let given_up = self.port.given_up.swap(0, Ordering::Relaxed);
+        let mut written = Written { overwritten: given_up, ..Written::default() };
         if self.connections.is_empty() {
             written.not_sent = messages.len() as u64;
             return Ok(written);
