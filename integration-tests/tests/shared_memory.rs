@@ -39,6 +39,11 @@ fn main() -> ExitCode {
     test("files_are_removed", &[], files_are_removed);
     test("publishers_that_left_cost_nothing", &[], publishers_that_left_cost_nothing);
     test("lies_and_damage_are_counted", &[], lies_and_damage_are_counted);
+    test(
+        "files_are_replaced_while_a_dead_one_has_their_event",
+        &[],
+        files_are_replaced_while_a_dead_one_has_their_event,
+    );
     test("dead_readers_do_not_delay_for_ever", &[], dead_readers_do_not_delay_for_ever);
     test("killed_publishers", &[Need::Ecal, Need::Examples], killed_publishers);
     test("killed_subscribers", &[Need::Ecal, Need::Examples], killed_subscribers);
@@ -450,6 +455,38 @@ fn lies_and_damage_are_counted() {
 }
 
 /// A process that registered and is dead, or hangs, costs one time-out and no more.
+fn files_are_replaced_while_a_dead_one_has_their_event() {
+    let world = World::new(Mode::Local);
+    let others = names();
+    let node = node(&world);
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let publisher = node.publisher::<[u8]>(TOPIC).expect("a good name");
+    assert!(publisher.wait_for_subscriber(HANG));
+    let exchange = |len: usize| {
+        publisher.send(&vec![1; len]).expect("a message is sent");
+        assert_eq!(subscriber.recv_timeout(HANG).expect("a message comes").payload.len(), len);
+    };
+    exchange(100);
+    let before = readers().len();
+    wait::until("all wait for the event", || readers().iter().all(|state| *state == "S"));
+    let event = format!("{}_{}_evt", memory_file(&others).display(), std::process::id());
+    // As whoever dies while he sets it leaves its mutex: locked.
+    open(Path::new(&event)).write_all_at(&1_u32.to_ne_bytes(), 0).unwrap();
+    // It gets another file.
+    exchange(1_000_000);
+    assert!(!Path::new(&event).exists(), "the file was replaced");
+    wait::until_eq("threads that read memory files", &before, || readers().len());
+}
+
+/// The states of the threads of this process that each read a memory file: `S` when it sleeps.
+fn readers() -> Vec<String> {
+    let threads = fs::read_dir("/proc/self/task").expect("there are threads").flatten();
+    // A thread may have ended meanwhile.
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    let state = |stat: String| Some(stat.split_once(" (ferrocal-shm) ")?.1[..1].to_owned());
+    stats.filter_map(state).collect()
+}
+
 fn dead_readers_do_not_delay_for_ever() {
     let world = World::new(Mode::Local);
     let mut config = config(&world);

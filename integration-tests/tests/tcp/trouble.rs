@@ -207,7 +207,11 @@ pub(crate) fn a_slow_subscriber() {
     publisher.send(b"to nobody").expect("it is sent");
     let taken = std::iter::from_fn(|| stuck.message()).count() as u64;
     let stats = publisher.stats();
-    assert_eq!(taken + stats.overwritten + stats.not_sent, stats.published, "each is accounted for: {stats:?}");
+    assert_eq!(
+        taken + stats.overwritten + stats.not_sent,
+        stats.published,
+        "each is accounted for: {stats:?}"
+    );
 }
 
 /// More connections than there may be, of subscribers and to publishers together.

@@ -30,6 +30,9 @@ const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 /// The files that are read, by the process and their names. A forked child has none of its parent's threads.
 static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
 
+/// Of files that are not read any more: their threads may still wait.
+static LEFT: Mutex<Vec<Weak<Signals>>> = Mutex::new(Vec::new());
+
 type Watched = HashMap<(u32, String), Weak<FileWatch>>;
 
 /// A memory file with a thread that reads it, until this is dropped.
@@ -168,6 +171,16 @@ impl FileWatch {
         self.signals.event.rescue();
     }
 
+    /// Does the same for the threads of files that are not read any more.
+    pub(super) fn rescue_left() {
+        let left: Vec<_> = {
+            let mut left = lock(&LEFT);
+            left.retain(|signals| signals.strong_count() > 0);
+            left.iter().filter_map(Weak::upgrade).collect()
+        };
+        left.iter().for_each(|signals| signals.event.rescue());
+    }
+
     fn count(&self, reason: DropReason) {
         let inlets: Vec<_> = lock(&self.targets).iter().map(|target| target.inlet.clone()).collect();
         inlets.iter().filter_map(Weak::upgrade).for_each(|inlet| inlet.count(reason));
@@ -258,8 +271,10 @@ impl Drop for FileWatch {
     fn drop(&mut self) {
         self.signals.is_stopping.store(true, Ordering::Release);
         if self.process_id == std::process::id() {
-            // The thread waits for it. It ends on its own if this fails.
-            let _ = self.signals.event.set(EVENT_TIMEOUT);
+            // The thread waits for it. If this fails, somebody has died with the event, and it has to be rescued.
+            if self.signals.event.set(EVENT_TIMEOUT).is_err() {
+                lock(&LEFT).push(Arc::downgrade(&self.signals));
+            }
             remove_rests(&self.name, self.process_id);
         }
     }
