@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{DropReason, EntityId, LayerKind, TopicInfo};
+use ferrocal_proto::{DropReason, EntityId, LayerKind, MAX_METHODS, TopicInfo};
 
 use super::Registry;
 use super::entity::{Entity, Role};
@@ -29,11 +29,15 @@ impl Registry {
 
     /// Reports a registration that could not be used.
     pub(super) fn report_refused(&self, source: SocketAddrV4, reason: DropReason) {
+        let more = match reason {
+            DropReason::TooLong => format!(", or has more than {MAX_METHODS} methods of a service"),
+            _ => String::new(),
+        };
         self.notices.warn(
             Kind::RefusedRegistration,
             (source, reason),
             format_args!(
-                "a registration from {source} cannot be used: {reason}; this node does not know its sender"
+                "a registration from {source} cannot be used: {reason}{more}; this node does not know its sender"
             ),
         );
     }
