@@ -155,8 +155,9 @@ impl Printer {
             Some(value) if matches!(field.r#type(), Type::String) => {
                 format!(" [default = {}]", quoted(value.as_bytes()))
             }
-            // Already escaped.
-            Some(value) if matches!(field.r#type(), Type::Bytes) => format!(" [default = \"{value}\"]"),
+            Some(value) if matches!(field.r#type(), Type::Bytes) => {
+                format!(" [default = {}]", quoted_escapes(value.as_bytes()))
+            }
             Some(value) => format!(" [default = {value}]"),
         };
         let (name, number) = (field.name(), field.number());
@@ -203,16 +204,59 @@ fn type_name(field: &FieldDescriptorProto) -> &str {
 fn quoted(text: &[u8]) -> String {
     let mut quoted = String::from("\"");
     for &byte in text {
-        match byte {
-            b'"' | b'\\' => quoted.extend(['\\', byte.into()]),
-            b' '..=b'~' => quoted.push(byte.into()),
-            _ => {
-                let _ = write!(quoted, "\\{byte:03o}");
-            }
-        }
+        push_quoted(byte, &mut quoted);
     }
     quoted.push('"');
     quoted
+}
+
+fn push_quoted(byte: u8, quoted: &mut String) {
+    match byte {
+        b'"' | b'\\' => quoted.extend(['\\', byte.into()]),
+        b' '..=b'~' => quoted.push(byte.into()),
+        _ => {
+            let _ = write!(quoted, "\\{byte:03o}");
+        }
+    }
+}
+
+/// As [`quoted`], of a text whose escapes stay: a compiler writes them into the default of a `bytes` field. What comes from the
+/// network may have what is none.
+fn quoted_escapes(text: &[u8]) -> String {
+    let mut parts = String::from("\"");
+    let mut rest = text;
+    while let Some(&first) = rest.first() {
+        let escape_len = escape_len(rest);
+        let (part, behind) = rest.split_at(escape_len.max(1));
+        match std::str::from_utf8(part) {
+            Ok(escape) if escape_len > 0 => parts.push_str(escape),
+            _ => push_quoted(first, &mut parts),
+        }
+        rest = behind;
+    }
+    parts.push('"');
+    parts
+}
+
+/// The length of the escape that a text begins with, 0 if it begins with none.
+fn escape_len(text: &[u8]) -> usize {
+    let [b'\\', kind, digits @ ..] = text else { return 0 };
+    let count = |most, is_digit: fn(&u8) -> bool| {
+        digits.iter().take(most).take_while(|digit| is_digit(digit)).count()
+    };
+    match kind {
+        b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'?' | b'\'' | b'"' | b'\\' => 2,
+        b'0'..=b'7' => match count(2, |digit| matches!(digit, b'0'..=b'7')) {
+            // Of a byte.
+            2 if *kind > b'3' => 0,
+            digits => 2 + digits,
+        },
+        b'x' | b'X' => match count(2, u8::is_ascii_hexdigit) {
+            0 => 0,
+            digits => 2 + digits,
+        },
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -279,6 +323,25 @@ message Old {
     impl protox::file::FileResolver for Single {
         fn open_file(&self, name: &str) -> Result<protox::file::File, protox::Error> {
             if name == self.0.name() { Ok(self.0.clone()) } else { Err(protox::Error::file_not_found(name)) }
+        }
+    }
+
+    #[test]
+    fn defaults_of_bytes_cannot_leave_their_quotes() {
+        for (value, expected) in [
+            (r#"a\"\\\303\274\xfF\n\0"#, r#""a\"\\\303\274\xfF\n\0""#),
+            ("a\"];\r\nmessage", r#""a\"];\015\012message""#),
+            ("\u{9b}\0", r#""\302\233\000""#),
+            (r"\777\q\x\", r#""\\777\\q\\x\\""#),
+        ] {
+            let quoted = quoted_escapes(value.as_bytes());
+            assert_eq!(quoted, expected);
+            let text = format!(
+                "syntax = \"proto2\";\n\nmessage Old {{\n  optional bytes place = 1 [default = {quoted}];\n}}\n"
+            );
+            let pool = DescriptorPool::from_file_descriptor_set(compile("old.proto", &text)).unwrap();
+            let printed = file(&pool.get_file_by_name("old.proto").unwrap());
+            assert_eq!(compile("old.proto", &printed), compile("old.proto", &text));
         }
     }
 
