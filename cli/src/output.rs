@@ -50,21 +50,21 @@ impl Output {
     /// Writes a line of JSON.
     pub(crate) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
         self.text.flush().map_err(named)?;
-        serde_json::to_writer(&mut self.raw, object)
-            .map_err(io::Error::from)
-            .and_then(|()| self.raw.write_all(b"\n"))
-            .map_err(named)
+        let mut line = serde_json::to_string(object)?;
+        line.push('\n');
+        self.raw.write_all(escaped(&line).as_bytes()).map_err(named)
     }
 
     /// Writes a line of JSON: an object that has a key already, and behind its own another key with a value that is JSON
     /// already. serde_json would look at each of its bytes, which takes longer than making them.
     pub(crate) fn json_and(&mut self, object: &impl Serialize, key: &str, json: &[u8]) -> io::Result<()> {
         self.text.flush().map_err(named)?;
-        let mut line = serde_json::to_vec(object)?;
+        let mut line = serde_json::to_string(object)?;
         line.pop();
-        write!(line, ",\"{key}\":")?;
-        let parts = [&line[..], json, b"}\n"];
-        parts.into_iter().try_for_each(|part| self.raw.write_all(part)).map_err(named)
+        line.extend([",\"", key, "\":"]);
+        let json = String::from_utf8_lossy(json);
+        let parts = [&escaped(&line), &escaped(&json), "}\n"];
+        parts.into_iter().try_for_each(|part| self.raw.write_all(part.as_bytes())).map_err(named)
     }
 
     /// Writes bytes as they are.
@@ -88,11 +88,6 @@ fn named(error: io::Error) -> io::Error {
 
 /// A text of others, without what would move a terminal's cursor or change its colours.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    // The marks that turn the direction of text around can make it look like another one.
-    let is_bad = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     if !text.contains(is_bad) {
         return text.into();
     }
@@ -105,6 +100,32 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
         }
     }
     cleaned.into()
+}
+
+/// Whether a terminal does something else with it than to show it.
+fn is_bad(char: char) -> bool {
+    // The marks that turn the direction of text around can make it look like another one.
+    char.is_control()
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Lines of JSON, without what would move a terminal's cursor or change its colours. serde_json has escaped what is below a
+/// space. What is escaped here can stand in strings alone.
+fn escaped(json: &str) -> Cow<'_, str> {
+    let is_bad = |char: char| char >= '\u{7f}' && is_bad(char);
+    // Most is ASCII, which is seen sooner than each character.
+    if json.is_ascii() && !json.as_bytes().contains(&0x7f) || !json.contains(is_bad) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for char in json.chars() {
+        if is_bad(char) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
+        } else {
+            escaped.push(char);
+        }
+    }
+    escaped.into()
 }
 
 /// A number of things, which `noun` names one of: `1 message`, `2 messages`.
@@ -128,5 +149,16 @@ mod tests {
     fn texts_of_others_cannot_control_the_terminal() {
         assert!(matches!(clean("Grüße, 世界"), Cow::Borrowed(_)));
         assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d\u{202e}e"), "a\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}e");
+    }
+
+    #[test]
+    fn json_cannot_control_the_terminal() {
+        let texts = ["Grüße, 世界 😀", "a\x1b[2Jb\nc\u{7f}\u{80}\u{9b}d\u{202e}e\u{2069}ü", "\u{7f}"];
+        let json = serde_json::to_string(&texts).unwrap() + "\n";
+        let escaped = escaped(&json);
+        let expected = r#"["Grüße, 世界 😀","a\u001b[2Jb\nc\u007f\u0080\u009bd\u202ee\u2069ü","\u007f"]"#;
+        assert_eq!(escaped.trim_end(), expected);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&escaped).unwrap(), texts);
+        assert!(matches!(super::escaped("{\"a\":\"00af\"}\n"), Cow::Borrowed(_)));
     }
 }
