@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     test("monitor", &[Need::Tmux], monitor);
     test("publish", &[], publish);
     test("play", &[], play);
+    test("two_signals_at_once_are_one", &[], two_signals_at_once_are_one);
     suite::main(tests)
 }
 
@@ -147,6 +148,18 @@ fn publish(side: &Side) {
     let arguments = ["pub", "text", "hello", "--wait", "1", "--rate", "50", "--count", "50"];
     side.run(&arguments).text(0);
     expect_hello(&subscriber);
+}
+
+fn two_signals_at_once_are_one(side: &Side) {
+    side.while_sending("text", || {
+        let arguments = ["echo", "text", "--json", "--config", &side.path("ecal.yaml")];
+        let mut showing = start(side.world.here(), &arguments);
+        showing.expect("a message", |row| row["topic"] == "text");
+        // As `timeout` does.
+        showing.terminate();
+        showing.terminate();
+        Ended::of(showing).text(0);
+    });
 }
 
 fn play(side: &Side) {

@@ -145,7 +145,13 @@ fn signals_end_them_in_good_order() {
     let subscriber = node.subscriber::<[u8]>("from_pub").expect("a good topic");
     // It would send the next message in a quarter of an hour.
     let slow = "from_pub --payload ramp --size 4 --rate 0.001 --wait-for-subscriber 60";
-    for signal in [Process::interrupt, Process::terminate] {
+    // `timeout` sends a signal to its child, and at once another one to the child's group.
+    let twice = |process: &Process| {
+        process.terminate();
+        process.terminate();
+    };
+    let signals: [fn(&Process); 3] = [Process::interrupt, Process::terminate, twice];
+    for signal in signals {
         let process = example::start(HERE, "sub", "to_sub");
         assert!(publisher.wait_for_subscriber(HANG));
         publisher.send(b"1234").expect("a message is sent");
