@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Ended, start};
-use ferrocal::{LayersConfig, Node, Publisher, ShmConfig, Subscriber};
+use ferrocal::{LayersConfig, LocalRegistration, Node, Publisher, ShmConfig, Subscriber};
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     test("publish", &[], publish);
     test("play", &[], play);
     test("two_signals_at_once_are_one", &[], two_signals_at_once_are_one);
+    test("doctor_hears_of_shared_memory", &[], doctor_hears_of_shared_memory);
     suite::main(tests)
 }
 
@@ -160,6 +161,25 @@ fn two_signals_at_once_are_one(side: &Side) {
         showing.terminate();
         Ended::of(showing).text(0);
     });
+}
+
+/// A node that registers by shared memory alone, and the settings that say so.
+fn registered_by_memory(side: &Side) -> (Node, String) {
+    let mut config = ours::config(&side.world, side.world.here());
+    config.registration.local_transport = LocalRegistration::Shm;
+    let node = Node::with_config("by memory", config).expect("a node opens");
+    let path = side.path("memory.yaml");
+    fs::write(&path, "registration: { local: { transport_type: shm } }\n").expect("it can be written");
+    (node, path)
+}
+
+fn doctor_hears_of_shared_memory(side: &Side) {
+    let (_node, settings) = registered_by_memory(side);
+    let ended = Ended::run(side.world.here(), &["doctor", "--no-send", "--all", "--config", &settings]);
+    let text = ended.out.join("\n");
+    // The node of the side registers by UDP, which is heard, too.
+    assert!(text.contains("programs heard: 2."), "{ended:?}");
+    assert!(text.contains("register by shared memory, as these settings say"), "{ended:?}");
 }
 
 fn play(side: &Side) {

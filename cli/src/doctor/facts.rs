@@ -134,6 +134,8 @@ pub(crate) struct Wire {
     pub(crate) clock_differences: Vec<(String, i64)>,
     /// Datagrams of which nothing could be used, by the address that they came from.
     pub(crate) unusable: Vec<(Ipv4Addr, u64)>,
+    /// The hosts and process ids of those that registered by shared memory, if the settings say that programs do.
+    pub(crate) memory: Option<Known<BTreeSet<(String, i32)>>>,
 }
 
 /// A process that registered.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ferrocal::{Config, LogMessage, Mode, TopicInfo};
+use ferrocal::{Config, LocalRegistration, LogMessage, Mode, ProcessInfo, Seen, Snapshot, TopicInfo};
 use ferrocal_proto::{Action, Announcement, Header, Limits, MAX_REGISTRATION_LEN, Reassembler, Registration};
 use ferrocal_transport::{OpenError, Receiver, SocketTransport, Transport, Wait};
 
@@ -84,6 +84,11 @@ pub(super) fn watch(
     if let Err(error) = transport.receiver(config.udp.port) {
         add_failure(&mut failures, config.udp.port, &error);
     }
+    // Only a node reads what is registered there, and what it finds is what other nodes of these settings see.
+    let by_memory =
+        config.mode == Mode::Local && config.registration.local_transport == LocalRegistration::Shm;
+    let node = by_memory.then(|| session.open("doctor", config.clone()));
+    let monitor = node.as_ref().and_then(|node| node.as_ref().ok()).map(ferrocal::Node::monitor);
     during();
     let start = Instant::now();
     let shared = Mutex::new(Heard::new(start));
@@ -102,6 +107,13 @@ pub(super) fn watch(
     });
     let mut wire = shared.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish();
     wire.watched = start.elapsed();
+    wire.memory = node.map(|node| match (node, monitor) {
+        (Ok(_), Some(monitor)) => {
+            Ok(wire.add_registered(&monitor.snapshot(), start, config.registration.refresh))
+        }
+        (Err(error), _) => Err(format!("No node can be opened: {error:#}.")),
+        (Ok(_), None) => Err("Nothing was watched.".to_owned()),
+    });
     Watched { wire, failures, granted_buffer_len }
 }
 
@@ -226,17 +238,7 @@ impl Heard {
         let Registration { action, announcement } = registration;
         let (table, info) = match announcement {
             Announcement::Process(info) => {
-                let text = |text: &ferrocal::Text| text.to_str_lossy().into_owned();
-                let process = Process {
-                    sources: BTreeSet::from([source]),
-                    host: text(&info.host_name),
-                    pid: info.process_id,
-                    name: text(&info.process_name),
-                    command_line: text(&info.process_parameter),
-                    unit: text(&info.unit_name),
-                    version: text(&info.runtime_version),
-                    config_file: text(&info.config_file_path),
-                };
+                let process = process(&info, source);
                 let key = (
                     process.host.clone(),
                     process.pid,
@@ -285,6 +287,60 @@ impl Heard {
             subscribers: entities(self.subscribers),
             clock_differences: self.clocks.into_iter().collect(),
             unusable: self.unusable.into_iter().collect(),
+            memory: None,
         }
+    }
+}
+
+fn process(info: &ProcessInfo, source: Ipv4Addr) -> Process {
+    let text = |text: &ferrocal::Text| text.to_str_lossy().into_owned();
+    Process {
+        sources: BTreeSet::from([source]),
+        host: text(&info.host_name),
+        pid: info.process_id,
+        name: text(&info.process_name),
+        command_line: text(&info.process_parameter),
+        unit: text(&info.unit_name),
+        version: text(&info.runtime_version),
+        config_file: text(&info.config_file_path),
+    }
+}
+
+impl Wire {
+    /// Adds what a node of this computer sees, but for this program. Returns the hosts and ids of the processes.
+    fn add_registered(
+        &mut self,
+        snapshot: &Snapshot,
+        start: Instant,
+        refresh: Duration,
+    ) -> BTreeSet<(String, i32)> {
+        let is_own = |process_id: i32| process_id.cast_unsigned() == std::process::id();
+        let mut found = BTreeSet::new();
+        for seen in snapshot.processes.iter().filter(|seen| !is_own(seen.info.process_id)) {
+            let process = process(&seen.info, Ipv4Addr::LOCALHOST);
+            found.insert((process.host.clone(), process.pid));
+            let is_it = |other: &Process| {
+                (&other.host, other.pid, &other.unit) == (&process.host, process.pid, &process.unit)
+            };
+            if !self.processes.iter().any(is_it) {
+                self.processes.push(process);
+            }
+        }
+        let add = |entities: &mut Vec<Entity>, registered: &[Seen<TopicInfo>]| {
+            let id = |info: &TopicInfo| (info.host_name.clone(), info.process_id, info.topic_id.get());
+            let known: BTreeSet<_> = entities.iter().map(|entity| id(&entity.info)).collect();
+            let is_new =
+                |seen: &&Seen<TopicInfo>| !is_own(seen.info.process_id) && !known.contains(&id(&seen.info));
+            for Seen { info, registrations, last_seen, .. } in registered.iter().filter(is_new) {
+                // It may have come late.
+                let times = u32::try_from(registrations.saturating_sub(1)).unwrap_or(u32::MAX);
+                let watched = last_seen.saturating_duration_since(start).min(refresh.saturating_mul(times));
+                let info = TopicInfo::clone(info);
+                entities.push(Entity { source: Ipv4Addr::LOCALHOST, watched, info });
+            }
+        };
+        add(&mut self.publishers, &snapshot.publishers);
+        add(&mut self.subscribers, &snapshot.subscribers);
+        found
     }
 }

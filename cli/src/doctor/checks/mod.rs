@@ -47,7 +47,11 @@ pub(crate) const CHECKS: &[Check] = &[
     cause("mode", "local mode beside network mode", settings::mode),
     cause("ports", "programs that use other ports", settings::ports),
     cause("groups", "masks and hash versions of multicast groups", settings::groups),
-    cause("registration", "programs of eCAL that do not register by UDP", settings::registration),
+    cause(
+        "registration",
+        "programs of eCAL that do not register as the settings say",
+        settings::registration,
+    ),
     cause("reader_layer", "subscribers that do not read by UDP", peers::reader_layer),
     cause("writer_layer", "publishers that do not send by UDP", peers::writer_layer),
     cause("type", "topics with several data types", peers::data_type),

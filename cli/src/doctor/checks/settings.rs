@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ferrocal::{HashVersion, LayerKind, Mode};
 use ferrocal_proto::topic_group;
 
-use crate::doctor::facts::{Facts, Process, StrayKind};
+use crate::doctor::facts::{Facts, Process, Program, StrayKind};
 use crate::doctor::finding::{Finding, Sure};
 
 /// A process of others, for people.
@@ -243,8 +243,10 @@ fn version_of(facts: &Facts, topic: &str, group: Ipv4Addr) -> String {
     }
 }
 
+const REGISTRATION: &str = "registration";
+
 pub(super) fn registration(facts: &Facts) -> Vec<Finding> {
-    const CHECK: &str = "registration";
+    const CHECK: &str = REGISTRATION;
     let programs = match &facts.machine.ecal_processes {
         Ok(programs) => programs,
         Err(why) => return vec![Finding::not_checked(CHECK, why)],
@@ -256,6 +258,14 @@ pub(super) fn registration(facts: &Facts) -> Vec<Finding> {
         facts.wire.processes.iter().any(|process| is_it(&process.host, process.pid))
             || strays.iter().filter_map(|stray| stray.sender.as_ref()).any(|(host, id)| is_it(host, *id))
     };
+    let by_memory = match &facts.wire.memory {
+        Some(Err(why)) => return vec![Finding::not_checked(CHECK, why)],
+        Some(Ok(processes)) => Some(processes),
+        None => None,
+    };
+    if let Some(processes) = by_memory {
+        return by_shared_memory(facts, programs, processes, is_seen);
+    }
     let silent: Vec<_> = programs.iter().filter(|program| !is_seen(program.pid)).collect();
     if silent.is_empty() {
         return vec![Finding::ok(
@@ -264,11 +274,44 @@ pub(super) fn registration(facts: &Facts) -> Vec<Finding> {
             "All programs of this computer that have loaded eCAL register by UDP.",
         )];
     }
-    let of = |program: &&crate::doctor::facts::Program| {
+    let of = |program: &&Program| {
         let meaning = "This program has loaded eCAL, and no registration of it came: it registers by shared memory only or by \
-                       other ports, or has not started eCAL. Programs that use UDP, such as all of ferrocal's, do not see it.";
+                       other ports, or has not started eCAL. Programs that register by UDP, as these settings say, do not see it.";
         Finding::warning(CHECK, format!("{} (process {})", program.name, program.pid), meaning)
             .sure(Sure::Possible)
+            .mend("registration.local.transport_type: udp")
+    };
+    silent.iter().map(of).collect()
+}
+
+/// Where the settings say that programs register by shared memory.
+fn by_shared_memory(
+    facts: &Facts,
+    programs: &[Program],
+    processes: &BTreeSet<(String, i32)>,
+    is_heard: impl Fn(u32) -> bool,
+) -> Vec<Finding> {
+    let own = &facts.machine.host_name;
+    let is_seen = |pid: u32| processes.iter().any(|(host, id)| host == own && u32::try_from(*id) == Ok(pid));
+    let silent: Vec<_> = programs.iter().filter(|program| !is_seen(program.pid)).collect();
+    if silent.is_empty() {
+        let meaning = "All programs of this computer that have loaded eCAL register by shared memory, as these settings say.";
+        return vec![Finding::ok(REGISTRATION, "", meaning)];
+    }
+    let of = |program: &&Program| {
+        let subject = format!("{} (process {})", program.name, program.pid);
+        let (meaning, sure) = if is_heard(program.pid) {
+            let meaning = "This program registers by UDP, and these settings say by shared memory: programs that have them do \
+                           not see it. All of a computer must have the same.";
+            (meaning, Sure::Likely)
+        } else {
+            let meaning = "This program has loaded eCAL, and no registration of it came by shared memory, as these settings \
+                           say: it registers by UDP with other ports or in another memory file, or has not started eCAL. \
+                           Programs that have these settings do not see it.";
+            (meaning, Sure::Possible)
+        };
+        Finding::warning(REGISTRATION, subject, meaning)
+            .sure(sure)
             .mend("registration.local.transport_type: udp")
     };
     silent.iter().map(of).collect()

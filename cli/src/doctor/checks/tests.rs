@@ -99,6 +99,7 @@ fn healthy() -> Facts {
             subscribers: vec![entity("here", 1, OWN, 2)],
             clock_differences: vec![("there".into(), 300)],
             unusable: Vec::new(),
+            memory: None,
         },
         frames: Ok(Frames { strays: Vec::new(), heard: BTreeSet::from([("eth0".into(), OTHER)]) }),
         tests: vec![SelfTest { subject: "sockets".into(), is_in_use: true, outcome: Outcome::Passed }],
@@ -374,6 +375,22 @@ const SITUATIONS: &[Situation] = &[
     ),
     ("foreign datagrams", |facts| facts.wire.unusable.push((OTHER, 3)), "unusable", ""),
     (
+        "a program that registers by UDP where the settings say shared memory",
+        |facts| {
+            facts.settings.mode = Mode::Local;
+            facts
+                .wire
+                .processes
+                .iter_mut()
+                .for_each(|process| process.sources = [Ipv4Addr::LOCALHOST].into());
+            facts.wire.memory = Some(Ok(BTreeSet::new()));
+            let program = Program { pid: 1, name: "robot".into() };
+            facts.machine.ecal_processes = Ok(vec![program]);
+        },
+        "registration",
+        "registration.local.transport_type: udp",
+    ),
+    (
         "a failed self test",
         |facts| facts.tests[0].outcome = Outcome::Failed("nothing arrives".into()),
         "self_test",
@@ -457,6 +474,23 @@ fn files_that_belong_to_nobody_are_a_note() {
     let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();
     assert!(finding.meaning.starts_with("7 files"), "{finding:?}");
     assert!(finding.mend.ends_with(" /dev/shm/ecal_6"), "{finding:?}");
+}
+
+#[test]
+fn registrations_by_shared_memory_are_fine_where_the_settings_say_so() {
+    let mut facts = healthy();
+    facts.settings.mode = Mode::Local;
+    facts.wire.processes.iter_mut().for_each(|process| process.sources = [Ipv4Addr::LOCALHOST].into());
+    facts.machine.ecal_processes = Ok(vec![Program { pid: 9, name: "robot".into() }]);
+    facts.wire.memory = Some(Ok([(facts.machine.host_name.clone(), 9)].into()));
+    assert!(troubles(&facts).is_empty(), "{:#?}", troubles(&facts));
+    let findings = run(&facts);
+    let finding = findings.iter().find(|one| one.check == "registration").unwrap();
+    assert!(finding.meaning.contains("by shared memory, as these settings say"), "{finding:?}");
+    facts.wire.memory = Some(Err("No node can be opened.".into()));
+    let findings = run(&facts);
+    let finding = findings.iter().find(|one| one.check == "registration").unwrap();
+    assert_eq!(finding.status, Status::NotChecked);
 }
 
 #[test]
