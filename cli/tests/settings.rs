@@ -1,21 +1,26 @@
-//! The settings of publishers and subscribers in an `ecal.yaml` apply to the verbs: all of it by shared memory alone.
+//! The settings in an `ecal.yaml` apply to the verbs: publishers, subscribers and registrations by shared memory alone. And how
+//! processes of this computer end.
 
-#[expect(dead_code, reason = "other tests need more of it")]
 mod common;
 
 use std::fs;
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{Ended, start};
-use ferrocal::{LayersConfig, LocalRegistration, Node, Publisher, ShmConfig, Subscriber};
+use ferrocal::{
+    LayersConfig, LocalRegistration, Node, Publisher, ShmConfig, ShutdownError, Subscriber, request_shutdown,
+};
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::tmux::Terminal;
+use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 const SETTINGS: &str = "
@@ -36,6 +41,9 @@ fn main() -> ExitCode {
     test("play", &[], play);
     test("two_signals_at_once_are_one", &[], two_signals_at_once_are_one);
     test("doctor_hears_of_shared_memory", &[], doctor_hears_of_shared_memory);
+    test("stop_asks_no_process_that_is_gone", &[], stop_asks_no_process_that_is_gone);
+    test("stop_waits_for_what_is_not_registered", &[], stop_waits_for_what_is_not_registered);
+    test("stop_waits_for_no_process_that_is_gone", &[], stop_waits_for_no_process_that_is_gone);
     suite::main(tests)
 }
 
@@ -69,6 +77,13 @@ impl Side {
     fn run(&self, arguments: &[&str]) -> Ended {
         let settings = self.path("ecal.yaml");
         Ended::of(start(self.world.here(), &[arguments, &["--config", &settings]].concat()))
+    }
+
+    /// Settings with which no registration is heard.
+    fn deaf(&self) -> String {
+        let path = self.path("deaf.yaml");
+        fs::write(&path, "registration: { local: { udp: { port: 14100 } } }\n").expect("it can be written");
+        path
     }
 
     /// Publishes on a topic as long as `body` runs.
@@ -180,6 +195,77 @@ fn doctor_hears_of_shared_memory(side: &Side) {
     // The node of the side registers by UDP, which is heard, too.
     assert!(text.contains("programs heard: 2."), "{ended:?}");
     assert!(text.contains("register by shared memory, as these settings say"), "{ended:?}");
+}
+
+/// The file of the event by which a process is asked to end.
+fn event_of(process_id: u32) -> PathBuf {
+    format!("/dev/shm/ecal_shutdown_process_{process_id}_evt").into()
+}
+
+/// Leaves an event for a process as if it had made one. Nobody waits for it.
+fn leave_event(side: &Side, process_id: u32) -> Left {
+    let _own = side.node.shutdown_requested().expect("there is shared memory");
+    let left = Left(event_of(process_id));
+    fs::copy(event_of(std::process::id()), &left.0).expect("the event can be copied");
+    left
+}
+
+/// A file that a test leaves behind otherwise.
+struct Left(PathBuf);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn stop_asks_no_process_that_is_gone(side: &Side) {
+    let mut child = Command::new("true").spawn().expect("it starts");
+    let id = child.id();
+    let left = leave_event(side, id);
+    let event = fs::read(&left.0).expect("it can be read");
+    // First it waits for its parent, and then it is gone.
+    wait::until("it has ended", || {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("its parent has not asked");
+        status.contains("State:\tZ")
+    });
+    for _ in 0..2 {
+        let asked = request_shutdown(id);
+        assert!(matches!(asked, Err(ShutdownError::NotListening(_))), "{asked:?}");
+        let ended = side.run(&["stop", &id.to_string(), "--json"]);
+        ended.failed(4, "no such process was found on this computer");
+        child.wait().expect("it has ended");
+    }
+    assert!(fs::read(&left.0).expect("it can be read") == event, "a request is left behind");
+}
+
+fn stop_waits_for_what_is_not_registered(side: &Side) {
+    let (node, _) = registered_by_memory(side);
+    let request = node.shutdown_requested().expect("there is shared memory");
+    let id = std::process::id().to_string();
+    // The node of the side is registered by UDP, which is not heard with these settings.
+    let ended = Ended::run(side.world.here(), &["stop", &id, "--wait", "1", "--config", &side.deaf()]);
+    assert!(ended.err.join("\n").contains("a process did not end in time"), "{ended:?}");
+    assert_eq!(ended.text(4), format!("asked process {id} to end"));
+    assert!(request.wait_timeout(HANG));
+}
+
+fn stop_waits_for_no_process_that_is_gone(side: &Side) {
+    let waiting = start(side.world.here(), &["echo", "nothing", "--config", &side.path("ecal.yaml")]);
+    let _left = leave_event(side, waiting.id());
+    let monitor = side.node.monitor();
+    wait::until("it is registered", || {
+        let processes = monitor.snapshot().processes;
+        processes.iter().any(|seen| seen.info.process_id.cast_unsigned() == waiting.id())
+    });
+    let settings = side.path("patient.yaml");
+    fs::write(&settings, "registration: { registration_timeout: 600000 }\n").expect("it can be written");
+    let arguments = ["stop", "ferrocal echo", "--wait", "60", "--json", "--config", &settings];
+    let mut stop = start(side.world.here(), &arguments);
+    stop.expect("that it is asked", |row| row["asked"] == true);
+    // It says of itself no more that it ends, and is there until its parent has asked how it did.
+    waiting.signal(Signal::KILL);
+    Ended::of(stop).text(0);
 }
 
 fn play(side: &Side) {

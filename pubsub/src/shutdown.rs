@@ -1,7 +1,10 @@
 //! eCAL's request to a process that it ends, by an event that the processes of a host share.
 
 use std::error::Error;
+use std::fs;
 use std::future::Future;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -49,7 +52,8 @@ pub enum ShutdownError {
     /// This system has no such events here: they need 64-bit Linux with glibc, or 64-bit Windows.
     #[error("requests to end a process need 64-bit Linux with glibc, or 64-bit Windows")]
     Unavailable,
-    /// No process of this id on this host waits for a request. One of eCAL does from its first call of `eCAL::Ok()` on.
+    /// No process of this id on this host waits for a request, or there is none. One of eCAL waits from its first call of
+    /// `eCAL::Ok()` on.
     #[error("process {0} does not take requests to end")]
     NotListening(u32),
     /// The event cannot be opened or set.
@@ -96,16 +100,40 @@ fn event_name(process_id: u32) -> String {
 /// ferrocal a [`ShutdownRequest`], if they look at it.
 ///
 /// # Errors
-/// When there is no such process, or it does not take requests, or this system has none.
+/// When there is no such process, or it does not take requests, or this system has none. On Windows, the event of a process
+/// ends with it. On Linux, a process that was killed leaves its event behind, so `/proc` is asked whether the process is there;
+/// where that does not show all processes, a request to one that was killed succeeds. The id is that of the caller's PID
+/// namespace.
 pub fn request_shutdown(process_id: u32) -> Result<(), ShutdownError> {
     if !ferrocal_shm::is_available() {
         return Err(ShutdownError::Unavailable);
+    }
+    if is_gone(process_id) {
+        // A request that nobody takes would be for the next process of this id.
+        return Err(ShutdownError::NotListening(process_id));
     }
     let event = match NamedEvent::open_existing(&event_name(process_id)) {
         Err(error) if error.is_absent() => return Err(ShutdownError::NotListening(process_id)),
         opened => opened.map_err(|source| failed(process_id, source))?,
     };
     event.set(PATIENCE).map_err(|source| failed(process_id, source))
+}
+
+/// Whether the system says that there is no process of this id, or one that has ended and waits for its parent.
+fn is_gone(process_id: u32) -> bool {
+    // With `hidepid`, /proc shows the processes of others no more than the first one. It may be that of another namespace.
+    let is_ours = || {
+        fs::read_link("/proc/self").is_ok_and(|id| id.as_os_str() == std::process::id().to_string().as_str())
+    };
+    if !cfg!(target_os = "linux") || !is_ours() || !Path::new("/proc/1/status").exists() {
+        return false;
+    }
+    let status = match fs::read(format!("/proc/{process_id}/status")) {
+        Ok(status) => status,
+        Err(error) => return error.kind() == ErrorKind::NotFound,
+    };
+    let mut lines = status.split(|&byte| byte == b'\n');
+    lines.any(|line| [&b"State:\tZ"[..], b"State:\tX"].iter().any(|state| line.starts_with(state)))
 }
 
 fn failed(process_id: u32, source: impl Error + Send + Sync + 'static) -> ShutdownError {

@@ -1,5 +1,8 @@
 //! `stop`: ask processes to end.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use ferrocal::{ProcessInfo, Seen, Text, request_shutdown};
@@ -41,6 +44,9 @@ struct Row {
     asked: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Whether the system shows it. Else its registration is all that is known of it.
+    #[serde(skip)]
+    is_shown: bool,
 }
 
 impl Stop {
@@ -51,21 +57,16 @@ impl Stop {
         let here: Vec<_> =
             snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name).collect();
         let mut rows: Vec<_> =
-            here.iter().filter(|seen| self.is_meant(&seen.info)).map(|seen| Row::new(seen)).collect();
+            here.iter().filter(|seen| self.is_meant(&seen.info)).map(|seen| Row::of(seen)).collect();
         let is_unknown = |target: &&String| {
-            process_id(target).is_none() && !here.iter().any(|seen| is_named(&seen.info, target))
+            let is_there = process_id(target).is_some_and(|pid| lives(pid) != Some(false));
+            !is_there && !here.iter().any(|seen| is_named(&seen.info, target))
         };
         let unknown: Vec<_> = self.targets.iter().filter(is_unknown).collect();
         for pid in self.targets.iter().filter_map(|target| process_id(target)) {
             // One that is not registered may listen all the same.
-            if !rows.iter().any(|row| row.pid == pid) {
-                rows.push(Row {
-                    pid,
-                    unit: String::new(),
-                    process: String::new(),
-                    asked: false,
-                    error: None,
-                });
+            if lives(pid) != Some(false) && !rows.iter().any(|row| row.pid == pid) {
+                rows.push(Row::new(pid, String::new(), String::new()));
             }
         }
         rows.sort_by_key(|row| row.pid);
@@ -94,10 +95,17 @@ impl Stop {
             true => Exit::NotFound,
         };
         if let Some(time) = self.wait {
-            let asked = |pid: i32| rows.iter().any(|row| row.asked && row.pid == pid);
+            session.out().flush()?;
             let is_gone = |snapshot: &ferrocal::Snapshot| {
-                let mut here = snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name);
-                !here.any(|seen| asked(seen.info.process_id))
+                let is_registered = |pid: i32| {
+                    let mut here = snapshot.processes.iter().filter(|seen| seen.info.host_name == host_name);
+                    here.any(|seen| seen.info.process_id == pid)
+                };
+                let is_there = |row: &Row| match row.is_shown {
+                    true => lives(row.pid) != Some(false),
+                    false => is_registered(row.pid),
+                };
+                !rows.iter().any(|row| row.asked && is_there(row))
             };
             let (snapshot, end) = network.until(network.after(2.0) + time, is_gone);
             exit = match end {
@@ -117,15 +125,14 @@ impl Stop {
 }
 
 impl Row {
-    fn new(seen: &Seen<ProcessInfo>) -> Self {
+    fn new(pid: i32, unit: String, process: String) -> Self {
+        let is_shown = lives(pid) == Some(true) && may_run(pid, &process);
+        Self { pid, unit, process, asked: false, error: None, is_shown }
+    }
+
+    fn of(seen: &Seen<ProcessInfo>) -> Self {
         let text = |text: &Text| text.to_str_lossy().into_owned();
-        Self {
-            pid: seen.info.process_id,
-            unit: text(&seen.info.unit_name),
-            process: text(&seen.info.process_name),
-            asked: false,
-            error: None,
-        }
+        Self::new(seen.info.process_id, text(&seen.info.unit_name), text(&seen.info.process_name))
     }
 
     fn print(&self, session: &Session) -> anyhow::Result<()> {
@@ -135,6 +142,7 @@ impl Row {
         }
         let (pid, unit) = (self.pid, clean(&self.unit));
         match &self.error {
+            None if unit.is_empty() => out.line(format_args!("asked process {pid} to end"))?,
             None => out.line(format_args!("asked process {pid} {unit} to end"))?,
             Some(error) if unit.is_empty() => anstream::eprintln!("{BAD}error{BAD:#}: {}", clean(error)),
             Some(error) => anstream::eprintln!("{BAD}error{BAD:#}: {unit}: {}", clean(error)),
@@ -148,6 +156,44 @@ fn is_named(process: &ProcessInfo, target: &str) -> bool {
     let file = process.process_name.to_str_lossy();
     let file = file.rsplit(['/', '\\']).next().unwrap_or_default();
     process.unit_name == *target || *file == *target || process.process_id.to_string() == target
+}
+
+/// Whether there is a process of this id that has not ended, if the system shows that.
+fn lives(pid: i32) -> Option<bool> {
+    // With `hidepid`, /proc shows the processes of others no more than the first one. It may be that of another namespace.
+    let is_ours = || {
+        fs::read_link("/proc/self").is_ok_and(|id| id.as_os_str() == std::process::id().to_string().as_str())
+    };
+    if !cfg!(target_os = "linux") || !is_ours() || !Path::new("/proc/1/status").exists() {
+        return None;
+    }
+    match fs::read(format!("/proc/{pid}/status")) {
+        Ok(status) => {
+            let mut lines = status.split(|&byte| byte == b'\n');
+            // One that has ended stays until its parent has asked how.
+            let has_ended = |line: &[u8]| line.starts_with(b"State:\tZ") || line.starts_with(b"State:\tX");
+            Some(!lines.any(has_ended))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound) => Some(false),
+        // It ended while this looked.
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// ESRCH of Linux. Rust has no kind for it.
+const NO_SUCH_PROCESS: i32 = 3;
+
+/// Whether a process may be the one that registered with this executable. In a container, another one can have its id.
+fn may_run(pid: i32, executable: &str) -> bool {
+    let file = |path: &str| {
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        path.rsplit('/').next().unwrap_or_default().to_owned()
+    };
+    match fs::read_link(format!("/proc/{pid}/exe")) {
+        Ok(path) if !executable.is_empty() => file(&path.to_string_lossy()) == file(executable),
+        _ => true,
+    }
 }
 
 /// The process id that a target is, if it is one.
