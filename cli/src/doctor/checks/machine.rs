@@ -144,8 +144,12 @@ pub(super) fn shared_memory(facts: &Facts) -> Vec<Finding> {
     if unused.len() > MAX_NAMED {
         named += ", ...";
     }
+    let effect = match unused.iter().any(|name| name.starts_with("ecal_shutdown_process_")) {
+        true => ", and a request to end that one holds is for the next process of that id",
+        false => ", and nothing else",
+    };
     let meaning = format!(
-        "{} files in shared memory belong to nobody: {named}. Who made them was killed. They take memory, and nothing else.",
+        "{} files in shared memory belong to nobody: {named}. Who made them was killed. They take memory{effect}.",
         unused.len()
     );
     let paths: Vec<_> = unused.iter().map(|name| format!("/dev/shm/{name}")).collect();

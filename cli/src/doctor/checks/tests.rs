@@ -474,6 +474,11 @@ fn files_that_belong_to_nobody_are_a_note() {
     let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();
     assert!(finding.meaning.starts_with("7 files"), "{finding:?}");
     assert!(finding.mend.ends_with(" /dev/shm/ecal_6"), "{finding:?}");
+    assert!(finding.meaning.ends_with("They take memory, and nothing else."), "{finding:?}");
+    facts.machine.unused_memory = Ok(vec!["ecal_shutdown_process_6_evt".into()]);
+    let findings = run(&facts);
+    let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();
+    assert!(finding.meaning.contains("a request to end"), "{finding:?}");
 }
 
 #[test]
