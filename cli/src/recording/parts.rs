@@ -1,13 +1,14 @@
 //! A recording in one file or in several parts.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use ferrocal::Bytes;
 
-use super::write::Written;
+use super::write::{MAX_CHANNELS, Written};
 use super::{Channel, Compression, Stamps, Writer, metadata};
 
 /// When a new part begins, and how much all of them take.
@@ -36,6 +37,19 @@ pub(crate) struct Part {
     pub(crate) messages: u64,
 }
 
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Written,
+    /// The file has no number left for its publisher.
+    LeftOut,
+    /// There is no room for it in the quota.
+    OverQuota,
+}
+
+/// Messages and bytes that a failure cut off, by publisher.
+pub(crate) type Cut = BTreeMap<usize, (u64, u64)>;
+
 /// Writes a recording in one file or in several parts, each of which can be read without the others.
 pub(crate) struct Parts {
     base: PathBuf,
@@ -43,8 +57,19 @@ pub(crate) struct Parts {
     limits: Limits,
     about: BTreeMap<String, String>,
     losses: BTreeMap<String, String>,
+    /// Whether the open part does not say them yet.
+    are_losses_new: bool,
+    /// When they may be written again.
+    next_losses: Option<Instant>,
     /// The publishers, in the order in which they came.
-    channels: Vec<Channel>,
+    channels: BTreeMap<usize, Channel>,
+    next_channel: usize,
+    /// Those of the channels. Publishers of one type share one.
+    descriptors: HashSet<Bytes>,
+    /// What the channels take in memory, about.
+    channels_len: usize,
+    max_channels_len: usize,
+    cut: Cut,
     open: Open,
     next_number: u32,
     finished: VecDeque<Part>,
@@ -60,6 +85,9 @@ struct Open {
     first_ns: u64,
 }
 
+/// How many bytes of losses are written in a second at most, on average. A program that is killed loses the last counts.
+const LOSSES_PER_SECOND: f64 = 16.0 * 1024.0;
+
 impl Parts {
     /// Begins a recording. With parts, their numbers follow the name: `NAME_0000.mcap`.
     pub(crate) fn create(
@@ -67,6 +95,7 @@ impl Parts {
         compression: Compression,
         limits: Limits,
         about: BTreeMap<String, String>,
+        max_channels_len: usize,
     ) -> anyhow::Result<Self> {
         let path = if limits.has_parts() { numbered(base, 0) } else { base.to_owned() };
         let open = Open::create(&path, compression, &about, &BTreeMap::new())?;
@@ -76,7 +105,14 @@ impl Parts {
             limits,
             about,
             losses: BTreeMap::new(),
-            channels: Vec::new(),
+            are_losses_new: false,
+            next_losses: None,
+            channels: BTreeMap::new(),
+            next_channel: 0,
+            descriptors: HashSet::new(),
+            channels_len: 0,
+            max_channels_len,
+            cut: Cut::new(),
             open,
             next_number: 1,
             finished: VecDeque::new(),
@@ -94,14 +130,48 @@ impl Parts {
         self.deleted
     }
 
-    /// Adds a publisher, and returns its number in the recording.
-    pub(crate) fn channel(&mut self, channel: Channel) -> usize {
-        self.channels.push(channel);
-        self.channels.len() - 1
+    /// How many parts began so far.
+    pub(crate) fn begun(&self) -> u32 {
+        self.next_number
     }
 
-    /// Writes a message. Returns `false` instead if there is no room for it in the quota.
-    pub(crate) fn message(&mut self, channel: usize, stamps: Stamps, payload: &[u8]) -> anyhow::Result<bool> {
+    /// Whether a publisher is known. Those of which the last part had no message are forgotten when another begins.
+    pub(crate) fn has(&self, channel: usize) -> bool {
+        self.channels.contains_key(&channel)
+    }
+
+    /// Adds a publisher, and returns its number in the recording. `None` if there is no room for it.
+    pub(crate) fn channel(&mut self, mut channel: Channel) -> Option<usize> {
+        let descriptor = &mut channel.data_type.descriptor;
+        let shared = self.descriptors.get(descriptor).cloned();
+        let len = if shared.is_some() { 0 } else { descriptor.len() };
+        let len = len + held_len(&channel);
+        if self.channels.len() >= MAX_CHANNELS || self.channels_len + len > self.max_channels_len {
+            return None;
+        }
+        self.channels_len += len;
+        match shared {
+            Some(shared) => channel.data_type.descriptor = shared,
+            None => _ = self.descriptors.insert(channel.data_type.descriptor.clone()),
+        }
+        let number = self.next_channel;
+        self.next_channel += 1;
+        self.channels.insert(number, channel);
+        Some(number)
+    }
+
+    /// The descriptor of a publisher.
+    pub(crate) fn descriptor(&self, channel: usize) -> Bytes {
+        self.channels.get(&channel).map(|channel| channel.data_type.descriptor.clone()).unwrap_or_default()
+    }
+
+    /// Writes a message, if there is room for it.
+    pub(crate) fn message(
+        &mut self,
+        channel: usize,
+        stamps: Stamps,
+        payload: &[u8],
+    ) -> anyhow::Result<Outcome> {
         /// What a message takes besides its payload: its record, and its entry in the index.
         const OVERHEAD: u64 = 31 + 16;
         let len = payload.len() as u64 + OVERHEAD;
@@ -110,7 +180,7 @@ impl Parts {
         let age = Duration::from_nanos(stamps.log_ns.saturating_sub(self.open.first_ns));
         let is_over = split_time.is_some_and(|max| age >= max);
         if self.open.messages > 0 && (is_full || is_over) {
-            self.split()?;
+            self.split(channel)?;
         }
         if let Some(quota) = quota {
             while self.len() + len > quota {
@@ -120,30 +190,49 @@ impl Parts {
                 self.deleted += 1;
             }
             if self.len() + len > quota {
-                return Ok(false);
+                return Ok(Outcome::OverQuota);
             }
         }
         let open = &mut self.open;
-        if open.messages == 0 {
-            open.first_ns = stamps.log_ns;
-        }
         let number = match open.numbers.get(&channel) {
             Some(number) => *number,
             None => {
-                let number = open.writer.channel(&self.channels[channel])?;
+                let Some(number) = open.writer.try_channel(&self.channels[&channel])? else {
+                    return Ok(Outcome::LeftOut);
+                };
                 open.numbers.insert(channel, number);
                 number
             }
         };
+        if open.messages == 0 {
+            open.first_ns = stamps.log_ns;
+        }
         open.writer.message(number, stamps, payload)?;
         open.messages += 1;
+        Ok(Outcome::Written)
+    }
+
+    /// Says what was lost so far. It is in the file after one of the next calls, the sooner the shorter it is, and when the
+    /// part ends. Returns whether it was written now.
+    pub(crate) fn losses(&mut self, losses: BTreeMap<String, String>, now: Instant) -> anyhow::Result<bool> {
+        if self.losses != losses {
+            self.losses = losses;
+            self.are_losses_new = true;
+        }
+        if !self.are_losses_new || self.next_losses.is_some_and(|next| now < next) {
+            return Ok(false);
+        }
+        let len: usize = self.losses.iter().map(|(name, count)| name.len() + count.len() + 8).sum();
+        self.next_losses = Some(now + Duration::from_secs_f64(len as f64 / LOSSES_PER_SECOND));
+        self.write_losses()?;
         Ok(true)
     }
 
-    /// Says what was lost so far. It is in the file after the next flush.
-    pub(crate) fn losses(&mut self, losses: BTreeMap<String, String>) -> anyhow::Result<()> {
-        self.losses = losses;
-        self.open.writer.metadata(metadata::LOSSES, self.losses.clone())
+    fn write_losses(&mut self) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.are_losses_new) {
+            self.open.writer.metadata(metadata::LOSSES, self.losses.clone())?;
+        }
+        Ok(())
     }
 
     /// What was written can be read from now on.
@@ -151,24 +240,53 @@ impl Parts {
         self.open.writer.flush()
     }
 
-    /// Completes the recording. Returns its files, and whether the last one was completed; one without messages is deleted.
-    pub(crate) fn finish(mut self) -> (Vec<Part>, anyhow::Result<()>) {
-        let (part, result) = self.open.finish();
+    #[cfg(test)]
+    pub(crate) fn set_max_channels_len(&mut self, max: usize) {
+        self.max_channels_len = max;
+    }
+
+    /// Fails as a disk does.
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self) {
+        self.open.writer.message(u16::MAX, Stamps::default(), b"of nobody").unwrap_err();
+    }
+
+    /// Completes the recording. Returns its files, what of the messages a failure cut off, by publisher, and whether the last
+    /// file was completed; one without messages is deleted.
+    pub(crate) fn finish(mut self) -> (Vec<Part>, Cut, anyhow::Result<()>) {
+        let said = self.write_losses();
+        let (part, cut, result) = self.open.finish();
+        let result = said.and(result);
+        self.cut.extend(cut);
         if part.messages == 0 {
             let _ = fs::remove_file(&part.path);
         } else {
             self.finished.push_back(part);
         }
-        (self.finished.into(), result)
+        (self.finished.into(), self.cut, result)
     }
 
-    fn split(&mut self) -> anyhow::Result<()> {
+    /// Begins a part for a message of a publisher.
+    fn split(&mut self, channel: usize) -> anyhow::Result<()> {
+        self.write_losses()?;
         let path = numbered(&self.base, self.next_number);
         self.next_number += 1;
         let next = Open::create(&path, self.compression, &self.about, &self.losses)?;
-        let (part, result) = std::mem::replace(&mut self.open, next).finish();
+        let last = std::mem::replace(&mut self.open, next);
+        self.forget_all_but(&last.numbers, channel);
+        let (part, cut, result) = last.finish();
+        self.cut.extend(cut);
         self.finished.push_back(part);
         result
+    }
+
+    /// Forgets publishers that sent nothing in the last part.
+    fn forget_all_but(&mut self, numbers: &HashMap<usize, u16>, channel: usize) {
+        self.channels.retain(|number, _| *number == channel || numbers.contains_key(number));
+        self.descriptors =
+            self.channels.values().map(|channel| channel.data_type.descriptor.clone()).collect();
+        self.channels_len = self.channels.values().map(held_len).sum::<usize>()
+            + self.descriptors.iter().map(Bytes::len).sum::<usize>();
     }
 }
 
@@ -201,16 +319,29 @@ impl Open {
         self.writer.flush()
     }
 
-    fn finish(mut self) -> (Part, anyhow::Result<()>) {
+    /// Completes the part. Returns what a failure cut off it, too.
+    fn finish(mut self) -> (Part, Cut, anyhow::Result<()>) {
         let path = self.writer.path().to_owned();
         match self.writer.finish() {
-            Ok(bytes) => (Part { path, bytes, messages: self.messages }, Ok(())),
+            Ok(bytes) => (Part { path, bytes, messages: self.messages }, Cut::new(), Ok(())),
             Err(error) => {
                 let Written { len, messages } = self.writer.flushed();
-                (Part { path, bytes: len, messages }, Err(error))
+                // Publishers that say the same of themselves are one in the file.
+                let mut channels: HashMap<_, _> =
+                    self.numbers.iter().map(|(channel, number)| (*number, *channel)).collect();
+                let cut = self.writer.cut().iter();
+                let cut = cut.filter_map(|(number, cut)| Some((channels.remove(number)?, *cut))).collect();
+                (Part { path, bytes: len, messages }, cut, Err(error))
             }
         }
     }
+}
+
+/// What a publisher takes in memory without its descriptor, about.
+fn held_len(channel: &Channel) -> usize {
+    let Channel { topic, data_type, host, process, unit, .. } = channel;
+    let texts = [topic, &data_type.name, &data_type.encoding, host, process, unit];
+    size_of::<Channel>() + texts.into_iter().map(String::len).sum::<usize>() + 256
 }
 
 /// The path of a part.
@@ -227,18 +358,19 @@ mod tests {
 
     fn record(base: &Path, limits: Limits, payload_len: usize) -> (Vec<Part>, u64) {
         let about = [("version".to_owned(), "1".to_owned())].into();
-        let mut parts = Parts::create(base, Compression::None, limits, about).unwrap();
-        let channel = parts.channel(Channel { topic: "a".into(), ..Channel::default() });
+        let mut parts = Parts::create(base, Compression::None, limits, about, 1 << 20).unwrap();
+        let channel = parts.channel(Channel { topic: "a".into(), ..Channel::default() }).unwrap();
         for clock in 0..20_u64 {
             let stamps = Stamps { log_ns: clock * 1_000_000_000, publish_ns: 0, clock: clock.cast_signed() };
-            if !parts.message(channel, stamps, &vec![7; payload_len]).unwrap() {
+            if parts.message(channel, stamps, &vec![7; payload_len]).unwrap() != Outcome::Written {
                 break;
             }
             parts.flush().unwrap();
         }
         let deleted = parts.deleted();
-        let (parts, result) = parts.finish();
+        let (parts, cut, result) = parts.finish();
         result.unwrap();
+        assert!(cut.is_empty());
         (parts, deleted)
     }
 
@@ -293,8 +425,87 @@ mod tests {
     fn a_recording_of_nothing_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("a.mcap");
-        let parts = Parts::create(&base, Compression::None, Limits::default(), BTreeMap::new()).unwrap();
-        assert_eq!(parts.finish().0, []);
+        assert_eq!(open(&base, Limits::default()).finish().0, []);
         assert!(!base.exists());
+    }
+
+    fn open(base: &Path, limits: Limits) -> Parts {
+        Parts::create(base, Compression::None, limits, BTreeMap::new(), 1 << 26).unwrap()
+    }
+
+    fn publisher(id: u64, descriptor: &[u8]) -> Channel {
+        let data_type =
+            ferrocal::DataType { descriptor: descriptor.to_vec().into(), ..ferrocal::DataType::default() };
+        Channel { topic: "a".into(), topic_id: Some(id), data_type, ..Channel::default() }
+    }
+
+    #[test]
+    fn publishers_without_a_number_are_left_out_and_the_others_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("a.mcap");
+        let mut parts = open(&base, Limits::default());
+        let mut numbers = Vec::new();
+        for id in 0..70_000 {
+            let channel = parts.channel(publisher(id, b""));
+            if let Some(channel) = channel {
+                assert_eq!(
+                    parts.message(channel, Stamps::default(), b"x").unwrap(),
+                    Outcome::Written,
+                    "{id}"
+                );
+            }
+            numbers.extend(channel);
+        }
+        assert_eq!(numbers.len(), MAX_CHANNELS);
+        assert_eq!(parts.message(numbers[0], Stamps::default(), b"y").unwrap(), Outcome::Written);
+        let (parts, _, result) = parts.finish();
+        result.unwrap();
+        assert_eq!(parts[0].messages, MAX_CHANNELS as u64 + 1);
+        assert!(Recording::open(&base).unwrap().is_complete());
+    }
+
+    #[test]
+    fn descriptors_are_shared_and_take_so_much_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("a.mcap");
+        let about = BTreeMap::new();
+        let mut parts = Parts::create(&base, Compression::None, Limits::default(), about, 3_000_000).unwrap();
+        let same = (0..100).filter_map(|id| parts.channel(publisher(id, &[7; 100_000])));
+        assert_eq!(same.count(), 100, "one descriptor");
+        let others = (0..100).filter_map(|id| parts.channel(publisher(id, &[id as u8; 100_001])));
+        assert!((20..30).contains(&others.count()));
+    }
+
+    #[test]
+    fn publishers_of_which_a_part_has_nothing_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { split_time: Some(Duration::from_secs(1)), ..Limits::default() };
+        let mut parts = open(&folder.path().join("a.mcap"), limits);
+        let [gone, stays] = [1, 2].map(|id| parts.channel(publisher(id, &[id as u8; 10])).unwrap());
+        for (channel, second) in [(gone, 0), (stays, 0), (stays, 1), (stays, 2)] {
+            let stamps = Stamps { log_ns: second * 1_000_000_000, ..Stamps::default() };
+            parts.message(channel, stamps, b"x").unwrap();
+        }
+        assert_eq!((parts.has(gone), parts.has(stays), parts.descriptors.len()), (false, true, 1));
+    }
+
+    #[test]
+    fn long_losses_are_written_seldom_and_when_the_file_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("a.mcap");
+        let mut parts = open(&base, Limits::default());
+        let channel = parts.channel(publisher(1, b"")).unwrap();
+        parts.message(channel, Stamps::default(), b"x").unwrap();
+        let now = Instant::now();
+        let name = "z".repeat(160 * 1024);
+        let written = (0..30).filter(|second| {
+            let losses = BTreeMap::from([(name.clone(), second.to_string())]);
+            parts.losses(losses, now + Duration::from_secs(*second)).unwrap()
+        });
+        assert_eq!(written.collect::<Vec<_>>(), [0, 11, 22]);
+        parts.finish().2.unwrap();
+        let recording = Recording::open(&base).unwrap();
+        assert_eq!(recording.metadata(metadata::LOSSES).unwrap()[&name], "29");
+        assert!(base.metadata().unwrap().len() < 5 * name.len() as u64);
     }
 }

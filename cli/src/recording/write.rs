@@ -1,6 +1,6 @@
 //! Writes an MCAP file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,10 @@ use super::{Channel, Stamps};
 
 /// How many bytes of messages are collected for a chunk.
 const CHUNK_LEN: u64 = 4 * 1024 * 1024;
+
+/// How many publishers a file has at most. MCAP has 16 bits for their numbers and those of schemas, and 0 is no schema. `mcap`
+/// does not count beyond the last one.
+pub(super) const MAX_CHANNELS: usize = u16::MAX as usize - 1;
 
 /// How the chunks of a file are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -60,7 +64,13 @@ pub(crate) struct Writer {
     /// What was flushed.
     flushed: Written,
     /// Where the chunks end that were written since then. The last ones may still be on their way.
-    chunks: Vec<Written>,
+    chunks: Vec<(Written, Counts)>,
+    /// The messages behind the last chunk.
+    open: Counts,
+    /// Those that a failure cut off.
+    cut: Counts,
+    /// Publishers so far: their numbers begin with 1.
+    channels: usize,
     /// Messages so far.
     messages: u64,
     /// Bytes of payload since the last flush.
@@ -74,6 +84,9 @@ pub(crate) struct Written {
     pub(crate) len: u64,
     pub(crate) messages: u64,
 }
+
+/// Messages and bytes of payload, by channel.
+pub(crate) type Counts = HashMap<u16, (u64, u64)>;
 
 impl Writer {
     /// Makes a file, which must not exist.
@@ -113,6 +126,9 @@ impl Writer {
             len,
             flushed: Written::default(),
             chunks: Vec::new(),
+            open: Counts::new(),
+            cut: Counts::new(),
+            channels: 0,
             messages: 0,
             pending: 0,
         };
@@ -138,15 +154,37 @@ impl Writer {
         self.flushed
     }
 
+    /// What was written, and is not in the file after a failure.
+    pub(crate) fn cut(&self) -> &Counts {
+        &self.cut
+    }
+
     /// Adds a publisher, and returns its number in this file.
+    ///
+    /// # Errors
+    /// Also when the format has no number left for it.
     pub(crate) fn channel(&mut self, channel: &Channel) -> anyhow::Result<u16> {
-        self.write(|mcap| {
+        let number = self.try_channel(channel)?;
+        number.ok_or_else(|| {
+            let shown = self.path.display();
+            anyhow!("{shown}: MCAP has no room for more publishers than there are; choose fewer topics")
+        })
+    }
+
+    /// Adds a publisher. `None` if the format has no number left for it; the file goes on without it.
+    pub(crate) fn try_channel(&mut self, channel: &Channel) -> anyhow::Result<Option<u16>> {
+        if self.channels >= MAX_CHANNELS {
+            return Ok(None);
+        }
+        let number = self.write(|mcap| {
             let schema = match channel.schema() {
                 Some((name, encoding, data)) => mcap.add_schema(name, encoding, data)?,
                 None => 0,
             };
             mcap.add_channel(schema, &channel.topic, channel.message_encoding(), &channel.metadata())
-        })
+        })?;
+        self.channels = self.channels.max(usize::from(number));
+        Ok(Some(number))
     }
 
     /// Writes a message of a [channel](Self::channel).
@@ -162,9 +200,13 @@ impl Writer {
         // A chunk is written when the message that does not fit into it comes.
         let len = self.len.load(Ordering::Relaxed);
         if len > before {
-            self.chunks.push(Written { len, messages: self.messages });
+            let written = Written { len, messages: self.messages };
+            self.chunks.push((written, std::mem::take(&mut self.open)));
             self.pending = 0;
         }
+        let (messages, bytes) = self.open.entry(channel).or_default();
+        *messages += 1;
+        *bytes += payload.len() as u64;
         self.pending += payload.len() as u64;
         self.messages += 1;
         Ok(())
@@ -181,6 +223,7 @@ impl Writer {
         self.pending = 0;
         self.flushed = Written { len: self.len.load(Ordering::Relaxed), messages: self.messages };
         self.chunks.clear();
+        self.open.clear();
         Ok(())
     }
 
@@ -210,10 +253,18 @@ impl Writer {
         }
         // The file holds a beginning of all that was written.
         let cut = self.file.metadata().and_then(|metadata| {
-            let is_there = |chunk: &&Written| chunk.len <= metadata.len();
-            self.flushed = self.chunks.iter().rev().find(is_there).copied().unwrap_or(self.flushed);
+            let is_there = |(chunk, _): &&(Written, Counts)| chunk.len <= metadata.len();
+            let last = self.chunks.iter().rev().find(is_there).map(|(chunk, _)| *chunk);
+            self.flushed = last.unwrap_or(self.flushed);
             self.file.set_len(self.flushed.len)
         });
+        let kept = self.flushed.len;
+        let is_cut = |(chunk, _): &(Written, Counts)| chunk.len > kept;
+        let chunks = std::mem::take(&mut self.chunks).into_iter().filter(is_cut).map(|(_, counts)| counts);
+        for (channel, (messages, bytes)) in chunks.chain([std::mem::take(&mut self.open)]).flatten() {
+            let cut = self.cut.entry(channel).or_default();
+            *cut = (cut.0 + messages, cut.1 + bytes);
+        }
         let error = match error {
             McapError::Io(error) => unwritten(&self.path, error),
             error => anyhow::Error::new(error).context(self.path.display().to_string()),
@@ -319,6 +370,7 @@ mod tests {
         let Written { len, messages } = writer.flushed();
         assert_eq!((path.metadata().unwrap().len(), clocks(&path).len() as u64), (len, messages));
         assert_eq!(messages, 8, "two whole chunks");
+        assert_eq!(writer.cut()[&id], (4, 4 * payload.len() as u64));
         assert!(writer.message(id, stamps(14), b"too late").is_err());
         drop(writer);
         assert_eq!(path.metadata().unwrap().len(), len);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use ferrocal::{DataType, EntityId, PublisherIdentity};
 
-use super::intake::{Intake, Item, Losses, RecordedTopic, lock};
-use super::{Channel, Compression, Limits, Part, Parts};
+use super::intake::{Intake, Item, Losses, RecordedTopic, count, lock};
+use super::{Channel, Compression, Limits, Outcome, Part, Parts};
 
 /// What was written so far.
 #[derive(Debug, Default, Clone)]
@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     /// Files that gave way to others.
     pub(crate) deleted: u64,
     pub(crate) quota_reached: bool,
+    /// Messages that are not written because there are too many publishers.
+    pub(crate) left_out: u64,
 }
 
 /// Where messages are written to, and how.
@@ -64,20 +66,8 @@ impl WriterThread {
 impl Sink {
     /// Makes the file, and writes all that comes until the intake is closed.
     pub(crate) fn start(self, intake: Arc<Intake>) -> anyhow::Result<WriterThread> {
-        let parts = Parts::create(&self.base, self.compression, self.limits, self.about.clone())?;
-        let progress = Arc::<Mutex<Progress>>::default();
-        let mut writing = Writing {
-            sink: self,
-            intake,
-            parts,
-            known: BTreeMap::new(),
-            unknown: VecDeque::new(),
-            buffered: VecDeque::new(),
-            progress: progress.clone(),
-            losses: Losses::default(),
-            is_dirty: false,
-            next_flush: Instant::now(),
-        };
+        let mut writing = self.writing(intake)?;
+        let progress = writing.progress.clone();
         let write = move || {
             let result = writing.run();
             let intake = writing.intake.clone();
@@ -87,6 +77,23 @@ impl Sink {
         };
         let thread = thread::Builder::new().name("record".into()).spawn(write)?;
         Ok(WriterThread { thread, progress })
+    }
+
+    fn writing(self, intake: Arc<Intake>) -> anyhow::Result<Writing> {
+        let (limits, about) = (self.limits, self.about.clone());
+        let parts = Parts::create(&self.base, self.compression, limits, about, intake.max_registered)?;
+        Ok(Writing {
+            sink: self,
+            intake,
+            parts,
+            known: BTreeMap::new(),
+            part: 0,
+            unknown: VecDeque::new(),
+            buffered: VecDeque::new(),
+            progress: Arc::default(),
+            is_dirty: false,
+            next_flush: Instant::now(),
+        })
     }
 }
 
@@ -113,19 +120,22 @@ struct Writing {
     intake: Arc<Intake>,
     parts: Parts,
     known: BTreeMap<EntityId, Vec<Known>>,
+    /// How many parts had begun when they were looked at last.
+    part: u32,
     /// Messages of publishers that did not register yet.
     unknown: VecDeque<Item>,
     /// What waits for a trigger.
     buffered: VecDeque<Item>,
     progress: Arc<Mutex<Progress>>,
-    /// As they were written last.
-    losses: Losses,
     is_dirty: bool,
     next_flush: Instant,
 }
 
 /// How long messages wait for their publisher's registration, which comes once a second.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often what is gone is forgotten at least.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
 
 impl Writing {
     fn run(&mut self) -> anyhow::Result<()> {
@@ -134,7 +144,8 @@ impl Writing {
             let now = Instant::now();
             let until_flush = self.next_flush.saturating_duration_since(now);
             let is_waiting = self.sink.pre_buffer.is_some() || !self.unknown.is_empty();
-            let timeout = if is_waiting { until_flush.min(Duration::from_millis(50)) } else { until_flush };
+            let longest = if is_waiting { Duration::from_millis(50) } else { FORGET_EVERY };
+            let timeout = until_flush.min(longest);
             let items = self.intake.queue.take(timeout);
             let is_over = items.is_none();
             // First, so that the messages of a publisher stay in order.
@@ -152,6 +163,8 @@ impl Writing {
             if !self.release_unknown(is_over)? || is_over {
                 return Ok(());
             }
+            let waiting = self.unknown.iter().take(1).chain(self.buffered.front()).map(|item| item.received);
+            self.intake.forget_gone(waiting.fold(now, Instant::min));
             if Instant::now() >= self.next_flush {
                 self.flush()?;
                 self.next_flush = Instant::now() + self.sink.flush_interval;
@@ -163,8 +176,18 @@ impl Writing {
     fn finish(mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
         let result = result.and_then(|()| self.write_losses());
         let deleted = self.parts.deleted();
-        let (parts, finished) = self.parts.finish();
+        let (parts, cut, finished) = self.parts.finish();
         let mut progress = lock(&self.progress);
+        for known in self.known.values().flatten() {
+            if let Some((messages, bytes)) = cut.get(&known.channel) {
+                known.topic.messages.fetch_sub(*messages, Ordering::Relaxed);
+                known.topic.bytes.fetch_sub(*bytes, Ordering::Relaxed);
+            }
+        }
+        for (messages, bytes) in cut.values() {
+            progress.messages -= messages;
+            progress.payload_bytes -= bytes;
+        }
         progress.deleted = deleted;
         progress.file_bytes = parts.iter().map(|part| part.bytes).sum();
         progress.parts = parts;
@@ -236,13 +259,29 @@ impl Writing {
     }
 
     fn write_known(&mut self, item: Item) -> anyhow::Result<bool> {
-        let channel = self.channel(&item);
-        let has_room = self.parts.message(channel, item.stamps, &item.payload)?;
+        let outcome = match self.channel(&item) {
+            Some(channel) => self.parts.message(channel, item.stamps, &item.payload)?,
+            None => Outcome::LeftOut,
+        };
         self.intake.queue.release(item.held_len());
+        self.forget_known();
         let mut progress = lock(&self.progress);
-        if !has_room {
-            progress.quota_reached = true;
-            return Ok(false);
+        match outcome {
+            Outcome::Written => {}
+            Outcome::OverQuota => {
+                progress.quota_reached = true;
+                return Ok(false);
+            }
+            Outcome::LeftOut => {
+                if progress.left_out == 0 {
+                    log::warn!(
+                        "there are more publishers than a file has room for; of others nothing is recorded"
+                    );
+                }
+                progress.left_out += 1;
+                count(&mut lock(&self.intake.losses).left_out, &item.topic.name);
+                return Ok(true);
+            }
         }
         self.is_dirty = true;
         let len = item.payload.len() as u64;
@@ -254,6 +293,17 @@ impl Writing {
         Ok(self.sink.max_messages.is_none_or(|max| progress.messages < max))
     }
 
+    /// Forgets publishers that the parts have forgotten.
+    fn forget_known(&mut self) {
+        let begun = self.parts.begun();
+        if std::mem::replace(&mut self.part, begun) != begun {
+            self.known.retain(|_, of_id| {
+                of_id.retain(|known| self.parts.has(known.channel));
+                !of_id.is_empty()
+            });
+        }
+    }
+
     /// The number of a message's publisher, if it came before with this type.
     fn known_channel(&self, item: &Item) -> Option<usize> {
         let is_same = |known: &&Known| {
@@ -262,10 +312,10 @@ impl Writing {
         self.known.get(&item.publisher.id)?.iter().find(is_same).map(|known| known.channel)
     }
 
-    /// The number of a message's publisher.
-    fn channel(&mut self, item: &Item) -> usize {
+    /// The number of a message's publisher. `None` if there is no room for it.
+    fn channel(&mut self, item: &Item) -> Option<usize> {
         if let Some(channel) = self.known_channel(item) {
-            return channel;
+            return Some(channel);
         }
         let text = |text: &ferrocal::Text| text.to_str_lossy().into_owned();
         let PublisherIdentity { id, host_name, process_id, .. } = &*item.publisher;
@@ -286,17 +336,17 @@ impl Writing {
         if let Some(data_type) = &item.data_type {
             channel.data_type = data_type.clone();
         }
-        let channel = self.parts.channel(channel);
+        let channel = self.parts.channel(channel)?;
+        let mut data_type = item.data_type.clone();
+        if let Some(data_type) = &mut data_type {
+            // Otherwise each of them would keep one of its own.
+            data_type.descriptor = self.parts.descriptor(channel);
+        }
         let of_id = self.known.entry(*id).or_default();
         let is_new = !of_id.iter().any(|known| known.is_of(item));
         item.topic.publishers.fetch_add(is_new.into(), Ordering::Relaxed);
-        of_id.push(Known {
-            topic: item.topic.clone(),
-            identity: item.publisher.clone(),
-            data_type: item.data_type.clone(),
-            channel,
-        });
-        channel
+        of_id.push(Known { topic: item.topic.clone(), identity: item.publisher.clone(), data_type, channel });
+        Some(channel)
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
@@ -307,24 +357,13 @@ impl Writing {
         Ok(())
     }
 
-    /// Writes how many messages were lost so far, if there are more than last time.
+    /// Writes how many messages were lost so far, if there are more than last time and it is time to.
     fn write_losses(&mut self) -> anyhow::Result<()> {
         let losses = lock(&self.intake.losses).clone();
-        if losses == self.losses {
-            return Ok(());
+        if losses != Losses::default() {
+            self.is_dirty |= self.parts.losses(losses.entries(), Instant::now())?;
         }
-        let total = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>().to_string();
-        let mut entries = BTreeMap::from([
-            ("lost".to_owned(), total(&losses.lost)),
-            ("queue_full".to_owned(), total(&losses.refused)),
-        ]);
-        for (what, counts) in [("lost", &losses.lost), ("queue_full", &losses.refused)] {
-            entries
-                .extend(counts.iter().map(|(topic, count)| (format!("{what}: {topic}"), count.to_string())));
-        }
-        self.losses = losses;
-        self.is_dirty = true;
-        self.parts.losses(entries)
+        Ok(())
     }
 }
 
@@ -377,7 +416,7 @@ mod tests {
                 Node::with_transport(name, config, Arc::new(network.host())).unwrap()
             };
             let (node, other) = (node("recorder"), node("robot"));
-            let intake = Arc::new(Intake::new(max_bytes));
+            let intake = Arc::new(Intake::new(max_bytes, 1 << 20));
             let topic = Arc::new(RecordedTopic::new("a"));
             let (taking, recorded) = (intake.clone(), topic.clone());
             let config = SubscriberConfig::default().inline(true);
@@ -475,6 +514,37 @@ mod tests {
         assert!(what_is_left(&[]).ends_with("no message of it was written"));
         let part = Part { path: "a.mcap".into(), bytes: 1, messages: 1 };
         assert!(what_is_left(&[part]).ends_with("what was written to a.mcap can be read"));
+    }
+
+    #[test]
+    fn what_a_failure_cuts_off_is_not_counted() {
+        let stage = Stage::new(1 << 20);
+        stage.publish(&["1", "2"]);
+        stage.intake.close();
+        let mut writing = stage.sink().writing(stage.intake.clone()).unwrap();
+        let progress = writing.progress.clone();
+        writing.run().unwrap();
+        assert_eq!((lock(&progress).messages, stage.topic.recorded()), (2, (1, 2, 2)));
+        writing.parts.fail();
+        writing.finish(Ok(())).unwrap_err();
+        let progress = lock(&progress);
+        assert_eq!((progress.messages, progress.payload_bytes), (0, 0));
+        assert_eq!((stage.topic.recorded(), progress.parts.len()), ((1, 0, 0), 0));
+    }
+
+    #[test]
+    fn messages_of_publishers_without_room_are_counted() {
+        let stage = Stage::new(1 << 20);
+        stage.publish(&["1", "2"]);
+        let sink = stage.sink();
+        let mut writing = sink.writing(stage.intake.clone()).unwrap();
+        writing.parts.set_max_channels_len(100);
+        stage.intake.close();
+        writing.run().unwrap();
+        let progress = lock(&writing.progress).clone();
+        assert_eq!((progress.messages, progress.left_out), (0, 2));
+        assert_eq!(lock(&stage.intake.losses).entries()["left_out: a"], "2");
+        assert_eq!(stage.intake.queue.bytes(), 0);
     }
 
     #[test]

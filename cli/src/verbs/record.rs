@@ -1,25 +1,26 @@
 //! `record`: messages to MCAP.
 
-use std::collections::HashMap;
+mod topics;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ferrocal::{
-    Change, ChangeKind, Config, Feed, Monitor, Node, Registered, Selection, Subscription, TopicInfo,
-};
+use ferrocal::{Config, Node, Selection, Subscription};
 use serde_json::json;
 
 use crate::args::{period, seconds};
 use crate::exit::Exit;
 use crate::output::{clean, counted};
 use crate::recording::{
-    Compression, Disk, Intake, KeyCode, Keys, Limits, Patterns, Progress, Raw, RecordedTopic, Sink,
-    StatusLine, TopicArgs, clock, for_file_name, human, size,
+    Compression, Disk, Intake, KeyCode, Keys, Limits, Progress, Sink, StatusLine, TopicArgs, clock,
+    for_file_name, human, size,
 };
 use crate::session::{End, Session};
 use crate::table::{Align, Table};
+
+use topics::{MAX_TOPICS, Row, Topics};
 
 /// Record messages to an MCAP file.
 ///
@@ -35,7 +36,8 @@ use crate::table::{Align, Table};
 ///
 /// Keys of --json, in one object at the end: kind (record), files (each with path, bytes, messages), messages, bytes (of payload),
 /// seconds (from start to end), topics (each with topic, publishers, messages, bytes, lost, queue_full), lost (never arrived),
-/// queue_full (dropped), deleted_files (by --disk-quota), triggered.
+/// queue_full (dropped), left_out (of publishers beyond the 65534 that a file has room for), topics_left_out (beyond the 8192
+/// that are recorded at one time, besides those that are named), deleted_files (by --disk-quota), triggered.
 ///
 /// Ends with 3 if messages were lost, and with 4 if there were none.
 #[derive(clap::Args)]
@@ -76,23 +78,6 @@ pub(crate) struct Record {
     compression: Compression,
 }
 
-/// How often all topics are looked at again, in case news of some were dropped.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(2);
-
-/// Subscribes what is recorded.
-struct Topics<'a> {
-    node: &'a Node,
-    patterns: Patterns,
-    intake: Arc<Intake>,
-    monitor: Monitor,
-    changes: Feed<Change>,
-    looked: Instant,
-    /// By topic. `None` of one that cannot be subscribed.
-    subscriptions: HashMap<String, Option<Subscribed>>,
-}
-
-type Subscribed = (Subscription<Raw>, Arc<RecordedTopic>);
-
 impl Record {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let config = session.config()?;
@@ -103,7 +88,9 @@ impl Record {
             Limits { split_size: self.split_size, split_time: self.split_duration, quota: self.disk_quota };
         let node = session.open("record", config)?;
         let is_triggered = Arc::new(AtomicBool::new(self.pre_buffer.is_none()));
-        let intake = Arc::new(Intake::new(usize::try_from(self.queue_size).unwrap_or(usize::MAX)));
+        let max_registered = node.config().limits.max_registry_bytes;
+        let max_bytes = usize::try_from(self.queue_size).unwrap_or(usize::MAX);
+        let intake = Arc::new(Intake::new(max_bytes, max_registered));
         let about = self.about(&node);
         let sink = Sink {
             base: base.clone(),
@@ -153,11 +140,12 @@ impl Record {
         let seconds = started.elapsed().as_secs_f64();
         // Nothing comes in any more, and all that came in is written.
         intake.set_lost(topics.lost());
+        let topics_left_out = topics.left_out;
         let rows = topics.close();
         intake.close();
         let (progress, result) = writer.finish();
         let was_triggered = is_triggered.load(Ordering::Relaxed);
-        self.print(session, &progress, &rows, seconds, was_triggered)?;
+        self.print(session, &progress, &rows, seconds, was_triggered, topics_left_out)?;
         result?;
         let (lost, full) = (sum(&rows, |row| row.lost), sum(&rows, |row| row.queue_full));
         if progress.quota_reached {
@@ -170,7 +158,7 @@ impl Record {
                 _ => Err(Exit::NotFound.because("no message came; nothing was recorded")),
             };
         }
-        Ok(if lost + full > 0 { Exit::Lost } else { Exit::Fine })
+        Ok(if lost + full + progress.left_out + topics_left_out > 0 { Exit::Lost } else { Exit::Fine })
     }
 
     fn check(&self, config: &Config) -> anyhow::Result<()> {
@@ -225,6 +213,7 @@ impl Record {
         rows: &[Row],
         seconds: f64,
         was_triggered: bool,
+        topics_left_out: u64,
     ) -> anyhow::Result<()> {
         let out = &mut session.out();
         if session.common.json {
@@ -238,6 +227,8 @@ impl Record {
                 "topics": topics,
                 "lost": sum(rows, |row| row.lost),
                 "queue_full": sum(rows, |row| row.queue_full),
+                "left_out": progress.left_out,
+                "topics_left_out": topics_left_out,
                 "deleted_files": progress.deleted,
                 "triggered": was_triggered,
             }))?;
@@ -266,132 +257,20 @@ impl Record {
             }
             table.print(out)?;
         }
+        if progress.left_out > 0 {
+            let count = counted(progress.left_out, "message");
+            out.line(format_args!("left out, of publishers that the file has no room for: {count}"))?;
+        }
+        if topics_left_out > 0 {
+            let count = counted(topics_left_out, "topic");
+            out.line(format_args!("left out, beyond {MAX_TOPICS} at one time: {count}"))?;
+        }
         Ok(out.flush()?)
-    }
-}
-
-/// A topic at the end.
-struct Row {
-    topic: String,
-    publishers: u64,
-    messages: u64,
-    bytes: u64,
-    lost: u64,
-    queue_full: u64,
-}
-
-impl Row {
-    fn json(&self) -> serde_json::Value {
-        let Self { topic, publishers, messages, bytes, lost, queue_full } = self;
-        json!({
-            "topic": topic,
-            "publishers": publishers,
-            "messages": messages,
-            "bytes": bytes,
-            "lost": lost,
-            "queue_full": queue_full,
-        })
     }
 }
 
 fn sum(rows: &[Row], number: impl Fn(&Row) -> u64) -> u64 {
     rows.iter().map(number).sum()
-}
-
-impl<'a> Topics<'a> {
-    fn new(node: &'a Node, patterns: Patterns, intake: Arc<Intake>) -> Self {
-        let monitor = node.monitor();
-        let changes = monitor.changes();
-        let names = patterns.names.clone();
-        let looked = Instant::now();
-        let mut topics =
-            Self { node, patterns, intake, monitor, changes, looked, subscriptions: HashMap::new() };
-        // Before anybody publishes them, so that not even a first message is missed.
-        names.iter().for_each(|name| topics.subscribe(name));
-        topics
-    }
-
-    /// Subscribes what came since the last time.
-    fn look(&mut self) {
-        while let Some(Change { kind, what, .. }) = self.changes.try_recv() {
-            if let (ChangeKind::Appeared | ChangeKind::Changed, Registered::Publisher(info)) = (kind, what) {
-                self.take(&info);
-            }
-        }
-        if self.looked.elapsed() >= LOOK_AGAIN_EVERY {
-            self.looked = Instant::now();
-            for seen in self.monitor.snapshot().publishers {
-                self.take(&seen.info);
-            }
-        }
-    }
-
-    fn take(&mut self, info: &Arc<TopicInfo>) {
-        match str::from_utf8(&info.topic_name) {
-            Ok(name) if self.patterns.matches(name) => {
-                self.intake.register(info);
-                self.subscribe(name);
-            }
-            Ok(_) => {}
-            Err(_) => {
-                let name = info.topic_name.to_str_lossy().into_owned();
-                if self.subscriptions.insert(name, None).is_none() {
-                    log::warn!("topic {}: its name is not UTF-8; it is not recorded", info.topic_name);
-                }
-            }
-        }
-    }
-
-    fn subscribe(&mut self, name: &str) {
-        if self.subscriptions.contains_key(name) {
-            return;
-        }
-        let topic = Arc::new(RecordedTopic::new(name));
-        let (intake, recorded) = (self.intake.clone(), topic.clone());
-        // On the thread that receives: there is one queue of messages, that to the disk. A recording is of all that comes,
-        // whatever subscribers drop.
-        let config = self.node.config().subscriber.clone().inline(true).drop_out_of_order(false);
-        let subscribed =
-            self.node.subscribe_with::<Raw>(name, config, move |message| intake.take(&recorded, message));
-        let subscribed = subscribed.inspect_err(|error| log::warn!("{error}; it is not recorded"));
-        self.subscriptions.insert(name.to_owned(), subscribed.ok().map(|one| (one, topic)));
-    }
-
-    /// How many messages never arrived, by topic.
-    fn lost(&self) -> Vec<(String, u64)> {
-        let lost = |(name, one): (&String, &Option<Subscribed>)| {
-            let (subscription, _) = one.as_ref()?;
-            Some((name.clone(), subscription.stats().lost))
-        };
-        self.subscriptions.iter().filter_map(lost).filter(|(_, lost)| *lost > 0).collect()
-    }
-
-    fn queue_full(&self) -> u64 {
-        self.subscriptions.values().flatten().map(|(_, topic)| topic.refused()).sum()
-    }
-
-    /// Ends all subscriptions. Returns what came of them.
-    fn close(self) -> Vec<Row> {
-        let row = |(topic, one): (String, Option<Subscribed>)| {
-            let (subscription, counts) = one?;
-            subscription.close();
-            let lost = subscription.stats().lost;
-            let (publishers, messages, bytes) = counts.recorded();
-            let queue_full = counts.refused();
-            Some((counts, Row { topic, publishers, messages, bytes, lost, queue_full }))
-        };
-        let mut rows: Vec<_> = self.subscriptions.into_iter().filter_map(row).collect();
-        self.intake.close();
-        // The counts are final only now.
-        self.intake.wait_until_written();
-        for (counts, row) in &mut rows {
-            (row.publishers, row.messages, row.bytes) = counts.recorded();
-        }
-        let mut rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
-        rows.retain(|row| row.messages + row.lost + row.queue_full > 0);
-        rows.sort_by(|a, b| a.topic.cmp(&b.topic));
-        rows
-    }
 }
 
 /// What the live line shows of the time since it was shown last.
@@ -415,14 +294,14 @@ impl Rate {
         let seconds = (now - since).as_secs_f64().max(1e-3);
         let per_second = (progress.messages - messages) as f64 / seconds;
         let bytes_per_second = (progress.payload_bytes - bytes) as f64 / seconds;
-        let lost: u64 = topics.lost().iter().map(|(_, lost)| lost).sum();
+        let lost: u64 = topics.lost().values().sum();
         let free = disk.free().map(|free| format!(" | free {}", human(free))).unwrap_or_default();
         format!(
             "{state} {} | {per_second:.0} msg/s | {}/s | {} | {} | lost {lost}, queue full {}{free}",
             clock(elapsed),
             human(bytes_per_second as u64),
             human(progress.file_bytes),
-            counted(topics.subscriptions.len() as u64, "topic"),
+            counted(topics.len() as u64, "topic"),
             topics.queue_full(),
         )
     }
