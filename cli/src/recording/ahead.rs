@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Queue, Range, Recording};
+use mcap::records::MessageHeader;
+
+use super::{Channel, Queue, Range, Recording};
 
 /// How much is read ahead in bytes.
 const READ_AHEAD: usize = 64 * 1024 * 1024;
@@ -32,15 +34,17 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
+    /// Begins. What is damaged is passed to `damage`, in that thread.
     pub(crate) fn start(
         recording: &Arc<Recording>,
         range: Range,
         wanted: HashSet<u16>,
+        damage: impl FnMut(String) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let queue = Arc::new(Queue::new(READ_AHEAD));
         let (recording, filled) = (recording.clone(), queue.clone());
         let read = move || {
-            let result = recording.each(&range, |_, header, payload| {
+            let each = |_: &Channel, header: &MessageHeader, payload: &[u8]| {
                 if !wanted.contains(&header.channel_id) {
                     return Ok(!filled.is_closed());
                 }
@@ -52,7 +56,8 @@ impl ReadAhead {
                 };
                 let len = item.held_len();
                 Ok(filled.push_waiting(item, len))
-            });
+            };
+            let result = recording.read(&range, each, damage);
             filled.close();
             result
         };

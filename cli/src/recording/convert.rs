@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use ferrocal::Config;
+use mcap::records::MessageHeader;
 use tempfile::NamedTempFile;
 
 use super::frames::Frames;
@@ -63,7 +64,8 @@ pub(crate) fn convert(
         bail!("{}: the file is there already (--force replaces it)", path.display());
     }
     let kind = Kind::of(input)?;
-    let source = Source::open(kind, input, config)?;
+    let opened = Source::open(kind, input, config, || go_on(&Converted::default()))?;
+    let Some(source) = opened else { return Ok(Converted { is_stopped: true, ..Converted::default() }) };
     let temporary = temporary(path)?;
     let file = temporary.as_file().try_clone()?;
     let mut output = Output::new(path, file, config, compression)?;
@@ -187,12 +189,21 @@ enum Source {
 }
 
 impl Source {
-    fn open(kind: Kind, path: &Path, config: &Config) -> anyhow::Result<Self> {
-        Ok(match kind {
-            Kind::Mcap => Self::Mcap(Box::new(Recording::open(path)?)),
+    /// Returns `None` if `go_on` returned `false`.
+    fn open(
+        kind: Kind,
+        path: &Path,
+        config: &Config,
+        go_on: impl FnMut() -> bool,
+    ) -> anyhow::Result<Option<Self>> {
+        Ok(Some(match kind {
+            Kind::Mcap => match Recording::open_while(path, go_on)? {
+                Some(recording) => Self::Mcap(Box::new(recording)),
+                None => return Ok(None),
+            },
             Kind::Measurement => Self::Measurement(Measurement::open(path)?),
             Kind::Capture => Self::Capture(Box::new(Capture::open(path, config)?)),
-        })
+        }))
     }
 
     fn each(
@@ -202,17 +213,16 @@ impl Source {
     ) -> anyhow::Result<()> {
         match self {
             Self::Mcap(recording) => {
-                if let Some(text) = recording.damage() {
-                    damage(text.to_owned());
-                }
-                recording.each(&Range::default(), |channel, header, payload| {
+                recording.damage().iter().for_each(|text| damage(text.clone()));
+                let with_stamps = |channel: &Channel, header: &MessageHeader, payload: &[u8]| {
                     let stamps = Stamps {
                         log_ns: header.log_time,
                         publish_ns: header.publish_time,
                         clock: header.sequence.into(),
                     };
                     each(header.channel_id.into(), channel, stamps, payload)
-                })
+                };
+                recording.read(&Range::default(), with_stamps, damage)
             }
             Self::Measurement(measurement) => {
                 measurement.damage().iter().for_each(|text| damage(text.clone()));
@@ -252,7 +262,7 @@ mod tests {
     fn messages(path: &Path) -> Vec<Message> {
         let recording = Recording::open(path).unwrap();
         let mut messages = Vec::new();
-        let each = |channel: &Channel, header: &mcap::records::MessageHeader, data: &[u8]| {
+        let each = |channel: &Channel, header: &MessageHeader, data: &[u8]| {
             let (log, publish) = (header.log_time, header.publish_time);
             messages.push((channel.clone(), log, publish, header.sequence, data.to_vec()));
             Ok(true)

@@ -42,17 +42,21 @@ pub(super) fn fit(opcode: u8, record: &[u8]) -> bool {
 /// Looks at consecutive records, without chunks among them. Returns what is behind the last whole one, or `None` if the texts
 /// of one do not end within it.
 pub(super) fn all_fit(mut records: &[u8]) -> Option<&[u8]> {
-    while let Some((&opcode, rest)) = records.split_first()
-        && let Some((len, rest)) = rest.split_first_chunk()
-        && let Some((record, rest)) =
-            usize::try_from(u64::from_le_bytes(*len)).ok().and_then(|len| rest.split_at_checked(len))
-    {
+    while let Some((opcode, record, rest)) = split(records) {
         if opcode == op::CHUNK || !fit(opcode, record) {
             return None;
         }
         records = rest;
     }
     Some(records)
+}
+
+/// Takes the first of consecutive records. Returns its kind, what is in it, and what is behind it, or `None` if it is not whole.
+pub(super) fn split(records: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&opcode, rest) = records.split_first()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let (record, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    Some((opcode, record, rest))
 }
 
 fn take(rest: &mut &[u8], field: Field) -> Option<()> {

@@ -21,6 +21,7 @@ mod queue;
 mod read;
 mod size;
 mod status;
+mod stretch;
 mod time;
 #[cfg(target_os = "linux")]
 mod uncached;

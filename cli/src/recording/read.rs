@@ -2,41 +2,43 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use mcap::records::{ChunkIndex, MessageHeader, Metadata, Record, op};
-use mcap::sans_io::indexed_reader::{IndexedReadEvent, IndexedReader, IndexedReaderOptions};
 use mcap::sans_io::linear_reader::{LinearReadEvent, LinearReader, LinearReaderOptions};
 use mcap::sans_io::summary_reader::{SummaryReadEvent, SummaryReader, SummaryReaderOptions};
 use mcap::{McapError, Summary};
 
+use super::stretch::{MAX_HELD_LEN, Stretch, cut_off, damaged_at, each_of_chunk, in_order};
 use super::{Channel, lengths};
 
 /// The longest record that is read, chunks aside. Longer ones are no recordings of messages that can be sent.
 const MAX_RECORD_LEN: usize = 512 * 1024 * 1024;
 /// The longest chunk that is read, as it is and decompressed.
-const MAX_CHUNK_LEN: u64 = 1024 * 1024 * 1024;
+pub(super) const MAX_CHUNK_LEN: u64 = 1024 * 1024 * 1024;
 /// How much is read at once.
-const MAX_READ_LEN: usize = 1024 * 1024;
+pub(super) const MAX_READ_LEN: usize = 1024 * 1024;
 /// Messages outside of chunks are read together up to this length.
 const MAX_RUN_LEN: u64 = 4 * 1024 * 1024;
+/// Of how much damage it is said where it is. Of more, one would read the beginning only.
+const MAX_DAMAGE: usize = 1000;
 
 /// An MCAP file that is read.
 pub(crate) struct Recording {
     path: PathBuf,
     /// In bytes.
     len: u64,
-    summary: Summary,
+    stretches: Vec<Stretch>,
     channels: HashMap<u16, Channel>,
     counts: BTreeMap<u16, u64>,
     metadata: Vec<Metadata>,
     /// Of the first and the last message.
     times: Option<(u64, u64)>,
     is_complete: bool,
-    damage: Option<String>,
+    damage: Vec<String>,
 }
 
 /// What is read of a recording: the messages from `start` on, those before `end`, of these channels.
@@ -47,34 +49,54 @@ pub(crate) struct Range {
     pub(crate) end: Option<u64>,
 }
 
+impl Range {
+    pub(super) fn contains(&self, time: u64) -> bool {
+        self.overlaps((time, time))
+    }
+
+    /// Whether times of it are among those from one to another.
+    pub(super) fn overlaps(&self, (first, last): (u64, u64)) -> bool {
+        self.start.is_none_or(|start| start <= last) && self.end.is_none_or(|end| first < end)
+    }
+}
+
 impl Recording {
-    /// Opens a file. One without an index is read once: of it, or of a damaged one, what comes before the end is there.
+    /// Opens a file. One without an index is read once, and `go_on` is asked meanwhile: of it, or of a damaged one, what is whole
+    /// is there. Returns `None` if `go_on` returned `false`.
     ///
     /// # Errors
     /// When it cannot be read, or is no MCAP file.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open_while(path: &Path, go_on: impl FnMut() -> bool) -> anyhow::Result<Option<Self>> {
         let shown = || format!("{}", path.display());
         let mut file = File::open(path).with_context(shown)?;
         let len = file.metadata().with_context(shown)?.len();
         let mut recording = Self {
             path: path.to_owned(),
             len,
-            summary: Summary::default(),
+            stretches: Vec::new(),
             channels: HashMap::new(),
             counts: BTreeMap::new(),
             metadata: Vec::new(),
             times: None,
             is_complete: true,
-            damage: None,
+            damage: Vec::new(),
         };
-        match summary(&mut file, len).and_then(|summary| recording.take_summary(&mut file, summary)) {
-            Ok(true) => {}
+        let summary = match summary(&mut file, len).and_then(|summary| recording.take(&mut file, summary)) {
+            Ok(Some(summary)) => summary,
             // Without an index, or with one that cannot be right.
-            Ok(false) | Err(_) => recording.scan(&mut file).with_context(shown)?,
-        }
+            Ok(None) | Err(_) => match recording.scan(&mut file, go_on).with_context(shown)? {
+                Some(summary) => summary,
+                None => return Ok(None),
+            },
+        };
         let of_mcap = |(&id, channel): (&u16, &Arc<mcap::Channel<'_>>)| (id, Channel::of_mcap(channel));
-        recording.channels = recording.summary.channels.iter().map(of_mcap).collect();
-        Ok(recording)
+        recording.channels = summary.channels.iter().map(of_mcap).collect();
+        Ok(Some(recording))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        Ok(Self::open_while(path, || true)?.expect("it goes on"))
     }
 
     /// The publishers by their numbers, and how many messages of each there are.
@@ -104,63 +126,61 @@ impl Recording {
         self.is_complete
     }
 
-    /// Why no more of the file can be read, if it was not completed or is damaged.
-    pub(crate) fn damage(&self) -> Option<&str> {
-        self.damage.as_deref()
+    /// What of the file cannot be read, as far as its index shows that, or all of it was read for want of one.
+    pub(crate) fn damage(&self) -> &[String] {
+        &self.damage
     }
 
-    /// Passes messages to `each`, in the order of their receive times, until it returns `false`.
+    /// Passes messages to `each`, in the order of their receive times, until it returns `false`. Of a damaged chunk, no message is
+    /// passed.
     ///
     /// # Errors
-    /// Those of `each`, and when the file cannot be read.
-    pub(crate) fn each(
+    /// Those of `each`, when the file cannot be read, and when too much of it overlaps in time. What is damaged is passed to
+    /// `damage`, unless [`damage`](Self::damage) has it.
+    pub(crate) fn read(
         &self,
         range: &Range,
         mut each: impl FnMut(&Channel, &MessageHeader, &[u8]) -> anyhow::Result<bool>,
+        mut damage: impl FnMut(String),
     ) -> anyhow::Result<()> {
         let shown = || format!("{}", self.path.display());
         let mut file = File::open(&self.path).with_context(shown)?;
-        let mut options = IndexedReaderOptions::new().with_record_length_limit(MAX_CHUNK_LEN as usize);
-        if let Some(start) = range.start {
-            options = options.starting_at(start);
+        let mut unknown = 0_u64;
+        let mut error = None;
+        let with_channel = |header: &MessageHeader, data: &[u8]| {
+            let Some(channel) = self.channels.get(&header.channel_id) else {
+                unknown += 1;
+                return Ok(true);
+            };
+            each(channel, header, data).or_else(|its| {
+                error = Some(its);
+                Ok(false)
+            })
+        };
+        in_order(&mut file, &self.stretches, range, MAX_HELD_LEN, with_channel, &mut damage)
+            .with_context(shown)?;
+        if unknown > 0 {
+            damage(format!("{unknown} message(s) of channels that are not described"));
         }
-        if let Some(end) = range.end {
-            options = options.ending_before(end);
-        }
-        let mut reader = IndexedReader::new_with_options(&self.summary, options).with_context(shown)?;
-        let mut buffer = Vec::new();
-        while let Some(event) = reader.next_event() {
-            match event.map_err(explained).with_context(shown)? {
-                IndexedReadEvent::ReadChunkRequest { offset, length } => {
-                    file.seek(SeekFrom::Start(offset)).with_context(shown)?;
-                    buffer.clear();
-                    let wanted = length as u64;
-                    let read = (&mut file).take(wanted).read_to_end(&mut buffer).with_context(shown)?;
-                    if read < length {
-                        bail!("{}: it ends within a chunk", self.path.display());
-                    }
-                    reader
-                        .insert_chunk_record_data(offset, &buffer)
-                        .map_err(explained)
-                        .with_context(shown)?;
-                }
-                IndexedReadEvent::Message { header, data } => {
-                    let Some(channel) = self.channels.get(&header.channel_id) else {
-                        bail!("{}: a message of a channel that is not described", self.path.display());
-                    };
-                    if !each(channel, &header, data)? {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
+        error.map_or(Ok(()), Err)
     }
 
-    /// Takes the index of the file. Returns whether it has one that can be used.
-    fn take_summary(&mut self, file: &mut File, summary: Option<Summary>) -> anyhow::Result<bool> {
-        let Some(summary) = summary else { return Ok(false) };
-        let Some(stats) = &summary.stats else { return Ok(false) };
+    /// Passes messages as [`read`](Self::read) does, of a recording that has no damage.
+    #[cfg(test)]
+    pub(crate) fn each(
+        &self,
+        range: &Range,
+        each: impl FnMut(&Channel, &MessageHeader, &[u8]) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let mut damage = Vec::new();
+        self.read(range, each, |text| damage.push(text))?;
+        if damage.is_empty() { Ok(()) } else { bail!("{damage:?}") }
+    }
+
+    /// Takes the index of the file. Returns `None` if it has none that can be used.
+    fn take(&mut self, file: &mut File, summary: Option<Summary>) -> anyhow::Result<Option<Summary>> {
+        let Some(mut summary) = summary else { return Ok(None) };
+        let Some(stats) = &summary.stats else { return Ok(None) };
         let is_sane = |chunk: &ChunkIndex| {
             chunk.uncompressed_size <= MAX_CHUNK_LEN
                 && chunk.chunk_start_offset.checked_add(chunk.chunk_length).is_some_and(|end| end <= self.len)
@@ -169,7 +189,17 @@ impl Recording {
         let has_chunks = stats.message_count == 0 || !summary.chunk_indexes.is_empty();
         let knows_channels = stats.channel_message_counts.keys().all(|id| summary.channels.contains_key(id));
         if !has_chunks || !knows_channels || !summary.chunk_indexes.iter().all(is_sane) {
-            return Ok(false);
+            return Ok(None);
+        }
+        let mut places: Vec<_> = summary
+            .chunk_indexes
+            .iter()
+            .map(|chunk| (chunk.chunk_start_offset, chunk.chunk_length))
+            .collect();
+        places.sort_unstable();
+        // One chunk that is named again and again would take the memory of many.
+        if !places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0) {
+            return Ok(None);
         }
         // Messages outside of chunks are in no index.
         let of_chunks = summary.chunk_indexes.iter().map(|chunk| {
@@ -181,24 +211,35 @@ impl Recording {
             (start, end) = (start.min(first), end.max(last));
         });
         if stats.message_count > 0 && (start, end) != (stats.message_start_time, stats.message_end_time) {
-            return Ok(false);
+            return Ok(None);
         }
         self.times = (stats.message_count > 0).then_some((stats.message_start_time, stats.message_end_time));
         self.counts.clone_from(&stats.channel_message_counts);
+        let mut left = self.len;
         for index in &summary.metadata_indexes {
+            left = left.checked_sub(index.length).context("an index that cannot be right")?;
             self.metadata.extend(read_metadata(file, index.offset, index.length, self.len)?);
         }
-        self.summary = summary;
-        Ok(true)
+        self.stretches = std::mem::take(&mut summary.chunk_indexes)
+            .into_iter()
+            .map(|chunk| Stretch {
+                is_chunk: true,
+                offset: chunk.chunk_start_offset,
+                len: chunk.chunk_length,
+                full_len: chunk.uncompressed_size,
+                times: (chunk.message_start_time, chunk.message_end_time),
+            })
+            .collect();
+        Ok(Some(summary))
     }
 
-    /// Goes through the file, and makes an index.
-    fn scan(&mut self, file: &mut File) -> anyhow::Result<()> {
+    /// Goes through the file, and makes an index. Returns its channels, or `None` if `go_on` returned `false`.
+    fn scan(&mut self, file: &mut File, mut go_on: impl FnMut() -> bool) -> anyhow::Result<Option<Summary>> {
         file.seek(SeekFrom::Start(0))?;
-        self.summary = Summary::default();
         self.metadata.clear();
+        self.counts.clear();
         self.is_complete = false;
-        let mut scan = Scan { summary: &mut self.summary, counts: &mut self.counts, times: None, run: None };
+        let mut scan = Scan::default();
         let options = LinearReaderOptions::default()
             .with_emit_chunks(true)
             .with_skip_end_magic(true)
@@ -212,6 +253,9 @@ impl Recording {
                 None => break Err(McapError::UnexpectedEof),
                 Some(Err(error)) => break Err(error),
                 Some(Ok(LinearReadEvent::ReadRequest(wanted))) => {
+                    if !go_on() {
+                        return Ok(None);
+                    }
                     // What a damaged file claims is not allocated at once.
                     let read = file.read(reader.insert(wanted.min(MAX_READ_LEN)))?;
                     reader.notify_read(read);
@@ -243,118 +287,113 @@ impl Recording {
                 }
             }
         };
-        self.times = scan.times;
         match result {
             Ok(()) => {}
             Err(McapError::BadMagic) if !is_mcap => bail!("no MCAP file"),
-            Err(McapError::UnexpectedEof) => self.damage = Some("it was not completed".to_owned()),
-            Err(error) => self.damage = Some(format!("damaged at byte {offset}: {:#}", explained(error))),
+            Err(McapError::UnexpectedEof) => scan.damage.push("it was not completed".to_owned()),
+            Err(error) => scan.damage.push(damaged_at(offset, error)),
         }
-        Ok(())
+        self.times = scan.times;
+        self.counts = scan.counts;
+        self.stretches = scan.stretches;
+        self.damage = scan.damage;
+        Ok(Some(scan.summary))
     }
 }
 
 /// Makes an index of the records of a file.
-struct Scan<'a> {
-    summary: &'a mut Summary,
-    counts: &'a mut BTreeMap<u16, u64>,
+#[derive(Default)]
+struct Scan {
+    /// The channels and their types.
+    summary: Summary,
+    stretches: Vec<Stretch>,
+    counts: BTreeMap<u16, u64>,
     times: Option<(u64, u64)>,
-    /// Where the last of consecutive records outside of chunks ends.
-    run: Option<u64>,
+    damage: Vec<String>,
 }
 
-impl Scan<'_> {
+impl Scan {
     fn record(&mut self, opcode: u8, data: &[u8], offset: u64) -> Result<(), McapError> {
         let len = 9 + data.len() as u64;
         match opcode {
             op::SCHEMA | op::CHANNEL => self.describe(mcap::parse_record(opcode, data)?)?,
-            op::CHUNK => {
-                let chunk = data;
-                let Record::Chunk { header, data } = mcap::parse_record(opcode, data)? else { return Ok(()) };
-                if header.compression.is_empty()
-                    && lengths::all_fit(&data).is_none_or(|rest| !rest.is_empty())
-                {
-                    return Err(cut_off());
-                }
-                if header.uncompressed_size > MAX_CHUNK_LEN {
-                    return Err(McapError::ChunkTooLarge(header.uncompressed_size));
-                }
-                let times = (header.message_start_time, header.message_end_time);
-                let mut has_messages = false;
-                each_of_chunk(chunk, |opcode, data| {
-                    match mcap::parse_record(opcode, data)? {
-                        Record::Message { header, .. } => {
-                            self.count(&header);
-                            has_messages = true;
-                        }
-                        record => self.describe(record)?,
+            op::CHUNK => match self.chunk(data, offset) {
+                // What comes behind it can be whole.
+                Err(error) if !matches!(error, McapError::UnsupportedCompression(_)) => {
+                    if self.damage.len() < MAX_DAMAGE {
+                        self.damage.push(damaged_at(offset, error));
                     }
-                    Ok(())
-                })?;
-                if has_messages {
-                    self.summary.chunk_indexes.push(ChunkIndex {
-                        message_start_time: times.0,
-                        message_end_time: times.1,
-                        chunk_start_offset: offset,
-                        chunk_length: len,
-                        // Empty, it would mean that no channel has messages.
-                        message_index_offsets: self.summary.channels.keys().map(|&id| (id, 0)).collect(),
-                        message_index_length: 0,
-                        compression: header.compression,
-                        compressed_size: header.compressed_size,
-                        uncompressed_size: header.uncompressed_size,
-                    });
                 }
-            }
+                result => result?,
+            },
             op::MESSAGE => {
                 let Record::Message { header, .. } = mcap::parse_record(opcode, data)? else { return Ok(()) };
                 self.count(&header);
-                self.add_to_run(&header, offset, len)?;
-                return Ok(());
+                self.add_to_run(&header, offset, len);
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Takes a message outside of chunks: it is indexed as one of an uncompressed chunk, whose header is not looked at.
-    fn add_to_run(&mut self, header: &MessageHeader, offset: u64, len: u64) -> Result<(), McapError> {
-        /// From the start of a chunk record to its data.
-        const HEAD_LEN: u64 = 49;
-        let time = header.log_time;
-        if self.run == Some(offset)
-            && let Some(chunk) = self.summary.chunk_indexes.last_mut()
-            && chunk.uncompressed_size < MAX_RUN_LEN
-        {
-            chunk.message_start_time = chunk.message_start_time.min(time);
-            chunk.message_end_time = chunk.message_end_time.max(time);
-            chunk.uncompressed_size += len;
-            chunk.compressed_size += len;
-            chunk.chunk_length += len;
-            chunk.message_index_offsets.insert(header.channel_id, 0);
-        } else {
-            let start = offset.checked_sub(HEAD_LEN).ok_or(McapError::BadChunkStartOffset(offset))?;
-            self.summary.chunk_indexes.push(ChunkIndex {
-                message_start_time: time,
-                message_end_time: time,
-                chunk_start_offset: start,
-                chunk_length: HEAD_LEN + len,
-                message_index_offsets: [(header.channel_id, 0)].into(),
-                message_index_length: 0,
-                compression: String::new(),
-                compressed_size: len,
-                uncompressed_size: len,
+    fn chunk(&mut self, chunk: &[u8], offset: u64) -> Result<(), McapError> {
+        let (mut counts, mut times) = (BTreeMap::<u16, u64>::new(), None);
+        // Nothing of it counts unless all of it is right.
+        let mut described = BTreeMap::new();
+        let header = each_of_chunk(chunk, |opcode, data| {
+            match mcap::parse_record(opcode, data)? {
+                Record::Message { header, .. } => {
+                    *counts.entry(header.channel_id).or_default() += 1;
+                    extend(&mut times, (header.log_time, header.log_time));
+                }
+                Record::Schema { header, data } if !self.summary.schemas.contains_key(&header.id) => {
+                    let key = (opcode, header.id);
+                    let own = || Record::Schema { header, data: data.into_owned().into() };
+                    described.entry(key).or_insert_with(own);
+                }
+                Record::Channel(channel) if !self.summary.channels.contains_key(&channel.id) => {
+                    described.entry((opcode, channel.id)).or_insert(Record::Channel(channel));
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        described.into_values().try_for_each(|record| self.describe(record))?;
+        for (id, count) in counts {
+            *self.counts.entry(id).or_default() += count;
+        }
+        if let Some(times) = times {
+            extend(&mut self.times, times);
+            self.stretches.push(Stretch {
+                is_chunk: true,
+                offset,
+                len: 9 + chunk.len() as u64,
+                full_len: header.uncompressed_size.max(header.compressed_size),
+                times,
             });
         }
-        self.run = Some(offset + len);
         Ok(())
+    }
+
+    /// Takes a message outside of chunks.
+    fn add_to_run(&mut self, header: &MessageHeader, offset: u64, len: u64) {
+        let time = header.log_time;
+        if let Some(run) = self.stretches.last_mut()
+            && !run.is_chunk
+            && run.offset + run.len == offset
+            && run.len < MAX_RUN_LEN
+        {
+            run.times = (run.times.0.min(time), run.times.1.max(time));
+            run.len += len;
+            run.full_len += len;
+        } else {
+            self.stretches.push(Stretch { is_chunk: false, offset, len, full_len: len, times: (time, time) });
+        }
     }
 
     fn count(&mut self, header: &MessageHeader) {
         *self.counts.entry(header.channel_id).or_default() += 1;
-        let time = header.log_time;
-        let (first, last) = self.times.get_or_insert((time, time));
-        (*first, *last) = ((*first).min(time), (*last).max(time));
+        extend(&mut self.times, (header.log_time, header.log_time));
     }
 
     fn describe(&mut self, record: Record<'_>) -> Result<(), McapError> {
@@ -380,31 +419,9 @@ impl Scan<'_> {
     }
 }
 
-/// Passes the records of a chunk to `each`. The reader of the crate `mcap` for that has no limits.
-fn each_of_chunk(
-    chunk: &[u8],
-    mut each: impl FnMut(u8, &[u8]) -> Result<(), McapError>,
-) -> Result<(), McapError> {
-    let options = LinearReaderOptions::default()
-        .with_skip_start_magic(true)
-        .with_skip_end_magic(true)
-        .with_validate_chunk_crcs(true)
-        .with_record_length_limit(MAX_CHUNK_LEN as usize);
-    let mut reader = LinearReader::new_with_options(options);
-    let mut head = [op::CHUNK; 9];
-    head[1..].copy_from_slice(&(chunk.len() as u64).to_le_bytes());
-    let mut source = head.as_slice().chain(chunk);
-    while let Some(event) = reader.next_event() {
-        match event? {
-            LinearReadEvent::ReadRequest(wanted) => {
-                let read = source.read(reader.insert(wanted.min(MAX_READ_LEN)))?;
-                reader.notify_read(read);
-            }
-            LinearReadEvent::Record { opcode, data } if lengths::fit(opcode, data) => each(opcode, data)?,
-            LinearReadEvent::Record { .. } => return Err(cut_off()),
-        }
-    }
-    Ok(())
+fn extend(times: &mut Option<(u64, u64)>, (from, to): (u64, u64)) {
+    let (first, last) = times.get_or_insert((from, to));
+    (*first, *last) = ((*first).min(from), (*last).max(to));
 }
 
 /// Reads the index at the end of a file. `None` without one.
@@ -468,12 +485,8 @@ fn read_metadata(file: &mut File, offset: u64, len: u64, file_len: u64) -> anyho
     }
 }
 
-fn cut_off() -> McapError {
-    io::Error::new(ErrorKind::InvalidData, "a record ends within a text").into()
-}
-
 /// Says what can be done about an error.
-fn explained(error: McapError) -> anyhow::Error {
+pub(super) fn explained(error: McapError) -> anyhow::Error {
     match &error {
         McapError::UnsupportedCompression(name) => {
             let hint = if cfg!(feature = "compression") {
@@ -483,6 +496,8 @@ fn explained(error: McapError) -> anyhow::Error {
             };
             anyhow::anyhow!("it is compressed with {name}: {hint}")
         }
+        // In front of that, the crate says that it is an error of input or output.
+        McapError::Io(inner) if inner.kind() == ErrorKind::InvalidData => anyhow::anyhow!("{inner}"),
         _ => error.into(),
     }
 }
@@ -538,6 +553,79 @@ mod tests {
         assert_eq!(times(&recording, &Range { start: Some(2), end: Some(5) }), [2, 3, 4]);
     }
 
+    /// The times of what can be read, and what cannot.
+    fn rest(path: &Path) -> (Vec<u64>, Vec<String>) {
+        let recording = Recording::open(path).unwrap();
+        let (mut times, mut damage) = (Vec::new(), recording.damage().to_vec());
+        let each = |_: &Channel, header: &MessageHeader, _: &[u8]| {
+            times.push(header.log_time);
+            Ok(true)
+        };
+        recording.read(&Range::default(), each, |text| damage.push(text)).unwrap();
+        (times, damage)
+    }
+
+    /// Where the record begins that ends the messages. Without what follows, a file has no index.
+    fn end_of_data(bytes: &[u8]) -> usize {
+        bytes.windows(9).position(|window| window == b"\x0f\x04\0\0\0\0\0\0\0").unwrap()
+    }
+
+    #[test]
+    fn of_a_damaged_chunk_no_message_is_passed_and_of_the_others_all_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, damaged) = (folder.path().join("a.mcap"), folder.path().join("damaged.mcap"));
+        write(&path);
+        let whole = fs::read(&path).unwrap();
+        let payload = whole.windows(7).position(|window| window == b"payload").unwrap();
+        // A bit of a payload, and the length of its record.
+        for at in [payload, payload - 29] {
+            for len in [whole.len(), end_of_data(&whole)] {
+                let mut bytes = whole[..len].to_vec();
+                bytes[at + 1] ^= 1;
+                fs::write(&damaged, bytes).unwrap();
+                let (times, damage) = rest(&damaged);
+                assert_eq!(times, [4, 5, 6], "byte {at} of {len}");
+                let is_cut = usize::from(len < whole.len());
+                assert_eq!(damage.len(), 1 + is_cut, "{damage:?}");
+                assert!(damage[0].starts_with("damaged at byte "), "{damage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_that_names_a_part_of_the_file_twice_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, damaged) = (folder.path().join("a.mcap"), folder.path().join("damaged.mcap"));
+        write(&path);
+        let whole = fs::read(&path).unwrap();
+        let is_index = |window: &[u8]| window[0] == op::CHUNK_INDEX && window[2..9] == [0; 7];
+        let end = end_of_data(&whole);
+        let mut places = whole[end..].windows(9).enumerate().filter(|(_, window)| is_index(window));
+        // Behind the times, where the chunk is and how long.
+        let [first, second] = [(); 2].map(|()| end + places.next().unwrap().0 + 9 + 16);
+        let place = |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap());
+        let (offset, len) = (place(first), place(first + 8));
+        for offset in [offset, offset + 1] {
+            let mut bytes = whole.clone();
+            bytes[second..second + 8].copy_from_slice(&offset.to_le_bytes());
+            bytes[second + 8..second + 16].copy_from_slice(&len.to_le_bytes());
+            fs::write(&damaged, bytes).unwrap();
+            assert_eq!(rest(&damaged), (vec![1, 2, 3, 4, 5, 6], vec![]));
+        }
+    }
+
+    #[test]
+    fn who_is_to_end_reads_no_file_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, cut) = (folder.path().join("a.mcap"), folder.path().join("cut.mcap"));
+        write(&path);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&cut, &bytes[..end_of_data(&bytes)]).unwrap();
+        assert!(Recording::open_while(&path, || false).unwrap().is_some(), "the index is short");
+        assert!(Recording::open_while(&cut, || false).unwrap().is_none());
+        assert!(Recording::open_while(&cut, || true).unwrap().is_some());
+    }
+
     #[test]
     fn a_file_cut_anywhere_can_be_read_as_far_as_it_goes() {
         let folder = tempfile::tempdir().unwrap();
@@ -583,7 +671,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         let topic = bytes.windows(5).position(|window| window == b"\x01\0\0\0a").unwrap();
         // Without the index, the file is gone through.
-        let end = bytes.windows(9).position(|window| window == b"\x0f\x04\0\0\0\0\0\0\0").unwrap();
+        let end = end_of_data(&bytes);
         for position in 0..bytes.len() - 8 {
             for len in [bytes.len(), end] {
                 let mut bytes = bytes[..len].to_vec();
@@ -600,7 +688,7 @@ mod tests {
         bytes[topic + 3] = 0x7f;
         fs::write(&damaged, &bytes).unwrap();
         let recording = Recording::open(&damaged).unwrap();
-        assert!(recording.damage().unwrap().contains("ends within a text"), "{:?}", recording.damage());
+        assert!(recording.damage()[0].contains("ends within a text"), "{:?}", recording.damage());
     }
 
     #[test]

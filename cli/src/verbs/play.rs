@@ -1,8 +1,8 @@
 //! `play`: publishes a recording.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -21,6 +21,7 @@ use crate::recording::{
 };
 use crate::session::{End, Session};
 use crate::table::{Align, Table};
+use crate::verbs::rec_info::stopped_early;
 
 /// Publish a recording.
 ///
@@ -104,6 +105,34 @@ fn remap(text: &str) -> Result<(String, String), String> {
     Ok((a.to_owned(), b.to_owned()))
 }
 
+/// What cannot be read of the recording. Each is said once, also if rounds and keys read it again.
+#[derive(Clone)]
+struct Damage {
+    /// The file.
+    shown: String,
+    known: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Damage {
+    fn add(&self, text: String) {
+        /// Of more, one would read the beginning only.
+        const MAX: usize = 1000;
+        let mut known = self.lock();
+        if known.len() < MAX && !known.contains(&text) {
+            log::warn!("{}: {text}; the rest is played", self.shown);
+            known.insert(text);
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The time of the recording, published.
 struct SimClock {
     publisher: Publisher<[u8]>,
@@ -118,10 +147,12 @@ impl Play {
         if kind != Kind::Mcap {
             bail!("{shown}: a {kind} is converted first: ferrocal convert {shown} NAME.mcap");
         }
-        let recording = Arc::new(Recording::open(&self.file)?);
-        if let Some(damage) = recording.damage() {
-            log::warn!("{shown}: {damage}; what comes before is played");
-        }
+        let Some(recording) = Recording::open_while(&self.file, || session.end().is_none())? else {
+            return stopped_early(session);
+        };
+        let recording = Arc::new(recording);
+        let damage = Damage { shown: shown.clone(), known: Arc::default() };
+        recording.damage().iter().for_each(|text| damage.add(text.clone()));
         let Some((first_ns, last_ns)) = recording.times() else {
             return Err(Exit::NotFound.because(format!("{shown}: there are no messages")));
         };
@@ -145,7 +176,10 @@ impl Play {
         }
         let ahead = |start_ns| -> anyhow::Result<ReadAhead> {
             let range = Range { start: Some(start_ns), end: end_ns };
-            let mut reader = ReadAhead::start(&recording, range, lines.keys().copied().collect())?;
+            let mut reader = {
+                let (wanted, damage) = (lines.keys().copied().collect(), damage.clone());
+                ReadAhead::start(&recording, range, wanted, move |text| damage.add(text))?
+            };
             // The time of the recording does not run before there is something to publish.
             let pause = || session.slice(Duration::from_millis(50));
             while matches!(reader.peek(pause())?, Peek::NotYet) && session.end().is_none() {}
@@ -270,7 +304,7 @@ impl Play {
         session.wait(LINGER);
         self.print(session, &lines, published, seconds, &lateness)?;
         let not_sent: u64 = lines.values().map(|line| line.stats().not_sent).sum();
-        Ok(if failed + not_sent > 0 || recording.damage().is_some() {
+        Ok(if failed + not_sent > 0 || damage.is_any() {
             Exit::Lost
         } else if published == 0 && end == Some(End::Stopped) {
             Exit::Interrupted
@@ -498,6 +532,15 @@ mod tests {
         assert!(["a", "a:b", ":=b", "a:="].iter().all(|text| remap(text).is_err()));
         assert!(["-1", "nan", "inf", "fast"].iter().all(|text| rate(text).is_err() && hertz(text).is_err()));
         assert_eq!((rate("0"), hertz("50")), (Ok(0.0), Ok(50.0)));
+    }
+
+    #[test]
+    fn damage_is_known_once() {
+        let damage = Damage { shown: "a.mcap".into(), known: Arc::default() };
+        assert!(!damage.is_any());
+        (0..2).for_each(|_| damage.clone().add("damaged at byte 7".into()));
+        assert!(damage.is_any());
+        assert_eq!(damage.lock().len(), 1);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::recording::{Capture, Channel, Kind, Measurement, Recording, Stamps, human, metadata, utc};
-use crate::session::Session;
+use crate::session::{End, Session};
 use crate::table::{Align, Table};
 
 /// Show what a recording holds: an MCAP file, a measurement of eCAL or a capture file.
@@ -16,6 +17,8 @@ use crate::table::{Align, Table};
 /// start_ns and end_ns (receive times since 1970, null without messages), complete (whether it was completed), damage (what
 /// cannot be read), about (what recorded it) and losses (what was lost while it was recorded); then one for each publisher with
 /// kind (publisher), topic, type, encoding, descriptor_bytes, host, process, pid, unit, id and messages.
+///
+/// Of MCAP with an index, that alone is read: `convert` and `play` find out whether its chunks are damaged.
 ///
 /// Ends with 3 if not all of it can be read.
 #[derive(clap::Args)]
@@ -39,7 +42,7 @@ struct Info {
 
 impl RecInfo {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let info = Info::of(&self.file, session)?;
+        let Some(info) = Info::of(&self.file, session)? else { return stopped_early(session) };
         if session.common.json {
             self.print_json(&info, session)?
         } else {
@@ -125,7 +128,8 @@ impl RecInfo {
 }
 
 impl Info {
-    fn of(path: &Path, session: &Session) -> anyhow::Result<Self> {
+    /// Returns `None` if it is to end before all of a recording without an index was read.
+    fn of(path: &Path, session: &Session) -> anyhow::Result<Option<Self>> {
         let kind = Kind::of(path)?;
         let mut info = Self {
             kind,
@@ -140,12 +144,14 @@ impl Info {
         };
         match kind {
             Kind::Mcap => {
-                let recording = Recording::open(path)?;
+                let Some(recording) = Recording::open_while(path, || session.end().is_none())? else {
+                    return Ok(None);
+                };
                 info.times = recording.times();
                 info.channels =
                     recording.channels().map(|(_, channel, count)| (channel.clone(), count)).collect();
                 info.is_complete = recording.is_complete();
-                info.damage.extend(recording.damage().map(str::to_owned));
+                info.damage = recording.damage().to_vec();
                 for (name, entries) in
                     [(metadata::ABOUT, &mut info.about), (metadata::LOSSES, &mut info.losses)]
                 {
@@ -177,7 +183,17 @@ impl Info {
                 channels.sort_by(|(a, _), (b, _)| a.topic.cmp(&b.topic));
             }
         }
-        Ok(info)
+        Ok(Some(info))
+    }
+}
+
+/// The end of a verb that was to read a recording first.
+pub(super) fn stopped_early(session: &Session) -> anyhow::Result<Exit> {
+    match session.end() {
+        Some(End::Deadline) => {
+            bail!("--duration is over, and the recording is not read yet: it has no index")
+        }
+        _ => Ok(Exit::Interrupted),
     }
 }
 
