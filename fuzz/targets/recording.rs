@@ -64,7 +64,8 @@ fn read_measurement() {
         Ok(true)
     };
     measurement.each(each, |_| damaged += 1).expect("nothing but the file fails");
-    assert_eq!(read + damaged, counted);
+    // A file that claims more than it holds is damaged once.
+    assert!(read + damaged <= counted);
 }
 
 fuzz_target!(|data: &[u8]| {

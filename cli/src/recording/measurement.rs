@@ -33,6 +33,8 @@ pub(crate) struct Measurement {
 struct MeasurementFile {
     path: PathBuf,
     root: Group,
+    /// In bytes.
+    len: u64,
     version: String,
     channels: Vec<MeasurementChannel>,
 }
@@ -139,14 +141,27 @@ impl Measurement {
         mut damage: impl FnMut(String),
     ) -> anyhow::Result<()> {
         let mut all = Vec::new();
-        for file in &self.files {
+        for (number, file) in self.files.iter().enumerate() {
             for channel in &file.channels {
-                all.extend(channel.entries.iter().map(|entry| (file, &channel.channel, entry)));
+                all.extend(channel.entries.iter().map(|entry| (number, &channel.channel, entry)));
             }
         }
+        let mut rooms: Vec<_> = self.files.iter().map(|file| Some(Room(file.len))).collect();
         all.sort_by_key(|(_, _, entry)| (entry.received_us, entry.id));
-        for (file, channel, entry) in all {
-            let payload = file.root.dataset(&entry.id.to_string()).and_then(|data| data.read_raw_bytes());
+        for (number, channel, entry) in all {
+            let file = &self.files[number];
+            let Some(room) = &mut rooms[number] else { continue };
+            let payload = match file.root.dataset(&entry.id.to_string()) {
+                Ok(data) => {
+                    if let Err(error) = room.take(stored_len(&data)) {
+                        damage(format!("{}: from entry {} on: {error}", file.path.display(), entry.id));
+                        rooms[number] = None;
+                        continue;
+                    }
+                    data.read_raw_bytes()
+                }
+                Err(error) => Err(error),
+            };
             let payload = match payload {
                 Ok(payload) => payload,
                 Err(error) => {
@@ -211,7 +226,7 @@ impl MeasurementFile {
             }
             _ => bail!("a measurement of version {version}, which cannot be read; 2.0 to 6.0 can"),
         }
-        Ok(Self { path: path.to_owned(), root, version, channels })
+        Ok(Self { path: path.to_owned(), root, len, version, channels })
     }
 }
 
@@ -223,6 +238,12 @@ impl Room {
         self.0 = self.0.checked_sub(len).ok_or_else(|| anyhow!("it claims more than fits into the file"))?;
         Ok(())
     }
+}
+
+/// What a payload takes in its file at least, in bytes. eCAL writes each in one piece; in several, it may be compressed.
+fn stored_len(data: &hdf5_reader::Dataset) -> u64 {
+    let len = data.raw_byte_len().map_or(0, |len| len as u64);
+    if data.chunks().is_some() { len / MAX_RATIO } else { len }
 }
 
 /// Of a file without a list: the names of all that could be a channel.
@@ -471,6 +492,34 @@ mod tests {
         assert!(format!("{error:#}").contains("TypeDescriptor: resource limit"), "{error:#}");
         let mut room = Room(10);
         assert!(room.take(4).is_ok() && room.take(7).is_err() && room.take(6).is_ok());
+    }
+
+    #[test]
+    fn a_payload_that_many_entries_name_is_read_as_often_as_it_would_fit() {
+        const LEN: u64 = 2500;
+        let folder = tempfile::tempdir().unwrap();
+        let damaged = folder.path().join("damaged.hdf5");
+        let mut bytes = fs::read(path("measurement-5.0.hdf5")).unwrap();
+        assert_eq!(bytes.len() as u64 / LEN, 2);
+        // The payload of entry 4 is longer: its dataspace, and where it is.
+        for (at, was, is) in [(4400, 2, LEN), (4466, 2053, 0), (4474, 2, LEN)] {
+            assert_eq!(bytes[at..at + 8], u64::to_le_bytes(was));
+            bytes[at..at + 8].copy_from_slice(&is.to_le_bytes());
+        }
+        // All entries name it, and nothing is left of the file's length after two of them.
+        for row in [2057, 2097, 2137, 2177, 2217, 2257] {
+            bytes[row + 8] = 4;
+        }
+        fs::write(&damaged, bytes).unwrap();
+        let (mut messages, mut texts) = (0, Vec::new());
+        let each = |_: &Channel, _: Stamps, payload: &[u8]| {
+            assert_eq!(payload.len() as u64, LEN);
+            messages += 1;
+            Ok(true)
+        };
+        Measurement::open(&damaged).unwrap().each(each, |text| texts.push(text)).unwrap();
+        assert_eq!((messages, texts.len()), (2, 1), "{texts:?}");
+        assert!(texts[0].contains("more than fits into the file"), "{texts:?}");
     }
 
     #[test]
