@@ -43,7 +43,7 @@ pub(crate) struct Play {
     /// How fast: 2 is twice as fast as recorded, 0 as fast as it goes.
     #[arg(short, long, default_value = "1", value_parser = rate, value_name = "FACTOR")]
     rate: f64,
-    /// Begin again at the end.
+    /// Begin again at the end. A round takes 0.1 s at least, unless --rate is 0.
     #[arg(short = 'l', long = "loop")]
     repeat: bool,
     /// Where to start: seconds after the first message, or a time such as 2026-11-26T10:50:30Z.
@@ -89,6 +89,9 @@ const SLICE: Duration = Duration::from_millis(20);
 const MIN_RATE: f64 = 1.0 / 1024.0;
 const MAX_RATE: f64 = 1e6;
 
+/// How long a round of --loop takes at least. A recording of one message has no length, and would be sent without a pause.
+const MIN_ROUND: Duration = Duration::from_millis(100);
+
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1e6).contains(&rate) { Ok(rate) } else { Err("not from 0 to 1000000".to_owned()) }
@@ -103,6 +106,12 @@ fn remap(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once(":=").filter(|(a, b)| !a.is_empty() && !b.is_empty());
     let (a, b) = parts.ok_or_else(|| "not of the form A:=B".to_owned())?;
     Ok((a.to_owned(), b.to_owned()))
+}
+
+/// When the round after one that began at `began` may begin.
+fn next_round(began: Instant, rate: f64) -> Instant {
+    // As fast as it goes, as it was asked to.
+    if rate > 0.0 { began + MIN_ROUND } else { began }
 }
 
 /// What cannot be read of the recording. Each is said once, also if rounds and keys read it again.
@@ -186,6 +195,7 @@ impl Play {
             Ok(reader)
         };
         let mut reader = ahead(start_ns)?;
+        let mut round = Instant::now();
         let mut keys = Keys::start();
         let sleeper = sleeper();
         if self.realtime {
@@ -210,9 +220,14 @@ impl Play {
             let next = reader.peek(Duration::ZERO)?;
             let due = match next {
                 Peek::End if self.repeat => {
-                    reader = ahead(start_ns)?;
-                    position.set(start_ns);
-                    continue;
+                    let due = next_round(round, position.rate);
+                    if due <= Instant::now() {
+                        reader = ahead(start_ns)?;
+                        position.set(start_ns);
+                        round = Instant::now();
+                        continue;
+                    }
+                    Some(due)
                 }
                 Peek::End => break None,
                 Peek::Due(_) if is_step => Some(Instant::now()),
@@ -532,6 +547,14 @@ mod tests {
         assert!(["a", "a:b", ":=b", "a:="].iter().all(|text| remap(text).is_err()));
         assert!(["-1", "nan", "inf", "fast"].iter().all(|text| rate(text).is_err() && hertz(text).is_err()));
         assert_eq!((rate("0"), hertz("50")), (Ok(0.0), Ok(50.0)));
+    }
+
+    #[test]
+    fn a_round_takes_some_time_unless_it_is_to_go_as_fast_as_it_can() {
+        let began = Instant::now();
+        assert_eq!(next_round(began, 1.0), began + MIN_ROUND);
+        assert_eq!(next_round(began, MAX_RATE), began + MIN_ROUND);
+        assert_eq!(next_round(began, 0.0), began);
     }
 
     #[test]
