@@ -30,8 +30,8 @@ const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 /// The files that are read, by the process and their names. A forked child has none of its parent's threads.
 static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
 
-/// Of files that are not read any more: their threads may still wait.
-static LEFT: Mutex<Vec<Weak<Signals>>> = Mutex::new(Vec::new());
+/// Of files that are not read any more: their threads may still wait. By the process, as [`WATCHED`].
+static LEFT: Mutex<Vec<(u32, Weak<Signals>)>> = Mutex::new(Vec::new());
 
 type Watched = HashMap<(u32, String), Weak<FileWatch>>;
 
@@ -175,8 +175,9 @@ impl FileWatch {
     pub(super) fn rescue_left() {
         let left: Vec<_> = {
             let mut left = lock(&LEFT);
-            left.retain(|signals| signals.strong_count() > 0);
-            left.iter().filter_map(Weak::upgrade).collect()
+            let process_id = std::process::id();
+            left.retain(|(process, signals)| *process == process_id && signals.strong_count() > 0);
+            left.iter().filter_map(|(_, signals)| signals.upgrade()).collect()
         };
         left.iter().for_each(|signals| signals.event.rescue());
     }
@@ -273,7 +274,7 @@ impl Drop for FileWatch {
         if self.process_id == std::process::id() {
             // The thread waits for it. If this fails, somebody has died with the event, and it has to be rescued.
             if self.signals.event.set(EVENT_TIMEOUT).is_err() {
-                lock(&LEFT).push(Arc::downgrade(&self.signals));
+                lock(&LEFT).push((self.process_id, Arc::downgrade(&self.signals)));
             }
             remove_rests(&self.name, self.process_id);
         }

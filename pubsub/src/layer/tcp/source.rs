@@ -61,24 +61,23 @@ enum Socket {
 
 /// What shares the room for connections evenly with others.
 #[derive(PartialEq, Eq, Hash)]
-struct Kind {
+struct Kind<'a> {
     is_outgoing: bool,
     address: IpAddr,
-    topic: Box<str>,
+    topic: &'a str,
 }
 
 impl Socket {
-    fn kind(&self) -> Option<Kind> {
+    fn kind(&self) -> Option<Kind<'_>> {
         Some(match self {
             Self::Listener(..) => return None,
             Self::Subscriber(Subscriber { port, address, .. }) => {
-                Kind { is_outgoing: false, address: *address, topic: port.topic.clone() }
+                Kind { is_outgoing: false, address: *address, topic: &port.topic }
             }
-            Self::Publisher(connection) => Kind {
-                is_outgoing: true,
-                address: connection.target.source,
-                topic: (*connection.target.topic).into(),
-            },
+            Self::Publisher(connection) => {
+                let Target { source, topic, .. } = &connection.target;
+                Kind { is_outgoing: true, address: *source, topic }
+            }
         })
     }
 }
@@ -206,7 +205,7 @@ impl TcpSource {
 
     /// Whether there may be another connection of this kind, for which one of a kind with more of them is closed if need
     /// be: nobody can take the place of all topics with one.
-    fn has_room(&mut self, kind: &Kind) -> bool {
+    fn has_room(&mut self, kind: &Kind<'_>) -> bool {
         let max = self.shared.config.max_connections;
         if self.connections() < max {
             self.fullness.worked();
@@ -220,7 +219,7 @@ impl TcpSource {
                 kind.topic
             );
         }
-        let mut counts: HashMap<Kind, (usize, Token)> = HashMap::new();
+        let mut counts: HashMap<Kind<'_>, (usize, Token)> = HashMap::new();
         for (token, socket) in &self.sockets {
             let Some(kind) = socket.kind() else { continue };
             let (count, newest) = counts.entry(kind).or_insert((0, *token));
@@ -256,7 +255,7 @@ impl TcpSource {
         if !self.readers.is_wanted(&target) {
             return;
         }
-        let kind = Kind { is_outgoing: true, address: target.source, topic: (*target.topic).into() };
+        let kind = Kind { is_outgoing: true, address: target.source, topic: &target.topic };
         if !self.has_room(&kind) {
             return self.readers.disconnected(&target);
         }
@@ -354,7 +353,7 @@ impl TcpSource {
                 continue;
             }
             let address = peer.ip().to_canonical();
-            if !self.has_room(&Kind { is_outgoing: false, address, topic: port.topic.clone() }) {
+            if !self.has_room(&Kind { is_outgoing: false, address, topic: &port.topic }) {
                 continue;
             }
             let token = self.new_token();
