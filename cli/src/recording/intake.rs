@@ -156,6 +156,8 @@ struct Publishers {
     by_id: HashMap<EntityId, Vec<Arc<TopicInfo>>>,
     /// Those that are gone, in the order in which they went.
     gone: VecDeque<(Instant, Weak<TopicInfo>)>,
+    /// With more of them, those that registered again meanwhile are left out.
+    tidy_at: usize,
     /// What all of them take, about.
     bytes: usize,
     /// Whether there was no room for one.
@@ -171,6 +173,14 @@ impl Publishers {
         self.bytes -= (before - of_id.len()) * held_len(info);
         if of_id.is_empty() {
             self.by_id.remove(&info.topic_id);
+        }
+    }
+
+    /// Keeps the list of those that are gone as short as what is stored, for one that comes and goes while messages wait.
+    fn tidy(&mut self) {
+        if self.gone.len() > self.tidy_at {
+            self.gone.retain(|(_, info)| info.strong_count() > 0);
+            self.tidy_at = 2 * self.gone.len() + 1024;
         }
     }
 
@@ -253,6 +263,7 @@ impl Intake {
         let of_id = publishers.by_id.get(&info.topic_id).into_iter().flatten();
         let gone = of_id.filter(|one| is_same(one, info)).map(|one| (Instant::now(), Arc::downgrade(one)));
         publishers.gone.extend(gone);
+        publishers.tidy();
     }
 
     /// Takes those that are there. All others are gone.
@@ -375,6 +386,19 @@ mod tests {
         (2000..2010).for_each(|id| intake.register(&info(id, 60_000)));
         let publishers = lock(&intake.publishers);
         assert!(publishers.by_id.len() == 4 && publishers.is_full && publishers.bytes <= 300_000);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_while_messages_wait_is_kept_once() {
+        let intake = Intake::new(1 << 20, 1 << 20);
+        for _ in 0..10_000 {
+            let info = info(1, 10);
+            intake.register(&info);
+            intake.unregister(&info);
+        }
+        let publishers = lock(&intake.publishers);
+        let stored: usize = publishers.by_id.values().map(Vec::len).sum();
+        assert!(stored == 1 && publishers.gone.len() < 2000, "{stored} {}", publishers.gone.len());
     }
 
     #[test]
