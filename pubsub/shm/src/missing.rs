@@ -129,6 +129,9 @@ impl NamedEvent {
 /// Removes the name of a file, if there is one.
 pub fn unlink(_: &str) {}
 
+/// Removes the names of the locks and events of these memory files.
+pub fn unlink_parts(_: &[String]) {}
+
 /// What the system calls an event of eCAL's.
 pub fn event_name(name: &str) -> String {
     name.to_owned()

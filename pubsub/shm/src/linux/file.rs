@@ -1,6 +1,7 @@
 //! Memory files.
 
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -23,11 +24,15 @@ fn folder() -> PathBuf {
 }
 
 fn path(name: &str) -> PathBuf {
+    folder().join(file_name(name))
+}
+
+fn file_name(name: &str) -> String {
     // A name is a single part of a path: the layer has checked what came from others.
     let name = name.replace('/', "_");
     #[cfg(test)]
     let name = super::tests::file_name(&name);
-    folder().join(name)
+    name
 }
 
 /// Makes a file that must not be there yet.
@@ -56,6 +61,17 @@ pub(super) fn len(file: &File) -> Result<u64, OpenError> {
 pub fn unlink(name: &str) {
     // It may be gone, or somebody else's.
     let _ = fs::remove_file(path(name));
+}
+
+/// Removes the names of the locks and events of these memory files, whoever made them.
+pub fn unlink_parts(names: &[String]) {
+    let prefixes: Vec<_> = names.iter().map(|name| file_name(&format!("{name}_"))).collect();
+    for entry in fs::read_dir(folder()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes())) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A file in memory that others map, too.

@@ -13,7 +13,7 @@ mod sync;
 mod tests;
 
 pub use event::NamedEvent;
-pub use file::{MemoryFile, unlink};
+pub use file::{MemoryFile, unlink, unlink_parts};
 pub use lock::{NamedLock, RobustLock};
 pub use sync::monotonic_ns;
 

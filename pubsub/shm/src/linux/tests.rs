@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::conformance::{LONG, SHORT};
 use super::sync::{Kind, Sync};
-use crate::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, RobustLock, unlink};
+use crate::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, RobustLock, unlink, unlink_parts};
 
 /// What a file is called for these tests.
 pub(super) fn file_name(name: &str) -> String {
@@ -40,6 +40,14 @@ fn a_file_that_has_grown_is_noticed() {
     assert!(!ours.has_grown());
     shorten(name.0, 20_000);
     assert!(ours.has_grown());
+}
+
+#[test]
+fn the_parts_of_a_file_are_removed_and_those_of_others_are_not() {
+    let names = ["parts_mtx", "parts_1_evt", "parts_1_ack_evt", "part_1_evt", "parts2_1_evt"].map(Name);
+    let _files = names.each_ref().map(|name| MemoryFile::create(name.0, 1).unwrap());
+    unlink_parts(&["parts".into()]);
+    assert_eq!(names.map(|name| path(name.0).exists()), [false, false, false, true, true]);
 }
 
 #[test]

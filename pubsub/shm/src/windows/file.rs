@@ -6,6 +6,9 @@ use crate::OpenError;
 /// Does nothing: Windows removes a mapping, a mutex and an event when nobody has it open any more.
 pub fn unlink(_: &str) {}
 
+/// Does nothing, as [`unlink`].
+pub fn unlink_parts(_: &[String]) {}
+
 /// A file in memory that others map, too.
 #[derive(Debug)]
 pub struct MemoryFile(View);

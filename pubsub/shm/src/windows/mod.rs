@@ -17,7 +17,7 @@ mod system;
 mod tests;
 
 pub use event::NamedEvent;
-pub use file::{MemoryFile, unlink};
+pub use file::{MemoryFile, unlink, unlink_parts};
 pub use lock::{NamedLock, RobustLock};
 pub use system::{is_running, monotonic_ns};
 

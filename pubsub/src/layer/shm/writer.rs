@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{FileHead, FileLayout, LayerParameters, MemoryMessage};
-use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, is_running, unlink};
+use ferrocal_shm::{
+    LockError, MemoryFile, NamedEvent, NamedLock, OpenError, is_running, unlink, unlink_parts,
+};
 use ferrocal_transport::SendError;
 
 use super::naming::{acknowledge_name, event_name, lock_name, new_name};
@@ -23,6 +26,8 @@ const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 /// How long the file is free after a message that a reader has not come for yet. It is enough for him to wake up; systems
 /// make it some longer.
 const FREE: Duration = Duration::from_micros(50);
+/// More than a publisher needs to grow to the longest message with some buffers. Only somebody who damages its files comes to that.
+const MAX_REPLACED: usize = 256;
 const LAYOUT: FileLayout = FileLayout::HOST;
 /// The length of a message's head.
 const HEAD_LEN: u64 = (MemoryMessage::MAX_HEAD_LEN - FileHead::MAX_LEN) as u64;
@@ -34,6 +39,8 @@ pub(super) struct ShmWriter {
     max_message_len: usize,
     board: Arc<Board>,
     buffers: Vec<Buffer>,
+    /// The names of files that were replaced, the newest [`MAX_REPLACED`].
+    replaced: Vec<String>,
     /// The buffer that the next message goes to.
     next: usize,
     /// The version of the subscribers that the buffers know.
@@ -68,6 +75,7 @@ impl ShmWriter {
             max_message_len,
             board,
             buffers: Vec::new(),
+            replaced: Vec::new(),
             next: 0,
             version: 0,
             outage: Outage::default(),
@@ -143,21 +151,41 @@ impl ShmWriter {
     fn remove(&mut self, index: usize) {
         let buffer = self.buffers.swap_remove(index);
         lock(&self.board.state).names.retain(|name| *name != buffer.name);
+        self.look_after(&buffer.name);
     }
 
     /// Puts a new buffer in the place of one, and has it registered.
     fn replace(&mut self, index: usize, mut buffer: Buffer) -> Result<(), OpenError> {
         let mut state = lock(&self.board.state);
         buffer.connect(&state.processes)?;
-        if index < self.buffers.len() {
-            state.names.retain(|name| *name != self.buffers[index].name);
-            state.names.push(buffer.name.clone());
-            self.buffers[index] = buffer;
-        } else {
-            state.names.push(buffer.name.clone());
+        state.names.push(buffer.name.clone());
+        if index == self.buffers.len() {
             self.buffers.push(buffer);
+            return Ok(());
         }
+        let replaced = mem::replace(&mut self.buffers[index], buffer);
+        state.names.retain(|name| *name != replaced.name);
+        drop(state);
+        self.look_after(&replaced.name);
         Ok(())
+    }
+
+    /// Remembers a file that was replaced.
+    fn look_after(&mut self, name: &str) {
+        if self.replaced.len() == MAX_REPLACED {
+            self.replaced.remove(0);
+        }
+        self.replaced.push(name.to_owned());
+    }
+}
+
+impl Drop for ShmWriter {
+    /// A reader that hears of a file late makes its events, though the file was replaced, and readers remove none.
+    fn drop(&mut self) {
+        let is_own = self.buffers.first().is_some_and(Buffer::is_own);
+        if is_own && !self.replaced.is_empty() {
+            unlink_parts(&self.replaced);
+        }
     }
 }
 
@@ -246,7 +274,6 @@ struct Buffer {
     readers: Vec<Reader>,
     /// When the newest message was written.
     written: Option<Instant>,
-    /// A forked child leaves the files of its parent alone.
     owner: u32,
 }
 
@@ -300,6 +327,11 @@ impl Buffer {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Not so in a forked child, which leaves the files of its parent alone.
+    fn is_own(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     fn holds(&self, payload_len: u64) -> bool {
@@ -398,7 +430,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.owner == std::process::id() {
+        if self.is_own() {
             unlink(&self.name);
             unlink(&lock_name(&self.name));
             self.readers.iter().for_each(|reader| reader.unlink(&self.name));
@@ -447,6 +479,7 @@ mod tests {
             max_message_len: 1_000_000,
             board,
             buffers: Vec::new(),
+            replaced: Vec::new(),
             next: 0,
             version: 0,
             outage: Outage::default(),
@@ -485,6 +518,27 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(write(100, TOO_LONG), (0, false, 3));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_a_reader_makes_for_a_replaced_file_is_removed_at_the_end() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let mut writer = writer(ShmConfig::default());
+        assert!(writer.prepare(100, 1));
+        let name = writer.buffers[0].name.clone();
+        assert!(writer.prepare(100_000, 1), "a longer file");
+        let _late = NamedEvent::open(&event_name(&name, 1)).unwrap();
+        let _later = NamedEvent::open(&acknowledge_name(&name, 1)).unwrap();
+        let there = || {
+            let entries = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name());
+            entries.filter(|entry| entry.to_str().is_some_and(|entry| entry.starts_with(&name))).count()
+        };
+        assert_eq!(there(), 2);
+        drop(writer);
+        assert_eq!(there(), 0);
     }
 
     #[test]
