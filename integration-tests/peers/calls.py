@@ -18,6 +18,7 @@ def serve(ecal, name, release):
     server = ecal.ServiceServer(name)
 
     def hang(_, request):
+        common.emit("hangs")
         release.acquire()
         return (0, request)
 

@@ -81,7 +81,7 @@ fn calls_go_both_ways(mode: Mode, release: Release) {
         assert!(client.wait_for_server(HANG), "round {round}");
         real.expect_connected(1);
         if round == 0 {
-            ours_calls(&client, &mut real);
+            ours_calls(&client, &mut real, release);
             real_calls(&mut real, &server, &let_go);
             the_monitor_shows(&mut monitor, &server);
         } else {
@@ -90,9 +90,10 @@ fn calls_go_both_ways(mode: Mode, release: Release) {
             break;
         }
         // Killed while it calls, and is called.
-        let running = client.method::<str, str>("hang").unwrap().call_async("", HANG);
         real.process.send_line("call hang -1 x");
-        wait::until("both calls run", || server.stats().calls == 107);
+        wait::until("its call runs", || server.stats().calls == 107);
+        let running = client.method::<str, str>("hang").unwrap().call_async("", HANG);
+        real.process.event("hangs");
         real.process.kill();
         assert!(matches!(running.wait(), Err(CallError::ConnectionLost)));
         let_go.send(()).unwrap();
@@ -111,7 +112,7 @@ fn echo(client: &Client) -> ClientMethod<[u8], [u8]> {
     client.method("echo").unwrap()
 }
 
-fn ours_calls(client: &Client, real: &mut Calls) {
+fn ours_calls(client: &Client, real: &mut Calls, release: Release) {
     let echo = echo(client);
     assert_eq!(echo.call(b"hello", HANG).unwrap().payload, "hello");
     assert_eq!(echo.call(b"", HANG).unwrap().payload, "");
@@ -127,11 +128,22 @@ fn ours_calls(client: &Client, real: &mut Calls) {
     }
     let long: Vec<u8> = (0..LEN).map(|at| ((at * 31) >> 3) as u8).collect();
     assert!(echo.call(&long, HANG).unwrap().payload == long);
-    // The call that takes too long does not keep the next one waiting.
     let hang = client.method::<str, str>("hang").unwrap();
     assert!(matches!(hang.call("late", Duration::from_millis(50)), Err(CallError::Timeout)));
-    assert_eq!(echo.call(b"next", HANG).unwrap().payload, "next");
-    real.process.send_line("release");
+    real.process.event("hangs");
+    let next = || assert_eq!(echo.call(b"next", HANG).unwrap().payload, "next");
+    match release {
+        Release::Current => {
+            // The call that takes too long does not keep the next one waiting.
+            next();
+            real.process.send_line("release");
+        }
+        Release::Old => {
+            // In eCAL 6.0, a method that runs stops each connection that shares one of its 193 strands.
+            real.process.send_line("release");
+            next();
+        }
+    }
 }
 
 fn executed(response: &str) -> Value {
