@@ -1,17 +1,14 @@
 //! eCAL's request to a process that it ends, by an event that the processes of a host share.
 
 use std::error::Error;
-use std::fs;
 use std::future::Future;
-use std::io::ErrorKind;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ferrocal_shm::NamedEvent;
+use ferrocal_shm::{NamedEvent, lives};
 use thiserror::Error as ThisError;
 
 use crate::lock;
@@ -108,7 +105,7 @@ pub fn request_shutdown(process_id: u32) -> Result<(), ShutdownError> {
     if !ferrocal_shm::is_available() {
         return Err(ShutdownError::Unavailable);
     }
-    if is_gone(process_id) {
+    if lives(process_id) == Some(false) {
         // A request that nobody takes would be for the next process of this id.
         return Err(ShutdownError::NotListening(process_id));
     }
@@ -117,23 +114,6 @@ pub fn request_shutdown(process_id: u32) -> Result<(), ShutdownError> {
         opened => opened.map_err(|source| failed(process_id, source))?,
     };
     event.set(PATIENCE).map_err(|source| failed(process_id, source))
-}
-
-/// Whether the system says that there is no process of this id, or one that has ended and waits for its parent.
-fn is_gone(process_id: u32) -> bool {
-    // With `hidepid`, /proc shows the processes of others no more than the first one. It may be that of another namespace.
-    let is_ours = || {
-        fs::read_link("/proc/self").is_ok_and(|id| id.as_os_str() == std::process::id().to_string().as_str())
-    };
-    if !cfg!(target_os = "linux") || !is_ours() || !Path::new("/proc/1/status").exists() {
-        return false;
-    }
-    let status = match fs::read(format!("/proc/{process_id}/status")) {
-        Ok(status) => status,
-        Err(error) => return error.kind() == ErrorKind::NotFound,
-    };
-    let mut lines = status.split(|&byte| byte == b'\n');
-    lines.any(|line| [&b"State:\tZ"[..], b"State:\tX"].iter().any(|state| line.starts_with(state)))
 }
 
 fn failed(process_id: u32, source: impl Error + Send + Sync + 'static) -> ShutdownError {

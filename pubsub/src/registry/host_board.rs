@@ -201,11 +201,15 @@ impl HostBoard {
     /// The file that all share, made if it is not there, and what it holds: nothing if it is damaged.
     fn broadcast(&self) -> Result<(MemoryFile, Broadcast), PostError> {
         let empty = || Broadcast { events: Vec::new(), capacity: self.capacity };
+        let full_len = Broadcast::file_len(LAYOUT, self.capacity);
         let file = match MemoryFile::open_to_write(&self.domain) {
             Ok(file) => file,
             Err(error) if error.is_absent() => {
-                let file = MemoryFile::create(&self.domain, Broadcast::file_len(LAYOUT, self.capacity))?;
-                return Ok((file, empty()));
+                return Ok((MemoryFile::create(&self.domain, full_len)?, empty()));
+            }
+            // Whoever made it was killed before it had its length.
+            Err(OpenError::TooShort(_)) => {
+                return Ok((MemoryFile::open_at_least(&self.domain, full_len)?, empty()));
             }
             Err(error) => return Err(error.into()),
         };
@@ -217,8 +221,7 @@ impl HostBoard {
         match Broadcast::decode(&bytes, LAYOUT) {
             Ok(broadcast) if broadcast.capacity > 0 => Ok((file, broadcast)),
             Err(DropReason::UnknownVersion) => Err(PostError::Damaged),
-            _ if Broadcast::file_len(LAYOUT, self.capacity) <= file.len() => Ok((file, empty())),
-            _ => Err(PostError::Damaged),
+            _ => Ok((MemoryFile::open_at_least(&self.domain, full_len)?, empty())),
         }
     }
 
@@ -233,8 +236,7 @@ impl HostBoard {
     ) -> Result<(), PostError> {
         let broadcast = self.lock.with(LOCK_TIMEOUT, |_| match MemoryFile::open(&self.domain) {
             Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(PostError::Open(error)),
-            Ok(_) => self.broadcast().map(|(_, broadcast)| Some(broadcast)),
+            _ => self.broadcast().map(|(_, broadcast)| Some(broadcast)),
         })??;
         let Some(broadcast) = broadcast else { return Ok(()) };
         let mut latest = HashMap::new();
@@ -347,6 +349,25 @@ impl fmt::Debug for HostBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_list_that_somebody_cut_is_made_anew() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let domain = format!("ferrocal_cut_{}", std::process::id());
+        let config = RegistrationConfig { local_shm_domain: domain.clone(), ..RegistrationConfig::default() };
+        let board = HostBoard::open(&config).unwrap();
+        for len in [0, 1, 100] {
+            std::fs::write(format!("/dev/shm/{domain}"), vec![0; len]).unwrap();
+            board.post().unwrap();
+            let (_, broadcast) = board.broadcast().unwrap();
+            assert!(!broadcast.events.is_empty(), "{len}");
+        }
+        drop(board);
+        [domain.clone(), format!("{domain}_mtx")].iter().for_each(|name| unlink(name));
+    }
 
     #[test]
     fn what_is_kept_of_other_processes_is_bounded_and_renewed() {

@@ -108,6 +108,18 @@ impl MemoryFile {
         Self::map(open_existing(name, true)?, true)
     }
 
+    /// As [`open_to_write`](Self::open_to_write), and makes it `len` bytes long if it is shorter.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for one that is empty.
+    pub fn open_at_least(name: &str, len: u64) -> Result<Self, OpenError> {
+        let file = open_existing(name, true)?;
+        if self::len(&file)? < len {
+            file.set_len(len).map_err(OpenError::System)?;
+        }
+        Self::map(file, true)
+    }
+
     fn map(file: File, is_writable: bool) -> Result<Self, OpenError> {
         let len = len(&file)?;
         let mapped = usize::try_from(len).ok().filter(|&len| len > 0).ok_or(OpenError::TooShort(len))?;

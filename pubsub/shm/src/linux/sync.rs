@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::thread;
@@ -124,23 +125,24 @@ impl Sync {
         let _alone = Alone::wait(&file);
         let len = len(&file)?;
         if len == 0 {
-            file.set_len(kind.len() as u64).map_err(OpenError::System)?;
+            allocate(&file, kind.len())?;
         } else if len < kind.len() as u64 {
             return Err(OpenError::TooShort(len));
         }
+        let is_blank = len == 0 || was_left_blank(&file, kind);
         let sync = Self {
             map: Mapping::new(&file, kind.len(), true)?,
             kind,
             _file: file.try_clone().map_err(OpenError::System)?,
         };
-        if len == 0 {
+        if is_blank {
             sync.init();
         }
         Ok(sync)
     }
 
     fn init(&self) {
-        // SAFETY: nobody uses the file yet, since it was empty and this has it alone. The attributes are initialized before
+        // SAFETY: nobody uses the file yet, since it was empty or blank and this has it alone. The attributes are initialized before
         // they are used, and destroyed after.
         unsafe {
             let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
@@ -368,6 +370,29 @@ fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
         }
     }
     Err(OpenError::TooShort(0))
+}
+
+/// Makes an empty file so long, and has the system give the memory for it now: with none left, a write would end the program.
+fn allocate(file: &File, len: usize) -> Result<(), OpenError> {
+    let len = libc::off_t::try_from(len).unwrap_or(libc::off_t::MAX);
+    // SAFETY: the descriptor is open.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
+        0 => Ok(()),
+        code => {
+            let _ = file.set_len(0);
+            Err(OpenError::System(std::io::Error::from_raw_os_error(code)))
+        }
+    }
+}
+
+/// Whether somebody began to make a file and did not get done: he was killed, or there was no memory.
+fn was_left_blank(file: &File, kind: Kind) -> bool {
+    let mut bytes = [0; size_of::<Layout>()];
+    let bytes = &mut bytes[..kind.len()];
+    let is_old = || file.metadata()?.modified()?.elapsed().map_err(std::io::Error::other);
+    file.read_exact_at(bytes, 0).is_ok()
+        && bytes.iter().all(|&byte| byte == 0)
+        && is_old().is_ok_and(|age| age >= MAKING)
 }
 
 /// Has a file alone among those who ask for that, as eCAL 6.1 does while it makes one.

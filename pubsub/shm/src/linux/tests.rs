@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::conformance::{LONG, SHORT};
 use super::sync::{Kind, Sync};
@@ -169,6 +169,32 @@ fn damaged_locks_and_events_are_lost() {
         assert_eq!(event.set(SHORT), Err(LockError::Lost));
         assert_eq!(event.wait(SHORT), Err(LockError::Lost));
     }
+}
+
+#[test]
+fn what_somebody_did_not_get_done_with_is_made_anew() {
+    let name = Name("blank");
+    let write = |age| {
+        fs::write(path(name.0), [0; 96]).unwrap();
+        let file = OpenOptions::new().write(true).open(path(name.0)).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    };
+    write(Duration::ZERO);
+    let early = NamedLock::open(name.0).unwrap();
+    assert_eq!(early.lock(SHORT), Err(LockError::Lost), "somebody may be about to");
+    write(LONG);
+    let lock = NamedLock::open(name.0).unwrap();
+    assert_eq!(lock.lock(SHORT), Ok(()));
+    assert_eq!(early.lock(SHORT), Err(LockError::TimedOut), "it is the same one");
+}
+
+#[test]
+fn a_file_that_was_cut_is_made_longer() {
+    let name = Name("lengthened");
+    fs::write(path(name.0), b"").unwrap();
+    let file = MemoryFile::open_at_least(name.0, 5_000).unwrap();
+    assert!(file.len() == 5_000 && file.write(4_999, b"x"));
+    assert_eq!(MemoryFile::open_at_least(name.0, 10).unwrap().len(), 5_000);
 }
 
 #[test]

@@ -38,6 +38,15 @@ impl MemoryFile {
         View::open(name, true).map(Self)
     }
 
+    /// As [`open_to_write`](Self::open_to_write). A mapping cannot be made longer.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if it is shorter than `len` bytes.
+    pub fn open_at_least(name: &str, len: u64) -> Result<Self, OpenError> {
+        let file = Self::open_to_write(name)?;
+        if file.len() < len { Err(OpenError::TooShort(file.len())) } else { Ok(file) }
+    }
+
     /// How many bytes are mapped.
     pub fn len(&self) -> u64 {
         self.0.len() as u64

@@ -19,7 +19,7 @@ mod tests;
 pub use event::NamedEvent;
 pub use file::{MemoryFile, unlink, unlink_parts};
 pub use lock::{NamedLock, RobustLock};
-pub use system::{is_running, monotonic_ns};
+pub use system::{lives, monotonic_ns};
 
 pub(crate) const IS_AVAILABLE: bool = true;
 

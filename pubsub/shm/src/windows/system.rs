@@ -243,15 +243,15 @@ const fn access(is_writable: bool) -> u32 {
     if is_writable { FILE_MAP_READ | FILE_MAP_WRITE } else { FILE_MAP_READ }
 }
 
-/// Whether there is a process of this id, of whatever user.
-pub fn is_running(process_id: u32) -> bool {
+/// Whether there is a process of this id, of whatever user, that has not ended.
+pub fn lives(process_id: u32) -> Option<bool> {
     // SAFETY: no pointers are given; the handle is a new one.
-    match unsafe { owned(OpenProcess(PROCESS_SYNCHRONIZE, 0, process_id)) } {
+    Some(match unsafe { owned(OpenProcess(PROCESS_SYNCHRONIZE, 0, process_id)) } {
         // One that has ended is there as long as somebody has it open.
         Ok(process) => wait(&process, Duration::ZERO) == Waited::TimedOut,
         Err(OpenError::System(error)) => error.raw_os_error() == Some(ERROR_ACCESS_DENIED.cast_signed()),
         Err(_) => false,
-    }
+    })
 }
 
 /// The time of the system's monotonic clock in nanoseconds, as eCAL orders its news by.

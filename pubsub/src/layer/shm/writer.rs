@@ -9,9 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ferrocal_proto::{FileHead, FileLayout, LayerParameters, MemoryMessage};
-use ferrocal_shm::{
-    LockError, MemoryFile, NamedEvent, NamedLock, OpenError, is_running, unlink, unlink_parts,
-};
+use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, lives, unlink, unlink_parts};
 use ferrocal_transport::SendError;
 
 use super::naming::{acknowledge_name, event_name, lock_name, new_name};
@@ -350,7 +348,7 @@ impl Buffer {
         }
         let name = &self.name;
         self.readers.retain(|reader| {
-            let is_kept = reader.is_connected || is_running(reader.process_id);
+            let is_kept = reader.is_connected || lives(reader.process_id) != Some(false);
             if !is_kept {
                 reader.unlink(name);
             }
