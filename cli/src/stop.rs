@@ -1,5 +1,6 @@
 //! Ends a program in good order.
 
+use std::io;
 use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,10 +35,10 @@ impl Stop {
     ///
     /// # Errors
     /// When the system refuses that, or the program watches them already.
-    pub(crate) fn on_signals() -> Result<Self, ctrlc::Error> {
+    pub(crate) fn on_signals() -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let stop = Self(shared.clone());
-        ctrlc::set_handler(move || {
+        on_each_signal(move || {
             let now = Instant::now();
             let first = *shared.lock().get_or_insert(now);
             if now.duration_since(first) >= SAME_REQUEST {
@@ -58,5 +59,43 @@ impl Stop {
         let result =
             self.0.changed.wait_timeout_while(self.0.lock(), timeout, |requested| requested.is_none());
         result.unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+}
+
+/// Calls `f` for each of the signals that ask to end, on a thread. One that is ignored at the start stays so: `nohup` asks for
+/// that.
+#[cfg(unix)]
+fn on_each_signal(mut f: impl FnMut() + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(&status, signal));
+    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || signals.forever().for_each(|_| f()))
+        .map(drop)
+}
+
+#[cfg(not(unix))]
+fn on_each_signal(f: impl FnMut() + Send + 'static) -> io::Result<()> {
+    ctrlc::set_handler(f).map_err(io::Error::other)
+}
+
+/// Whether Linux' `/proc/PID/status` says that a process ignores a signal.
+#[cfg(unix)]
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #[test]
+    fn what_nohup_ignores_is_found() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000180004002\n";
+        let ignored = [1, 2, 13, 15].map(|signal| super::is_ignored(status, signal));
+        assert_eq!(ignored, [true, false, true, false]);
+        assert!(!super::is_ignored("", 1));
     }
 }

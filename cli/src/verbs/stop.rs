@@ -1,8 +1,6 @@
 //! `stop`: ask processes to end.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use ferrocal::{ProcessInfo, Seen, Text, request_shutdown};
@@ -158,31 +156,10 @@ fn is_named(process: &ProcessInfo, target: &str) -> bool {
     process.unit_name == *target || *file == *target || process.process_id.to_string() == target
 }
 
-/// Whether there is a process of this id that has not ended, if the system shows that.
+/// Whether there is a process of this id, if the system shows that.
 fn lives(pid: i32) -> Option<bool> {
-    // With `hidepid`, /proc shows the processes of others no more than the first one. It may be that of another namespace.
-    let is_ours = || {
-        fs::read_link("/proc/self").is_ok_and(|id| id.as_os_str() == std::process::id().to_string().as_str())
-    };
-    if !cfg!(target_os = "linux") || !is_ours() || !Path::new("/proc/1/status").exists() {
-        return None;
-    }
-    match fs::read(format!("/proc/{pid}/status")) {
-        Ok(status) => {
-            let mut lines = status.split(|&byte| byte == b'\n');
-            // One that has ended stays until its parent has asked how.
-            let has_ended = |line: &[u8]| line.starts_with(b"State:\tZ") || line.starts_with(b"State:\tX");
-            Some(!lines.any(has_ended))
-        }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound) => Some(false),
-        // It ended while this looked.
-        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => Some(false),
-        Err(_) => None,
-    }
+    ferrocal_shm::lives(pid.cast_unsigned())
 }
-
-/// ESRCH of Linux. Rust has no kind for it.
-const NO_SUCH_PROCESS: i32 = 3;
 
 /// Whether a process may be the one that registered with this executable. In a container, another one can have its id.
 fn may_run(pid: i32, executable: &str) -> bool {
