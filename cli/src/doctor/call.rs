@@ -103,7 +103,7 @@ pub(crate) fn listen(
     let mut runs: BTreeMap<(SocketAddrV4, u64), Run> = BTreeMap::new();
     let mut end = None;
     while end.is_none() {
-        let mut answers = Vec::new();
+        let (mut answers, mut over) = (Vec::new(), Vec::new());
         let own = link.host.clone();
         link.receive(session.slice(Duration::from_millis(50)), &mut |source, probe| {
             if !matches!(probe.kind, Kind::Probe | Kind::Ask) {
@@ -127,7 +127,7 @@ pub(crate) fn listen(
                     ..probe
                 });
                 if is_over && !std::mem::replace(&mut run.is_reported, true) {
-                    answers.push(Probe { kind: Kind::Ask, ..probe });
+                    over.push(arrived(&own, &run.host, run.counts, probe.number));
                 }
             } else if let Some(index) = SIZES.iter().position(|&size| size == probe.len) {
                 run.counts[index] = run.counts[index].saturating_add(1);
@@ -137,19 +137,10 @@ pub(crate) fn listen(
             }
         });
         for answer in answers {
-            match answer.kind {
-                Kind::Ask => {
-                    let run = runs.values().find(|run| run.host == answer.host && run.is_reported);
-                    if let Some(run) = run {
-                        report(arrived(&link.host, &run.host, run.counts, answer.number))?;
-                    }
-                }
-                _ => {
-                    let [first, second, _] = answer.times;
-                    link.send(&Probe { times: [first, second, now_us()], ..answer });
-                }
-            }
+            let [first, second, _] = answer.times;
+            link.send(&Probe { times: [first, second, now_us()], ..answer });
         }
+        over.into_iter().try_for_each(&mut *report)?;
         end = session.end();
     }
     Ok(if runs.is_empty() { end } else { None })

@@ -14,7 +14,7 @@ mod wire;
 
 /// A word for the shell.
 fn quoted(word: &str) -> String {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.:@".contains(char);
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.:@/".contains(char);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
     } else {

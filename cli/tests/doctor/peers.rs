@@ -295,6 +295,8 @@ fn call_healthy() {
     // Five sizes, both ways, and the clock.
     assert_eq!(call.findings.len(), 11, "{call:#?}");
     listener.await_text("ok listen 65507 bytes, host-a to host-b: 10 of 10 datagrams");
+    Doctor::run(&world, "--call --count 3").expect_healthy();
+    listener.await_text("ok listen 65507 bytes, host-a to host-b: 3 of 3 datagrams");
     listener.interrupt();
     let (status, said) = listener.last_text(HANG);
     assert_eq!(status.code(), Some(0), "{said}");

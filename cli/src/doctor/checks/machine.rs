@@ -133,6 +133,8 @@ pub(super) fn shared_memory(facts: &Facts) -> Vec<Finding> {
     const CHECK: &str = "shared_memory";
     /// More are not named.
     const MAX_NAMED: usize = 5;
+    /// More are not removed at once.
+    const MAX_REMOVED: usize = 100;
     let unused = match &facts.machine.unused_memory {
         Err(why) => return vec![Finding::not_checked(CHECK, why)],
         Ok(unused) if unused.is_empty() => {
@@ -152,8 +154,17 @@ pub(super) fn shared_memory(facts: &Facts) -> Vec<Finding> {
         "{} files in shared memory belong to nobody: {named}. Who made them was killed. They take memory{effect}.",
         unused.len()
     );
-    let paths: Vec<_> = unused.iter().map(|name| format!("/dev/shm/{name}")).collect();
-    vec![Finding::note(CHECK, "/dev/shm", meaning).mend(format!("rm {}", paths.join(" ")))]
+    let rest = if unused.len() > MAX_REMOVED {
+        format!(" The command removes {MAX_REMOVED} of them.")
+    } else {
+        String::new()
+    };
+    let paths: Vec<_> = unused
+        .iter()
+        .take(MAX_REMOVED)
+        .map(|name| crate::doctor::quoted(&format!("/dev/shm/{name}")))
+        .collect();
+    vec![Finding::note(CHECK, "/dev/shm", meaning + &rest).mend(format!("rm {}", paths.join(" ")))]
 }
 
 pub(super) fn self_test(facts: &Facts) -> Vec<Finding> {

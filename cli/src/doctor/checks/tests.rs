@@ -475,6 +475,11 @@ fn files_that_belong_to_nobody_are_a_note() {
     assert!(finding.meaning.starts_with("7 files"), "{finding:?}");
     assert!(finding.mend.ends_with(" /dev/shm/ecal_6"), "{finding:?}");
     assert!(finding.meaning.ends_with("They take memory, and nothing else."), "{finding:?}");
+    facts.machine.unused_memory = Ok((0..3000).map(|number| format!("ecal_{number};id")).collect());
+    let findings = run(&facts);
+    let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();
+    assert!(finding.mend.contains("rm '/dev/shm/ecal_0;id' '/dev/shm/ecal_1;id'"), "{finding:?}");
+    assert!(finding.mend.len() < 5000 && finding.meaning.contains("removes 100"), "{finding:?}");
     facts.machine.unused_memory = Ok(vec!["ecal_shutdown_process_6_evt".into()]);
     let findings = run(&facts);
     let finding = findings.iter().find(|one| one.check == "shared_memory").unwrap();

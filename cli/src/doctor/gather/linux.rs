@@ -189,9 +189,11 @@ pub(super) fn unused_memory() -> Known<Vec<String>> {
     Ok(unused)
 }
 
-/// Whether a name is that of a memory file, its lock or its events. The files of registrations stay for good.
+/// Whether a name is that of a memory file, its lock or its events. The files of registrations stay for good. Anybody can make
+/// files of other names.
 fn is_of_ecal(name: &str) -> bool {
-    name.strip_prefix("ecal_").is_some_and(|rest| !matches!(rest, "mon" | "mon_mtx"))
+    let is_plain = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    name.strip_prefix("ecal_").is_some_and(|rest| is_plain(rest) && !matches!(rest, "mon" | "mon_mtx"))
 }
 
 /// The names of the files in shared memory that `/proc/PID/maps` shows.
@@ -269,6 +271,7 @@ mod tests {
         assert_eq!(mapped_files(maps).collect::<Vec<_>>(), ["ecal_1f", "ecal_1f_mtx (deleted)"]);
         assert!(is_of_ecal("ecal_1f") && is_of_ecal("ecal_mon_5"));
         assert!(!is_of_ecal("ecal_mon") && !is_of_ecal("other"));
+        assert!(!["ecal_ -rf ~", "ecal_$(id)", "ecal_;id", "ecal_\n"].into_iter().any(is_of_ecal));
     }
 
     // The tables are in the byte order of the machine; these are of a little-endian one.
