@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anstyle::AnsiColor;
 
-use crate::output::clean;
+use crate::output::{clean, tell};
 
 /// How the program ends. The numbers are a promise to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Exit {
         let style = AnsiColor::Red.on_default().bold();
         // It may quote what others sent.
         let text = format!("{error:#}");
-        anstream::eprintln!("{style}error{style:#}: {}", clean(&text));
+        tell!("{style}error{style:#}: {}", clean(&text));
         error.downcast_ref::<Failure>().map_or(Self::Failed, |failure| failure.exit)
     }
 }

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::args::{Color, Common};
+use crate::output::tell;
 
 /// Starts logging, and sets whether standard error is coloured.
 pub(crate) fn start(common: &Common) {
@@ -84,7 +85,7 @@ impl Log for Stderr {
             Level::Debug | Level::Trace => (Style::new().dimmed(), "debug"),
         };
         let text = record.args().to_string();
-        anstream::eprintln!("{style}{name}{style:#}: {}", crate::output::clean(&text));
+        tell!("{style}{name}{style:#}: {}", crate::output::clean(&text));
     }
 
     fn flush(&self) {}

@@ -19,6 +19,17 @@ pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 /// What is wrong.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 
+/// Writes a line to standard error. That it cannot be written changes nothing of what the program does.
+macro_rules! tell {
+    ($($argument:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut anstream::stderr(),
+            format_args!("{}\n", format_args!($($argument)*)),
+        );
+    }};
+}
+pub(crate) use tell;
+
 /// Standard output. What is written waits until [`flush`](Self::flush).
 ///
 /// That it is closed is an error of the kind `BrokenPipe`, which ends the program quietly: pass it on with `?`.

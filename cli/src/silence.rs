@@ -6,7 +6,7 @@ use ferrocal::{Config, captured_topics};
 
 use crate::exit::Exit;
 use crate::network::place;
-use crate::output::clean;
+use crate::output::{clean, tell};
 use crate::session::capture;
 
 /// How long no message may come before this is explained. Publishers are found within two seconds.
@@ -27,7 +27,7 @@ impl Silence {
     pub(crate) fn wait(&mut self, topic: &str, publishers: usize, config: &Config) {
         if !self.is_explained && self.started.elapsed() >= SILENCE {
             self.is_explained = true;
-            anstream::eprintln!("no message on topic `{}` yet; {}", clean(topic), found(publishers, config));
+            tell!("no message on topic `{}` yet; {}", clean(topic), found(publishers, config));
         }
     }
 }

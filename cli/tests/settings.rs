@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Ended, start};
+use common::{Ended, command, start};
 use ferrocal::{
     LayersConfig, LocalRegistration, Node, Publisher, ShmConfig, ShutdownError, Subscriber, request_shutdown,
 };
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     test("publish", &[], publish);
     test("play", &[], play);
     test("two_signals_at_once_are_one", &[], two_signals_at_once_are_one);
+    test("a_full_standard_error_changes_nothing", &[], a_full_standard_error_changes_nothing);
     test("doctor_hears_of_shared_memory", &[], doctor_hears_of_shared_memory);
     test("stop_asks_no_process_that_is_gone", &[], stop_asks_no_process_that_is_gone);
     test("stop_waits_for_what_is_not_registered", &[], stop_waits_for_what_is_not_registered);
@@ -175,6 +176,24 @@ fn two_signals_at_once_are_one(side: &Side) {
         showing.terminate();
         showing.terminate();
         Ended::of(showing).text(0);
+    });
+}
+
+fn a_full_standard_error_changes_nothing(side: &Side) {
+    let (settings, path) = (side.path("ecal.yaml"), side.path("full.mcap"));
+    let recording = ["record", "text", "-o", &path, "--count", "3", "--config", &settings];
+    side.while_sending("text", || {
+        for (arguments, code) in [
+            (&["config", "--config", &settings][..], 0),
+            (&["info", "nobody", "--config", &settings], 4),
+            (&recording, 0),
+            (&["rec-info", &path], 0),
+        ] {
+            let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+            let mut command = command(side.world.here(), arguments);
+            let status = command.stdout(Stdio::null()).stderr(full).status().expect("it runs");
+            assert_eq!(status.code(), Some(code), "{arguments:?}");
+        }
     });
 }
 

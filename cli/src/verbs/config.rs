@@ -4,7 +4,7 @@ use ferrocal::SettingOrigin;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::output::clean;
+use crate::output::{clean, tell};
 use crate::session::Session;
 use crate::table::{Align, Table};
 
@@ -42,8 +42,8 @@ impl Config {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let config = session.config()?;
         match config.file() {
-            Some(file) => anstream::eprintln!("settings of {}", clean(&file.to_string_lossy())),
-            None => anstream::eprintln!("there is no ecal.yaml; defaults apply"),
+            Some(file) => tell!("settings of {}", clean(&file.to_string_lossy())),
+            None => tell!("there is no ecal.yaml; defaults apply"),
         }
         let is_shown = |setting: &ferrocal::Setting| {
             self.key.as_ref().is_none_or(|key| setting.key.contains(&**key))

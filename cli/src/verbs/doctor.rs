@@ -8,7 +8,7 @@ use ferrocal::{Config, Mode, Selection};
 use crate::doctor::finding::{Finding, Status};
 use crate::doctor::{call, checks, gather};
 use crate::exit::Exit;
-use crate::output::{BAD, DIM, HEAD, Output, clean, counted};
+use crate::output::{BAD, DIM, HEAD, Output, clean, counted, tell};
 use crate::session::{End, Session};
 
 /// A publisher that knows of its subscriber registers it within two refreshes.
@@ -79,7 +79,7 @@ impl Doctor {
         let duration = session.common.duration.unwrap_or(WATCH);
         if !session.common.json {
             let seconds = duration.as_secs_f64();
-            anstream::eprintln!("{DIM}Looking at this computer, and listening for {seconds} s ...{DIM:#}");
+            tell!("{DIM}Looking at this computer, and listening for {seconds} s ...{DIM:#}");
         }
         let facts = gather::facts(session, &config, duration, !self.no_send);
         if session.end() == Some(End::Stopped) {
@@ -104,7 +104,7 @@ fn listen(session: &Session, config: &Config) -> anyhow::Result<Exit> {
                 "Listening on this computer only, in local mode. `--mode network` hears other hosts."
             }
         };
-        anstream::eprintln!("{DIM}{advice}{DIM:#}");
+        tell!("{DIM}{advice}{DIM:#}");
     }
     let mut exit_code = Exit::Fine;
     let end = call::listen(session, config, &mut |findings| {

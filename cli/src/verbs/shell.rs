@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use crate::args::Command;
 use crate::exit::Exit;
+use crate::output::tell;
 use crate::session::Session;
 
 /// Print the completions for a shell.
@@ -43,7 +44,7 @@ impl Man {
             .and_then(|()| clap_mangen::generate_to(Command::command(), &self.folder))
             .with_context(|| format!("the manual pages cannot be written to {folder}"))?;
         let first = self.folder.join("ferrocal.1");
-        anstream::eprintln!("manual pages are in {folder}; man -l {} shows the first", first.display());
+        tell!("manual pages are in {folder}; man -l {} shows the first", first.display());
         Ok(Exit::Fine)
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::seconds;
 use crate::exit::Exit;
 use crate::network::Network;
-use crate::output::{BAD, clean};
+use crate::output::{BAD, clean, tell};
 use crate::session::{End, Session};
 
 /// Ask processes of this computer to end, as eCAL's ecal_stop does.
@@ -75,10 +75,7 @@ impl Stop {
             };
         }
         for target in &unknown {
-            anstream::eprintln!(
-                "{BAD}error{BAD:#}: no process `{}` was found on this computer",
-                clean(target)
-            );
+            tell!("{BAD}error{BAD:#}: no process `{}` was found on this computer", clean(target));
         }
         for row in &mut rows {
             match request_shutdown(row.pid.cast_unsigned()) {
@@ -142,8 +139,8 @@ impl Row {
         match &self.error {
             None if unit.is_empty() => out.line(format_args!("asked process {pid} to end"))?,
             None => out.line(format_args!("asked process {pid} {unit} to end"))?,
-            Some(error) if unit.is_empty() => anstream::eprintln!("{BAD}error{BAD:#}: {}", clean(error)),
-            Some(error) => anstream::eprintln!("{BAD}error{BAD:#}: {unit}: {}", clean(error)),
+            Some(error) if unit.is_empty() => tell!("{BAD}error{BAD:#}: {}", clean(error)),
+            Some(error) => tell!("{BAD}error{BAD:#}: {unit}: {}", clean(error)),
         }
         Ok(())
     }

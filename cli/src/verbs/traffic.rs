@@ -14,7 +14,7 @@ use crate::args::period;
 use crate::doctor::facts::Interface;
 use crate::doctor::gather;
 use crate::exit::Exit;
-use crate::output::{DIM, HEAD, clean};
+use crate::output::{DIM, HEAD, clean, tell};
 use crate::session::{End, Session};
 use crate::table::{Align, Table};
 use crate::traffic::counters;
@@ -160,7 +160,7 @@ impl Traffic {
         why: Option<&str>,
     ) -> anyhow::Result<Ended> {
         if let Some(why) = why {
-            anstream::eprintln!("{DIM}Without raw frames: {}. {why}{DIM:#}", MISSING.join(", "));
+            tell!("{DIM}Without raw frames: {}. {why}{DIM:#}", MISSING.join(", "));
         }
         let mut devices: BTreeMap<String, Device> = BTreeMap::new();
         let (mut ecal, mut all) = (Series::new(self.average, 0), Series::new(self.average, 0));
