@@ -14,6 +14,7 @@ mod keys;
 mod kind;
 mod lengths;
 mod measurement;
+mod numbers;
 mod parts;
 mod pattern;
 mod position;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ferrocal::Bytes;
 
-use super::write::{MAX_CHANNELS, Written};
+use super::numbers::{first_number, numbered};
+use super::write::{MAX_CHANNELS, Taken, Written};
 use super::{Channel, Compression, Stamps, Writer, metadata};
 
 /// When a new part begins, and how much all of them take.
@@ -35,6 +37,8 @@ pub(crate) struct Part {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     pub(crate) messages: u64,
+    /// Whether it was deleted or moved while it was written.
+    pub(crate) gone: bool,
 }
 
 /// What became of a message.
@@ -83,13 +87,15 @@ struct Open {
     numbers: HashMap<usize, u16>,
     messages: u64,
     first_ns: u64,
+    /// Whether the file was deleted or moved.
+    is_gone: bool,
 }
 
 /// How many bytes of losses are written in a second at most, on average. A program that is killed loses the last counts.
 const LOSSES_PER_SECOND: f64 = 16.0 * 1024.0;
 
 impl Parts {
-    /// Begins a recording. With parts, their numbers follow the name: `NAME_0000.mcap`.
+    /// Begins a recording. With parts, their numbers follow the name, as in `NAME_0000.mcap`, behind those of earlier recordings.
     pub(crate) fn create(
         base: &Path,
         compression: Compression,
@@ -97,8 +103,13 @@ impl Parts {
         about: BTreeMap<String, String>,
         max_channels_len: usize,
     ) -> anyhow::Result<Self> {
-        let path = if limits.has_parts() { numbered(base, 0) } else { base.to_owned() };
-        let open = Open::create(&path, compression, &about, &BTreeMap::new())?;
+        let mut next_number = 0;
+        let open = if limits.has_parts() {
+            next_number = first_number(base);
+            Open::create_numbered(base, &mut next_number, compression, &about, &BTreeMap::new())?
+        } else {
+            Open::create(base, compression, &about, &BTreeMap::new())?
+        };
         Ok(Self {
             base: base.to_owned(),
             compression,
@@ -114,7 +125,7 @@ impl Parts {
             max_channels_len,
             cut: Cut::new(),
             open,
-            next_number: 1,
+            next_number,
             finished: VecDeque::new(),
             deleted: 0,
         })
@@ -125,13 +136,13 @@ impl Parts {
         self.finished.iter().map(|part| part.bytes).sum::<u64>() + self.open.writer.len()
     }
 
-    /// How many parts gave way to others.
+    /// How many parts gave way to others, with those that were moved away before.
     pub(crate) fn deleted(&self) -> u64 {
         self.deleted
     }
 
-    /// How many parts began so far.
-    pub(crate) fn begun(&self) -> u32 {
+    /// The number of the part that comes next, or a higher one.
+    pub(crate) fn next_number(&self) -> u32 {
         self.next_number
     }
 
@@ -185,8 +196,7 @@ impl Parts {
         if let Some(quota) = quota {
             while self.len() + len > quota {
                 let Some(oldest) = self.finished.pop_front() else { break };
-                let shown = oldest.path.display();
-                fs::remove_file(&oldest.path).with_context(|| format!("{shown} cannot be deleted"))?;
+                delete(&oldest.path)?;
                 self.deleted += 1;
             }
             if self.len() + len > quota {
@@ -237,7 +247,9 @@ impl Parts {
 
     /// What was written can be read from now on.
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
-        self.open.writer.flush()
+        self.open.writer.flush()?;
+        self.open.look_for_file();
+        Ok(())
     }
 
     #[cfg(test)]
@@ -269,9 +281,8 @@ impl Parts {
     /// Begins a part for a message of a publisher.
     fn split(&mut self, channel: usize) -> anyhow::Result<()> {
         self.write_losses()?;
-        let path = numbered(&self.base, self.next_number);
-        self.next_number += 1;
-        let next = Open::create(&path, self.compression, &self.about, &self.losses)?;
+        let Self { base, next_number, compression, about, losses, .. } = self;
+        let next = Open::create_numbered(base, next_number, *compression, about, losses)?;
         let last = std::mem::replace(&mut self.open, next);
         self.forget_all_but(&last.numbers, channel);
         let (part, cut, result) = last.finish();
@@ -298,13 +309,34 @@ impl Open {
         losses: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
         let writer = Writer::create(path, compression)?;
-        let mut open = Self { writer, numbers: HashMap::new(), messages: 0, first_ns: 0 };
+        let mut open = Self { writer, numbers: HashMap::new(), messages: 0, first_ns: 0, is_gone: false };
         if let Err(error) = open.begin(about, losses) {
             // There is nothing in it.
             let _ = fs::remove_file(path);
             return Err(error);
         }
         Ok(open)
+    }
+
+    /// Makes a part with a number that no file has, `number` or a higher one. The next number is behind it.
+    fn create_numbered(
+        base: &Path,
+        number: &mut u32,
+        compression: Compression,
+        about: &BTreeMap<String, String>,
+        losses: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        loop {
+            let created = Self::create(&numbered(base, *number), compression, about, losses);
+            let is_taken = created.as_ref().err().is_some_and(anyhow::Error::is::<Taken>);
+            match number.checked_add(1) {
+                Some(next) => *number = next,
+                None => return created,
+            }
+            if !is_taken {
+                return created;
+            }
+        }
     }
 
     fn begin(
@@ -319,11 +351,23 @@ impl Open {
         self.writer.flush()
     }
 
+    /// Warns once when the file was deleted or moved. The rest is written all the same: who moved it has it.
+    fn look_for_file(&mut self) {
+        let path = self.writer.path();
+        if !self.is_gone && matches!(path.try_exists(), Ok(false)) {
+            log::warn!("{} is gone: it was deleted or moved while it was written", path.display());
+            self.is_gone = true;
+        }
+    }
+
     /// Completes the part. Returns what a failure cut off it, too.
     fn finish(mut self) -> (Part, Cut, anyhow::Result<()>) {
         let path = self.writer.path().to_owned();
-        match self.writer.finish() {
-            Ok(bytes) => (Part { path, bytes, messages: self.messages }, Cut::new(), Ok(())),
+        let finished = self.writer.finish();
+        self.look_for_file();
+        let gone = self.is_gone;
+        match finished {
+            Ok(bytes) => (Part { path, bytes, messages: self.messages, gone }, Cut::new(), Ok(())),
             Err(error) => {
                 let Written { len, messages } = self.writer.flushed();
                 // Publishers that say the same of themselves are one in the file.
@@ -331,9 +375,19 @@ impl Open {
                     self.numbers.iter().map(|(channel, number)| (*number, *channel)).collect();
                 let cut = self.writer.cut().iter();
                 let cut = cut.filter_map(|(number, cut)| Some((channels.remove(number)?, *cut))).collect();
-                (Part { path, bytes: len, messages }, cut, Err(error))
+                (Part { path, bytes: len, messages, gone }, cut, Err(error))
             }
         }
+    }
+}
+
+/// Deletes a part, unless somebody moved it away.
+fn delete(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be deleted", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -342,13 +396,6 @@ fn held_len(channel: &Channel) -> usize {
     let Channel { topic, data_type, host, process, unit, .. } = channel;
     let texts = [topic, &data_type.name, &data_type.encoding, host, process, unit];
     size_of::<Channel>() + texts.into_iter().map(String::len).sum::<usize>() + 256
-}
-
-/// The path of a part.
-fn numbered(base: &Path, number: u32) -> PathBuf {
-    let stem = base.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = base.extension().unwrap_or("mcap".as_ref()).to_string_lossy();
-    base.with_file_name(format!("{stem}_{number:04}.{extension}"))
 }
 
 #[cfg(test)]
@@ -419,6 +466,62 @@ mod tests {
         let (parts, _) = record(&folder.path().join("single.mcap"), limits, 10_000);
         assert_eq!(parts.len(), 1);
         assert_eq!(clocks(&parts[0].path), (0..11).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn parts_take_numbers_that_no_file_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a_0004.mcap"), "of an earlier recording").unwrap();
+        let limits = Limits { split_time: Some(Duration::from_secs(1)), ..Limits::default() };
+        let mut parts = open(&path("a.mcap"), limits);
+        fs::write(path("a_0006.mcap"), "of somebody else").unwrap();
+        let channel = parts.channel(publisher(1, b"")).unwrap();
+        for second in 0..3 {
+            let stamps = Stamps { log_ns: second * 1_000_000_000, ..Stamps::default() };
+            parts.message(channel, stamps, b"x").unwrap();
+        }
+        let written: Vec<_> = parts.finish().0.into_iter().map(|part| part.path).collect();
+        assert_eq!(written, ["a_0005.mcap", "a_0007.mcap", "a_0008.mcap"].map(path));
+        assert_eq!(fs::read(path("a_0006.mcap")).unwrap(), b"of somebody else");
+    }
+
+    #[test]
+    fn a_part_that_was_moved_away_gives_way_as_others_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let limits = Limits { split_size: Some(50_000), quota: Some(120_000), ..Limits::default() };
+        let mut parts = open(&path("a.mcap"), limits);
+        let channel = parts.channel(publisher(1, b"")).unwrap();
+        for number in 0..40 {
+            if number == 10 {
+                fs::rename(path("a_0000.mcap"), path("moved.mcap")).unwrap();
+            }
+            let outcome = parts.message(channel, Stamps::default(), &[7; 10_000]).unwrap();
+            assert_eq!(outcome, Outcome::Written);
+        }
+        assert!(parts.deleted() > 1);
+        assert!(path("moved.mcap").exists());
+        fs::create_dir(path("folder")).unwrap();
+        assert!(delete(&path("folder")).is_err());
+    }
+
+    /// Windows may keep the name until the file is closed.
+    #[test]
+    #[cfg(unix)]
+    fn a_part_that_is_deleted_while_it_is_written_is_gone_and_the_next_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("a.mcap");
+        let limits = Limits { split_time: Some(Duration::from_secs(1)), ..Limits::default() };
+        let mut parts = open(&base, limits);
+        let channel = parts.channel(publisher(1, b"")).unwrap();
+        parts.message(channel, Stamps::default(), b"x").unwrap();
+        fs::remove_file(numbered(&base, 0)).unwrap();
+        let stamps = Stamps { log_ns: 2_000_000_000, ..Stamps::default() };
+        parts.message(channel, stamps, b"y").unwrap();
+        let (parts, _, result) = parts.finish();
+        result.unwrap();
+        assert_eq!(parts.iter().map(|part| part.gone).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

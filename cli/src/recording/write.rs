@@ -1,6 +1,7 @@
 //! Writes an MCAP file.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,18 @@ pub(crate) struct Writer {
     pending: u64,
 }
 
+/// The error that there is a file of that name already.
+#[derive(Debug)]
+pub(super) struct Taken(PathBuf);
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is there already, and a recording replaces no file", self.0.display())
+    }
+}
+
+impl std::error::Error for Taken {}
+
 /// A part of the file that can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Written {
@@ -89,13 +102,14 @@ pub(crate) struct Written {
 pub(crate) type Counts = HashMap<u16, (u64, u64)>;
 
 impl Writer {
-    /// Makes a file, which must not exist.
+    /// Makes a file.
+    ///
+    /// # Errors
+    /// [`Taken`] if it is there already.
     pub(crate) fn create(path: &Path, compression: Compression) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                anyhow!("{} is there already, and a recording replaces no file", path.display())
-            }
+            io::ErrorKind::AlreadyExists => Taken(path.to_owned()).into(),
             _ => anyhow::Error::new(error).context(format!("{} cannot be made", path.display())),
         })?;
         Self::new(path, file, compression).inspect_err(|_| {

@@ -87,7 +87,7 @@ impl Sink {
             intake,
             parts,
             known: BTreeMap::new(),
-            part: 0,
+            next_part: 0,
             unknown: VecDeque::new(),
             buffered: VecDeque::new(),
             progress: Arc::default(),
@@ -120,8 +120,8 @@ struct Writing {
     intake: Arc<Intake>,
     parts: Parts,
     known: BTreeMap<EntityId, Vec<Known>>,
-    /// How many parts had begun when they were looked at last.
-    part: u32,
+    /// The number of the next part when it was looked at last.
+    next_part: u32,
     /// Messages of publishers that did not register yet.
     unknown: VecDeque<Item>,
     /// What waits for a trigger.
@@ -295,8 +295,8 @@ impl Writing {
 
     /// Forgets publishers that the parts have forgotten.
     fn forget_known(&mut self) {
-        let begun = self.parts.begun();
-        if std::mem::replace(&mut self.part, begun) != begun {
+        let next = self.parts.next_number();
+        if std::mem::replace(&mut self.next_part, next) != next {
             self.known.retain(|_, of_id| {
                 of_id.retain(|known| self.parts.has(known.channel));
                 !of_id.is_empty()
@@ -512,7 +512,7 @@ mod tests {
     #[test]
     fn what_a_failure_leaves_is_said() {
         assert!(what_is_left(&[]).ends_with("no message of it was written"));
-        let part = Part { path: "a.mcap".into(), bytes: 1, messages: 1 };
+        let part = Part { path: "a.mcap".into(), bytes: 1, messages: 1, gone: false };
         assert!(what_is_left(&[part]).ends_with("what was written to a.mcap can be read"));
     }
 

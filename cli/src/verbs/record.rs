@@ -34,19 +34,20 @@ use topics::{MAX_TOPICS, Row, Topics};
 /// With --pre-buffer, what was received in that time is written when a trigger comes, and all that follows: the key t, the signal
 /// SIGUSR1 (not on Windows), or the first message of --trigger-topic.
 ///
-/// Keys of --json, in one object at the end: kind (record), files (each with path, bytes, messages), messages, bytes (of payload),
-/// seconds (from start to end), topics (each with topic, publishers, messages, bytes, lost, queue_full), lost (never arrived),
-/// queue_full (dropped), left_out (of publishers beyond the 65534 that a file has room for), topics_left_out (beyond the 8192
-/// that are recorded at one time, besides those that are named), deleted_files (by --disk-quota), triggered.
+/// Keys of --json, in one object at the end: kind (record), files (each with path, bytes, messages, gone (deleted or moved while
+/// it was written)), messages, bytes (of payload), seconds (from start to end), topics (each with topic, publishers, messages,
+/// bytes, lost, queue_full), lost (never arrived), queue_full (dropped), left_out (of publishers beyond the 65534 that a file has
+/// room for), topics_left_out (beyond the 8192 that are recorded at one time, besides those that are named), deleted_files (by
+/// --disk-quota, or moved away before), triggered.
 ///
-/// Ends with 3 if messages were lost, and with 4 if there were none.
+/// Ends with 3 if messages were lost or the file is gone, and with 4 if there were no messages.
 #[derive(clap::Args)]
 pub(crate) struct Record {
     /// The topics; all if none is named and no pattern is given.
     topics: Vec<String>,
     #[command(flatten)]
     patterns: TopicArgs,
-    /// The file. With parts, their numbers follow the name [default: recording_TIME.mcap].
+    /// The file. With parts, their numbers follow the name, behind those of parts that are there [default: recording_TIME.mcap].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Begin another file when one has this size, such as 500M or 2G.
@@ -55,7 +56,8 @@ pub(crate) struct Record {
     /// Begin another file after this time.
     #[arg(long, value_name = "SECONDS", value_parser = period)]
     split_duration: Option<Duration>,
-    /// How much all files of the recording take. With parts, the oldest is deleted for a new one; otherwise the recording ends.
+    /// How much all files of the recording take, without those of earlier ones. With parts, the oldest is deleted for a new one;
+    /// otherwise the recording ends.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     disk_quota: Option<u64>,
     /// How often to write what was received to the file. A program that is killed loses as much.
@@ -158,7 +160,9 @@ impl Record {
                 _ => Err(Exit::NotFound.because("no message came; nothing was recorded")),
             };
         }
-        Ok(if lost + full + progress.left_out + topics_left_out > 0 { Exit::Lost } else { Exit::Fine })
+        let is_gone = progress.parts.iter().any(|part| part.gone);
+        let is_lost = is_gone || lost + full + progress.left_out + topics_left_out > 0;
+        Ok(if is_lost { Exit::Lost } else { Exit::Fine })
     }
 
     fn check(&self, config: &Config) -> anyhow::Result<()> {
@@ -237,10 +241,11 @@ impl Record {
         for part in &progress.parts {
             let path = part.path.to_string_lossy();
             out.line(format_args!(
-                "{}: {}, {}",
+                "{}: {}, {}{}",
                 clean(&path),
                 counted(part.messages, "message"),
-                human(part.bytes)
+                human(part.bytes),
+                if part.gone { ", gone" } else { "" }
             ))?;
         }
         if progress.deleted > 0 {
