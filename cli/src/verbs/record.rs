@@ -82,6 +82,11 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
+        // First: the signal would end the program. Without --pre-buffer, it changes nothing.
+        let is_triggered = Arc::new(AtomicBool::new(self.pre_buffer.is_none()));
+        #[cfg(unix)]
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, is_triggered.clone())
+            .map_err(|error| anyhow::anyhow!("the signal SIGUSR1 cannot be watched: {error}"))?;
         let config = session.config()?;
         self.check(&config)?;
         let base =
@@ -89,7 +94,6 @@ impl Record {
         let limits =
             Limits { split_size: self.split_size, split_time: self.split_duration, quota: self.disk_quota };
         let node = session.open("record", config)?;
-        let is_triggered = Arc::new(AtomicBool::new(self.pre_buffer.is_none()));
         let max_registered = node.config().limits.max_registry_bytes;
         let max_bytes = usize::try_from(self.queue_size).unwrap_or(usize::MAX);
         let intake = Arc::new(Intake::new(max_bytes, max_registered));
@@ -195,16 +199,12 @@ impl Record {
         entries.into_iter().filter(is_told).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// Has a message or a signal be the trigger, while what it returns lives.
+    /// Has a message be the trigger, while what it returns lives.
     fn trigger(
         &self,
         node: &Node,
         is_triggered: &Arc<AtomicBool>,
     ) -> anyhow::Result<Option<Subscription<[u8]>>> {
-        #[cfg(unix)]
-        if self.pre_buffer.is_some() {
-            signal_hook::flag::register(signal_hook::consts::SIGUSR1, is_triggered.clone())?;
-        }
         let Some(topic) = &self.trigger_topic else { return Ok(None) };
         let is_triggered = is_triggered.clone();
         Ok(Some(node.subscribe::<[u8]>(topic, move |_| is_triggered.store(true, Ordering::Relaxed))?))

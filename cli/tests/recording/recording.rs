@@ -31,7 +31,9 @@ pub(crate) fn tests() -> Vec<Test> {
     test("a_read_only_disk_is_named", a_read_only_disk_is_named);
     test("parts_and_patterns", parts_and_patterns);
     test("a_trigger_writes_what_was_before", a_trigger_writes_what_was_before);
+    test("the_trigger_s_signal_alone_changes_nothing", the_trigger_s_signal_alone_changes_nothing);
     test("a_key_is_the_trigger", a_key_is_the_trigger);
+    test("a_file_that_is_deleted_meanwhile_is_named", a_file_that_is_deleted_meanwhile_is_named);
     test("nothing_to_record_is_said", nothing_to_record_is_said);
     tests
 }
@@ -261,6 +263,34 @@ fn a_trigger_writes_what_was_before() {
             assert!(ramp::is(&bytes(message), n, 100), "message {n}");
         }
     }
+}
+
+fn the_trigger_s_signal_alone_changes_nothing() {
+    let world = World::new(Mode::Local);
+    let folder = folder();
+    let recorder = start_in(&world, &["record", "-o", &within(&folder, "a.mcap")]);
+    recorder.await_text("recording to");
+    recorder.signal(Signal::USR1);
+    recorder.interrupt();
+    let (status, transcript) = recorder.last_text(HANG);
+    assert_eq!(status.code(), Some(130), "{transcript}");
+}
+
+fn a_file_that_is_deleted_meanwhile_is_named() {
+    let world = World::new(Mode::Local);
+    let folder = folder();
+    let path = within(&folder, "a.mcap");
+    let mut publisher = ecal::Publisher::start(HERE, Mode::Local, &[("ramp", 100)], &DataType::default());
+    let recorder = start_in(&world, &["record", "-o", &path, "--flush-interval", "0.1", "--json"]);
+    publisher.expect_matched("ramp", 1);
+    publisher.begin_sending(0, 200.0);
+    fs::remove_file(&path).expect("it can be deleted");
+    recorder.await_text("a.mcap is gone");
+    recorder.interrupt();
+    let (code, line) = ended(recorder);
+    assert_eq!((code, &line["files"][0]["gone"]), (3, &Value::Bool(true)), "{line}");
+    publisher.begin_sending(1, 0.0);
+    publisher.process.event("sent");
 }
 
 fn a_key_is_the_trigger() {
