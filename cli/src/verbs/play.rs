@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
-use ferrocal::{DataType, Node, Publisher};
+use anyhow::bail;
+use ferrocal::{CreateError, DataType, Node, Publisher};
 use ferrocal_proto::{SIM_TIME_TOPIC, SimTime};
 use serde_json::json;
 use spin_sleep::SpinSleeper;
@@ -31,11 +31,11 @@ use crate::verbs::rec_info::stopped_early;
 /// Keys, on a terminal: space pauses and goes on, s or . publishes the next message of a pause, left and right go 5 s back and
 /// forth, page up and page down a minute, home to the start, + and - double and halve the speed, q ends.
 ///
-/// Keys of --json, in one object at the end: kind (play), file, messages, topics (each with topic, messages, sent (to at least one
-/// subscriber), not_sent (refused by the system), subscribers), seconds, late_mean_us and late_max_us (from when a message was due
-/// to when it was published).
+/// Keys of --json, in one object at the end: kind (play), file, messages, left_out (of channels that cannot be published), topics
+/// (each with topic, messages, sent (to at least one subscriber), not_sent (refused by the system), subscribers), seconds,
+/// late_mean_us and late_max_us (from when a message was due to when it was published).
 ///
-/// Ends with 3 if messages could not be sent, or not all of the file can be read.
+/// Ends with 3 if messages could not be sent, or not all of the file can be read or published.
 #[derive(clap::Args)]
 pub(crate) struct Play {
     /// The MCAP file.
@@ -80,6 +80,9 @@ pub(crate) struct Play {
     #[arg(long)]
     realtime: bool,
 }
+
+/// Publishers, by the channels of the recording.
+type Lines = HashMap<u16, Publisher<[u8]>>;
 
 /// How long publishers stay after the last message, so that those who receive it can still be matched.
 const LINGER: Duration = Duration::from_millis(500);
@@ -175,11 +178,15 @@ impl Play {
             )));
         }
         let node = session.open("play", session.config()?)?;
-        let lines = self.publishers(&node, &recording)?;
+        let (lines, left_out) = self.publishers(&node, &recording, &damage)?;
         let mut sim_clock = self.sim_clock(&node)?;
         if let Some(end) = self.wait_for_subscribers(session, &lines, sim_clock.as_ref()) {
             return match end {
                 End::Stopped => Ok(Exit::Interrupted),
+                End::Deadline if self.wait.is_none() => {
+                    let message = "--duration was over before --delay; nothing was published";
+                    Err(Exit::NotFound.because(message))
+                }
                 End::Deadline => Err(Exit::NotFound.because("there were not enough subscribers in time")),
             };
         }
@@ -317,7 +324,7 @@ impl Play {
         drop((line, keys));
         let seconds = began.elapsed().as_secs_f64();
         session.wait(LINGER);
-        self.print(session, &lines, published, seconds, &lateness)?;
+        self.print(session, &lines, published, left_out, seconds, &lateness)?;
         let not_sent: u64 = lines.values().map(|line| line.stats().not_sent).sum();
         Ok(if failed + not_sent > 0 || damage.is_any() {
             Exit::Lost
@@ -328,12 +335,14 @@ impl Play {
         })
     }
 
-    /// A publisher for each channel that is wanted and has messages.
+    /// A publisher for each channel that is wanted and has messages, and how many messages those have that cannot be published:
+    /// other programs write names that eCAL has no room for.
     fn publishers(
         &self,
         node: &Node,
         recording: &Recording,
-    ) -> anyhow::Result<HashMap<u16, Publisher<[u8]>>> {
+        damage: &Damage,
+    ) -> anyhow::Result<(Lines, u64)> {
         let patterns = self.patterns.patterns(&self.topics);
         let names: Vec<_> = recording.channels().map(|(_, channel, _)| channel.topic.clone()).collect();
         let asked = self.topics.iter().chain(self.remap.iter().map(|(from, _)| from));
@@ -342,25 +351,33 @@ impl Play {
                 Exit::NotFound.because(format!("topic {}: it is not in the recording", clean(missing)))
             );
         }
-        let mut lines = HashMap::new();
+        let (mut lines, mut left_out) = (HashMap::new(), 0);
         for (id, channel, count) in recording.channels() {
             let is_replaced = self.clock.is_some() && channel.topic == SIM_TIME_TOPIC;
             if count == 0 || is_replaced || !patterns.matches(&channel.topic) {
                 continue;
             }
-            let publisher = self.publisher(node, channel);
-            lines.insert(id, publisher.with_context(|| format!("channel {id}"))?);
+            match self.publisher(node, channel) {
+                Ok(publisher) => _ = lines.insert(id, publisher),
+                Err(error) => {
+                    left_out += count;
+                    damage.add(format!("channel {id}, of {}: {error}", counted(count, "message")));
+                }
+            }
+        }
+        if lines.is_empty() && left_out > 0 {
+            bail!("no channel of the recording can be published");
         }
         if lines.is_empty() {
             return Err(Exit::NotFound.because("no topic of the recording is meant"));
         }
-        Ok(lines)
+        Ok((lines, left_out))
     }
 
-    fn publisher(&self, node: &Node, channel: &Channel) -> anyhow::Result<Publisher<[u8]>> {
+    fn publisher(&self, node: &Node, channel: &Channel) -> Result<Publisher<[u8]>, CreateError> {
         let other = self.remap.iter().find(|(from, _)| *from == channel.topic).map(|(_, to)| to);
         let config = node.config().publisher.clone().data_type(channel.data_type.clone());
-        Ok(node.publisher_with::<[u8]>(other.unwrap_or(&channel.topic), config)?)
+        node.publisher_with::<[u8]>(other.unwrap_or(&channel.topic), config)
     }
 
     fn sim_clock(&self, node: &Node) -> anyhow::Result<Option<SimClock>> {
@@ -377,7 +394,7 @@ impl Play {
     fn wait_for_subscribers(
         &self,
         session: &Session,
-        lines: &HashMap<u16, Publisher<[u8]>>,
+        lines: &Lines,
         sim_clock: Option<&SimClock>,
     ) -> Option<End> {
         let Some(wanted) = self.wait else { return session.wait(self.delay) };
@@ -398,7 +415,7 @@ impl Play {
         None
     }
 
-    fn publish(&self, lines: &HashMap<u16, Publisher<[u8]>>, item: &Ahead) -> anyhow::Result<()> {
+    fn publish(&self, lines: &Lines, item: &Ahead) -> anyhow::Result<()> {
         let Some(publisher) = lines.get(&item.channel) else { return Ok(()) };
         // A recording of other programs may know no send times.
         let time_ns = if item.publish_ns == 0 { item.time_ns } else { item.publish_ns };
@@ -412,8 +429,9 @@ impl Play {
     fn print(
         &self,
         session: &Session,
-        lines: &HashMap<u16, Publisher<[u8]>>,
+        lines: &Lines,
         published: u64,
+        left_out: u64,
         seconds: f64,
         lateness: &Lateness,
     ) -> anyhow::Result<()> {
@@ -435,6 +453,7 @@ impl Play {
                 "kind": "play",
                 "file": self.file.to_string_lossy(),
                 "messages": published,
+                "left_out": left_out,
                 "topics": topics.collect::<Vec<_>>(),
                 "seconds": seconds,
                 "late_mean_us": lateness.mean().as_secs_f64() * 1e6,
@@ -443,6 +462,10 @@ impl Play {
             return Ok(());
         }
         out.line(format_args!("{} in {seconds:.1} s", counted(published, "message")))?;
+        if left_out > 0 {
+            let count = counted(left_out, "message");
+            out.line(format_args!("left out, of channels that cannot be published: {count}"))?;
+        }
         if lateness.count > 0 {
             let [mean, max] = [lateness.mean(), lateness.max].map(|late| late.as_secs_f64() * 1e3);
             out.line(format_args!("published {mean:.2} ms late on average, {max:.2} ms at most"))?;

@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
     test("simulated_time_is_that_of_the_recording", simulated_time_is_that_of_the_recording);
     test("keys_pause_step_and_seek", keys_pause_step_and_seek);
     test("a_closed_terminal_ends_it", a_closed_terminal_ends_it);
+    test("channels_that_cannot_be_published_are_left_out", channels_that_cannot_be_published_are_left_out);
     test("what_cannot_be_played_is_said", what_cannot_be_played_is_said);
     tests
 }
@@ -276,6 +277,7 @@ fn what_cannot_be_played_is_said() {
         (&["play", &path, "--start", "5"], 4, "--start"),
         (&["play", &empty], 4, "no messages"),
         (&["play", &path, "--wait", "1", "--duration", "0.2"], 4, "subscribers"),
+        (&["play", &path, "--delay", "60", "--duration", "0.2"], 4, "--delay"),
         (&["play", &path, "--remap", "a=b"], 2, "A:=B"),
         (&["play", &path, "--start", "then"], 2, "--start"),
     ] {
@@ -286,4 +288,26 @@ fn what_cannot_be_played_is_said() {
             "{arguments:?}: {transcript}"
         );
     }
+}
+
+/// Other programs write topics without a name, and names of any length.
+fn channels_that_cannot_be_published_are_left_out() {
+    let world = World::new(Mode::Local);
+    let folder = folder();
+    let [path, bad] = ["a.mcap", "bad.mcap"].map(|name| within(&folder, name));
+    let long = "z".repeat(65_535);
+    write(&path, &[("", 0), ("a", 0), (&long, 1), ("", 2), ("a", 3)]);
+    write(&bad, &[("", 0)]);
+    let mut play = start_in(&world, &["play", &path, "--delay", "0", "--json"]);
+    let line = play.expect("the summary", |line| line["kind"] == "play");
+    assert_eq!((&line["messages"], &line["left_out"]), (&2.into(), &3.into()), "{line}");
+    let (status, transcript) = play.last_text(HANG);
+    assert_eq!(status.code(), Some(3), "{transcript}");
+    for named in
+        ["of 2 messages: topic: the name is empty", "of 1 message: topic: the name is 65535 bytes long"]
+    {
+        assert!(transcript.contains(named), "{named:?} in {transcript}");
+    }
+    let (status, transcript) = start_in(&world, &["play", &bad]).last_text(HANG);
+    assert!(status.code() == Some(1) && transcript.contains("no channel"), "{status} {transcript}");
 }
