@@ -1,9 +1,9 @@
 //! `pub`: publish on a topic.
 
-use std::fs;
-use std::io::{BufRead, Read};
+mod input;
+
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -118,18 +118,18 @@ enum Next {
 const LINGER: Duration = Duration::from_millis(500);
 /// How long to wait without a word.
 const SOON: Duration = Duration::from_secs(2);
-/// The longest line of standard input, in bytes.
-const MAX_LINE: u64 = 256 * 1024 * 1024;
 
 impl Pub {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let config = session.config()?;
         // Before anything is sent: what cannot be read must not look like a publisher.
+        let max = config.limits.reassembly.max_message_len;
         let given = match (&self.data, &self.file) {
             (Some(data), _) => Some(data.clone().into_bytes()),
-            (_, Some(path)) => {
-                Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?)
-            }
+            (_, Some(path)) => match input::file(session, path, max)? {
+                Ok(bytes) => Some(bytes),
+                Err(end) => return Ok(end),
+            },
             _ => None,
         };
         let node = session.open("pub", config)?;
@@ -139,7 +139,7 @@ impl Pub {
         };
         let source = match given {
             Some(given) => Source::Fixed(encoder.encode(&given)?),
-            None => Source::Lines(lines()?),
+            None => Source::Lines(input::lines()?),
         };
         let settings = node.config().publisher.clone().data_type(data_type.clone());
         let publisher = node.publisher_with::<[u8]>(&self.topic, settings)?;
@@ -287,7 +287,10 @@ impl Pub {
         time: impl Fn(&Network<'_>) -> Duration,
     ) -> anyhow::Result<Result<Option<DataType>, Exit>> {
         if let (Some(path), Some(name)) = (&self.descriptor, &self.type_name) {
-            let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let bytes = match input::file(session, path, node.config().limits.reassembly.max_message_len)? {
+                Ok(bytes) => bytes,
+                Err(end) => return Ok(Err(end)),
+            };
             let data_type = protobuf_data_type(name, &bytes)
                 .with_context(|| format!("{} does not define `{}`", path.display(), clean(name)))?;
             return Ok(Ok(Some(data_type)));
@@ -352,36 +355,6 @@ impl Encoder {
         }
         Ok(given.to_vec())
     }
-}
-
-/// The lines of standard input, without their ends, and without empty ones.
-fn lines() -> anyhow::Result<Receiver<std::io::Result<Vec<u8>>>> {
-    let (sender, receiver) = sync_channel(16);
-    let read = move || {
-        let mut input = std::io::stdin().lock();
-        loop {
-            let mut line = Vec::new();
-            let result = (&mut input).take(MAX_LINE).read_until(b'\n', &mut line);
-            let line = match result {
-                Ok(0) => return,
-                Ok(_) => {
-                    let end = line.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'));
-                    line.truncate(end.map_or(0, |end| end + 1));
-                    if line.is_empty() {
-                        continue;
-                    }
-                    Ok(line)
-                }
-                Err(error) => Err(error),
-            };
-            let is_end = line.is_err();
-            if sender.send(line).is_err() || is_end {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("stdin".into()).spawn(read).context("a thread cannot be started")?;
-    Ok(receiver)
 }
 
 /// Waits for subscribers. The error is why they were not waited for any longer.

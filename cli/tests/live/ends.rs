@@ -1,9 +1,12 @@
 //! How the command ends.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use ferrocal_integration_tests::ecal::DataType;
+use ferrocal_integration_tests::wait;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
 use crate::common::{Ended, command};
 use crate::{PATIENCE, Side, expect_unmatched};
@@ -47,6 +50,31 @@ pub(crate) fn ctrl_c_ends_with_or_without_a_result(side: Side) {
         Ended::of(showing).text(0);
         expect_unmatched(&mut publisher.process, "topic");
     }
+}
+
+pub(crate) fn what_pub_reads_has_a_bound_and_an_end(side: Side) {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path in UTF-8").to_owned();
+    let [settings, file, pipe] = ["ecal.yaml", "file", "pipe"].map(path);
+    fs::write(&settings, "ferrocal: { limits: { reassembly: { max_message_len: 1000 } } }\n")
+        .expect("it can be written");
+    let publish = |arguments: &[&str]| {
+        let common = ["pub", "topic", "--once", "--timeout", "0.1", "--config", &settings];
+        side.run(&[&common, arguments].concat())
+    };
+    fs::write(&file, [b'z'; 1000]).expect("it can be written");
+    publish(&["--file", &file]).failed(4, "has 0 subscribers");
+    fs::write(&file, [b'z'; 1001]).expect("it can be written");
+    publish(&["--file", &file]).failed(1, "has more than 1000 bytes");
+    publish(&["{}", "--type", "a.B", "--descriptor", &file]).failed(1, "has more than 1000 bytes");
+
+    mknodat(CWD, &*pipe, FileType::Fifo, Mode::RWXU, 0).expect("a pipe can be made");
+    let waiting = side.start(&["pub", "topic", "--file", &pipe]);
+    let _writer = wait::until_some("it opens the pipe", || {
+        open(&*pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok()
+    });
+    waiting.interrupt();
+    Ended::of(waiting).text(130);
 }
 
 pub(crate) fn a_closed_output_is_a_quiet_end(side: Side) {

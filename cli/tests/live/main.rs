@@ -48,6 +48,7 @@ fn main() -> ExitCode {
     test("what_the_tool_loses_is_told", rates::what_the_tool_loses_is_told);
     test("what_is_unknown_is_not_found", ends::what_is_unknown_is_not_found);
     test("ctrl_c_ends_with_or_without_a_result", ends::ctrl_c_ends_with_or_without_a_result);
+    test("what_pub_reads_has_a_bound_and_an_end", ends::what_pub_reads_has_a_bound_and_an_end);
     test("a_closed_output_is_a_quiet_end", ends::a_closed_output_is_a_quiet_end);
     suite::main(tests)
 }
