@@ -1,9 +1,10 @@
 //! `desc`: the definition of a type.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use ferrocal::{DataType, DynamicType, Snapshot};
 use serde::Serialize;
 
@@ -25,6 +26,9 @@ pub(crate) struct Desc {
     /// Write the descriptor to this file as it was registered, for protobuf a FileDescriptorSet; - is standard output.
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace the file if it is there already.
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 /// A definition, as `desc --json` prints it.
@@ -63,7 +67,7 @@ impl Desc {
             if first.descriptor.is_empty() {
                 return Err(no_descriptor(first));
             }
-            write(path, &first.descriptor, out)?;
+            self.write(path, &first.descriptor, out)?;
             return Ok(Exit::Fine);
         }
         // Programs of several versions may define it in several ways.
@@ -90,6 +94,23 @@ impl Desc {
             (Exit::Failed, Some(error)) => Err(error),
             _ => Ok(exit),
         }
+    }
+
+    fn write(&self, path: &Path, descriptor: &[u8], out: &mut Output) -> anyhow::Result<()> {
+        if path == Path::new("-") {
+            return Ok(out.bytes(descriptor)?);
+        }
+        let opened = match self.force {
+            true => File::create(path),
+            false => File::create_new(path),
+        };
+        let written = opened.and_then(|mut file| file.write_all(descriptor));
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                anyhow!("{}: the file is there already (--force replaces it)", path.display())
+            }
+            _ => anyhow::Error::new(error).context(format!("{} cannot be written", path.display())),
+        })
     }
 
     fn types(&self, snapshot: &Snapshot) -> Vec<DataType> {
@@ -147,11 +168,4 @@ fn print(files: &[(String, String)], out: &mut Output) -> std::io::Result<()> {
         text.lines().try_for_each(|line| out.line(clean(line)))?;
     }
     Ok(())
-}
-
-fn write(path: &Path, descriptor: &[u8], out: &mut Output) -> anyhow::Result<()> {
-    if path == Path::new("-") {
-        return Ok(out.bytes(descriptor)?);
-    }
-    fs::write(path, descriptor).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -1,6 +1,7 @@
 //! `logs`: eCAL's log.
 
 use ferrocal::{LogLevel, LogLevels, LogMessage, LogSink, RecvTimeoutError};
+use ferrocal_proto::MAX_TEXT_LEN;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -26,7 +27,7 @@ pub(crate) struct Logs {
     /// Only lines of which this regular expression matches a part.
     #[arg(short, long, value_name = "REGEX")]
     pattern: Option<regex::Regex>,
-    /// Send a line of this text and the --level (info if that is not given), and end.
+    /// Send a line of this text, 64 KiB at most, and the --level (info if that is not given), and end.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["host", "unit", "pattern"])]
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     send: Option<String>,
@@ -69,6 +70,12 @@ impl Logs {
     pub(crate) fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let mut config = session.config()?;
         if let Some(text) = &self.send {
+            if text.len() > MAX_TEXT_LEN {
+                let len = text.len();
+                return Err(Exit::Usage.because(format!(
+                    "--send: a text of {len} bytes is longer than a line may be ({MAX_TEXT_LEN})"
+                )));
+            }
             let level = if self.level == LogLevel::Debug4 { LogLevel::Info } else { self.level };
             config.logging.udp = LogSink::new(true, LogLevels::ALL);
             let node = session.open("logs", config)?;

@@ -175,6 +175,8 @@ pub(crate) fn pub_makes_protobuf_of_json(side: Side) {
     let file = std::env::temp_dir().join(format!("ferrocal-descriptor-{}.bin", std::process::id()));
     let path = file.to_string_lossy();
     side.run(&["desc", "robot", "--out", &path]).text(0);
+    side.run(&["desc", "robot", "--out", &path]).failed(1, "--force");
+    side.run(&["desc", "robot", "--out", &path, "--force"]).text(0);
     side.run(&["pub", "command", &text, "-t", "robots.Robot", "--descriptor", &path, "--once"]).text(0);
     expect(&mut real);
 

@@ -170,6 +170,7 @@ pub(crate) fn logs_come_and_go(side: Side) {
     Ended::of(logs).text(0);
 
     side.run(&["logs", "--send", ""]).failed(2, "--send");
+    side.run(&["logs", "--send", &"z".repeat(65_537)]).failed(2, "a text of 65537 bytes");
     side.run(&["logs", "--send", "from the command", "--level", "warning"]).text(0);
     let lines = real.lines_until("ferrocal logs", "from the command");
     assert_eq!(lines.last().expect("a line")["level"], "warning");
