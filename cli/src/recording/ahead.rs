@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context;
 use mcap::records::MessageHeader;
 
 use super::{Channel, Queue, Range, Recording};
@@ -61,7 +62,8 @@ impl ReadAhead {
             filled.close();
             result
         };
-        let thread = thread::Builder::new().name("read".into()).spawn(read)?;
+        let thread =
+            thread::Builder::new().name("read".into()).spawn(read).context("a thread cannot be started")?;
         Ok(Self { queue, ready: VecDeque::new(), thread: Some(thread) })
     }
 

@@ -39,7 +39,9 @@ impl WriteBehind {
             }
             Ok(())
         };
-        let handle = thread::Builder::new().name("write".into()).spawn(write)?;
+        let handle = thread::Builder::new().name("write".into()).spawn(write);
+        let handle = handle
+            .map_err(|error| io::Error::new(error.kind(), format!("a thread cannot be started: {error}")))?;
         let thread = Some(Thread { full, handle });
         Ok(Self { idle: Vec::new(), away: 0, written, thread })
     }

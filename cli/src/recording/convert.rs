@@ -105,7 +105,8 @@ pub(crate) fn convert(
     }
     converted.bytes = output.finish()?;
     let persisted = if overwrite { temporary.persist(path) } else { temporary.persist_noclobber(path) };
-    persisted.with_context(|| format!("{}", path.display()))?;
+    // Its own error says that of the system twice.
+    persisted.map_err(|error| unwritten(path, error.error))?;
     Ok(converted)
 }
 

@@ -131,6 +131,11 @@ impl Parts {
         })
     }
 
+    /// The file that is written.
+    pub(crate) fn path(&self) -> &Path {
+        self.open.writer.path()
+    }
+
     /// The bytes of all files so far.
     pub(crate) fn len(&self) -> u64 {
         self.finished.iter().map(|part| part.bytes).sum::<u64>() + self.open.writer.len()

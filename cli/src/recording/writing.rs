@@ -1,12 +1,14 @@
 //! The thread that writes what is recorded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use ferrocal::{DataType, EntityId, PublisherIdentity};
 
 use super::intake::{Intake, Item, Losses, RecordedTopic, count, lock};
@@ -67,7 +69,7 @@ impl Sink {
     /// Makes the file, and writes all that comes until the intake is closed.
     pub(crate) fn start(self, intake: Arc<Intake>) -> anyhow::Result<WriterThread> {
         let mut writing = self.writing(intake)?;
-        let progress = writing.progress.clone();
+        let (progress, path) = (writing.progress.clone(), writing.parts.path().to_owned());
         let write = move || {
             let result = writing.run();
             let intake = writing.intake.clone();
@@ -75,7 +77,11 @@ impl Sink {
             intake.set_written();
             result
         };
-        let thread = thread::Builder::new().name("record".into()).spawn(write)?;
+        let thread = thread::Builder::new().name("record".into()).spawn(write);
+        let thread = thread.context("a thread cannot be started").inspect_err(|_| {
+            // There is nothing in it.
+            let _ = fs::remove_file(path);
+        })?;
         Ok(WriterThread { thread, progress })
     }
 

@@ -222,6 +222,10 @@ fn bad_files_are_named() {
         assert!(transcript.contains(named), "{arguments:?}: {transcript}");
         assert!(!transcript.contains("panicked"), "{arguments:?}: {transcript}");
     }
+    let taken = within(&folder, "folder.mcap");
+    fs::create_dir(&taken).expect("a folder can be made");
+    let (ended, transcript) = run(&["convert", small, &taken, "--force"]);
+    assert_eq!((ended, transcript.matches("os error").count()), (1, 1), "{transcript}");
     let names: Vec<_> = fs::read_dir(folder.path()).expect("it is there").flatten().collect();
-    assert_eq!(names.len(), 3, "nothing half written is left: {names:?}");
+    assert_eq!(names.len(), 4, "nothing half written is left: {names:?}");
 }
