@@ -14,7 +14,7 @@ use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::args::seconds;
 use crate::exit::Exit;
-use crate::output::{clean, counted};
+use crate::output::{clean, counted, tell};
 use crate::recording::{
     Ahead, Channel, KeyCode, Keys, Kind, Lateness, Peek, Place, Position, Range, ReadAhead, Recording,
     StatusLine, TopicArgs, clock, place,
@@ -408,7 +408,7 @@ impl Play {
                 if !is_said && started.elapsed() >= Duration::from_secs(2) {
                     is_said = true;
                     let subscribers = counted(wanted as u64, "subscriber");
-                    eprintln!("waiting for {subscribers} of topic {} (--wait)", clean(publisher.topic()));
+                    tell!("waiting for {subscribers} of topic {} (--wait)", clean(publisher.topic()));
                 }
             }
         }

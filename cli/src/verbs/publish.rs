@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::{hertz, seconds};
 use crate::exit::Exit;
 use crate::network::{Network, types_named, types_of_topic, types_that_define};
-use crate::output::{clean, counted};
+use crate::output::{clean, counted, tell};
 use crate::session::{End, Session};
 
 /// Publish on a topic: text, JSON, protobuf made of JSON, a file, or the lines of standard input.
@@ -202,7 +202,7 @@ impl Pub {
             session.out().json(&summary)?;
         } else {
             let Summary { published, sent, subscribers, .. } = summary;
-            anstream::eprintln!(
+            tell!(
                 "published {} in {seconds:.1} s, {sent} of them to a subscriber; subscribers now: {subscribers}",
                 counted(published, "message"),
             );
@@ -386,7 +386,7 @@ fn wait(
 
 /// Says what is waited for.
 fn waits(what: &str, timeout: Duration) {
-    anstream::eprintln!("waiting for {what}, {} s at most (--timeout)", timeout.as_secs_f64());
+    tell!("waiting for {what}, {} s at most (--timeout)", timeout.as_secs_f64());
 }
 
 /// Waits more exactly than a condition variable does.

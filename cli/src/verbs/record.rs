@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::{period, seconds};
 use crate::exit::Exit;
-use crate::output::{clean, counted};
+use crate::output::{clean, counted, tell};
 use crate::recording::{
     Compression, Disk, Intake, KeyCode, Keys, Limits, Progress, Sink, StatusLine, TopicArgs, clock,
     for_file_name, human, size,
@@ -112,7 +112,7 @@ impl Record {
         let patterns = self.patterns.patterns(&self.topics);
         let mut topics = Topics::new(&node, patterns, intake.clone());
         let trigger = self.trigger(&node, &is_triggered)?;
-        eprintln!("recording to {}", clean(&base.to_string_lossy()));
+        tell!("recording to {}", clean(&base.to_string_lossy()));
         let started = Instant::now();
         let mut keys = if self.pre_buffer.is_some() { Keys::start() } else { Keys::none() };
         let mut line = StatusLine::new();
