@@ -5,6 +5,9 @@ use std::io;
 
 use crate::output::{HEAD, Output, clean};
 
+/// The most characters of a cell. One long name would widen its column in all rows.
+const MAX_WIDTH: usize = 200;
+
 /// Rows whose columns are as wide as they need to be.
 pub(crate) struct Table {
     heads: Vec<(&'static str, Align)>,
@@ -24,10 +27,11 @@ impl Table {
         Self { heads: heads.into_iter().collect(), rows: Vec::new(), printed: Vec::new() }
     }
 
-    /// Appends a row. Its texts may come from anywhere. An empty one is shown as `-`.
+    /// Appends a row. Its texts may come from anywhere. An empty one is shown as `-`, and a long one is cut.
     pub(crate) fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cow<'a, str>>) {
-        let shown =
-            |cell: Cow<'_, str>| if cell.is_empty() { "-".to_owned() } else { clean(&cell).into_owned() };
+        let shown = |cell: Cow<'_, str>| {
+            if cell.is_empty() { "-".to_owned() } else { cut(clean(&cell)).into_owned() }
+        };
         self.rows.push(cells.into_iter().map(shown).collect());
     }
 
@@ -67,6 +71,15 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
+/// The beginning of a text that is too long for a cell.
+fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
+    const MARK: &str = "...";
+    if width(&text) <= MAX_WIDTH {
+        return text;
+    }
+    text.chars().take(MAX_WIDTH - MARK.len()).chain(MARK.chars()).collect::<String>().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +92,15 @@ mod tests {
         assert_eq!(table.line(["a"].into_iter()), "a");
         table.row(["a\x1bb".into(), "".into()]);
         assert_eq!(table.rows, [["a\\u{1b}b", "-"]]);
+    }
+
+    #[test]
+    fn a_long_cell_is_cut() {
+        let mut table = Table::new([("name", Align::Left)]);
+        table.row(["\x1b".repeat(64_000).into()]);
+        table.row(["ü".repeat(MAX_WIDTH).into()]);
+        assert_eq!(width(&table.rows[0][0]), MAX_WIDTH);
+        assert!(table.rows[0][0].ends_with("..."), "{}", table.rows[0][0]);
+        assert_eq!(table.rows[1][0], "ü".repeat(MAX_WIDTH));
     }
 }
