@@ -11,15 +11,26 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::crossterm::{execute, style};
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::{Position, Rect, Size};
 use ratatui::prelude::CrosstermBackend;
-use ratatui::{Frame, Terminal};
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
 /// The terminal, in which only this program writes. Given back when dropped, and after a panic.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// What is drawn on.
+    area: Rect,
     // Dropped behind the terminal, which shows the cursor again.
     _taken: Taken,
+}
+
+/// The largest size that is drawn. What a terminal says of its size is not trusted: each character takes memory.
+const MAX_SIZE: Size = Size::new(1000, 500);
+
+/// The part of a terminal of this size that is drawn.
+fn drawn(size: Size) -> Rect {
+    let Size { width, height } = size;
+    Rect::from((Position::ORIGIN, Size::new(width.min(MAX_SIZE.width), height.min(MAX_SIZE.height))))
 }
 
 impl Screen {
@@ -30,8 +41,9 @@ impl Screen {
     pub(crate) fn take(has_colour: bool) -> io::Result<Self> {
         let taken = Taken::new()?;
         style::force_color_output(has_colour);
-        let mut screen =
-            Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, _taken: taken };
+        let (backend, area) = (CrosstermBackend::new(io::stdout()), Rect::ZERO);
+        let options = TerminalOptions { viewport: Viewport::Fixed(area) };
+        let mut screen = Self { terminal: Terminal::with_options(backend, options)?, area, _taken: taken };
         screen.clear()?;
         Ok(screen)
     }
@@ -39,12 +51,15 @@ impl Screen {
     /// Draws all of it the next time, in case something else was written to the terminal.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         // ratatui's own `clear` asks the terminal where its cursor is. The answer would come as a key.
-        let size = self.terminal.size()?;
-        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
+        self.area = drawn(self.terminal.size()?);
+        self.terminal.resize(self.area)
     }
 
     /// Draws what has changed.
     pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        if drawn(self.terminal.size()?) != self.area {
+            self.clear()?;
+        }
         self.terminal.draw(draw).map(drop)
     }
 }
@@ -100,5 +115,16 @@ fn give_back(is_taken: &AtomicBool) {
         let _ = execute!(out, LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
         let _ = out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_drawn_is_bounded() {
+        use super::{MAX_SIZE, Rect, Size, drawn};
+        assert_eq!(drawn(Size::new(80, 24)), Rect::new(0, 0, 80, 24));
+        assert_eq!(drawn(Size::new(u16::MAX, u16::MAX)).as_size(), MAX_SIZE);
+        assert_eq!(drawn(Size::new(u16::MAX, 24)), Rect::new(0, 0, MAX_SIZE.width, 24));
     }
 }
