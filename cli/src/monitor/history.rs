@@ -37,6 +37,9 @@ impl History {
     }
 }
 
+/// The most values of all things together. Each has a shorter history if there are more things.
+const MAX_VALUES: usize = 2 * 1024 * 1024;
+
 /// The histories of several values of each thing.
 #[derive(Debug)]
 pub(crate) struct Histories<K, const N: usize> {
@@ -53,11 +56,12 @@ impl<K: Eq + Hash, const N: usize> Histories<K, N> {
     pub(crate) fn add(&mut self, values: HashMap<K, [f64; N]>) {
         let there: HashSet<&K> = values.keys().collect();
         self.all.retain(|key, _| there.contains(key));
+        let max_len = self.max_len.min(MAX_VALUES / (N * values.len()).max(1)).max(1);
         for (key, values) in values {
             let histories =
                 self.all.entry(key).or_insert_with(|| std::array::from_fn(|_| History::default()));
             for (history, value) in histories.iter_mut().zip(values) {
-                history.push(value, self.max_len);
+                history.push(value, max_len);
             }
         }
     }
@@ -82,5 +86,18 @@ mod tests {
         assert_eq!((a.min(), a.mean(), a.max()), (2.0, 3.0, 4.0));
         histories.add(HashMap::from([("b", [0.0])]));
         assert!(histories.get(&"a").is_none());
+    }
+
+    #[test]
+    fn many_things_have_short_histories() {
+        const THINGS: usize = 20_000;
+        let mut histories = Histories::new(120);
+        for value in 0..120 {
+            histories.add((0..THINGS).map(|thing| (thing, [f64::from(value); 4])).collect());
+        }
+        let lens = histories.all.values().flatten().map(|history| history.values.capacity());
+        assert!(lens.sum::<usize>() < 2 * MAX_VALUES);
+        let newest = histories.get(&7).unwrap()[0].values();
+        assert_eq!(newest[newest.len() - 2..], [118.0, 119.0]);
     }
 }
