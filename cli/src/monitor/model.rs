@@ -1,12 +1,11 @@
 //! What the screen shows, without a terminal.
 
-use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
 use ferrocal::{LogLevel, LogMessage, SubscriberStats};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::data::{Data, Registered};
+use super::data::{Data, Log, Registered};
 use super::details::{Arrived, Details, Topic};
 use super::look::Look;
 use super::sheet::{Key, Sheet};
@@ -29,7 +28,7 @@ pub(crate) struct Model {
     pub(crate) help_last_top: usize,
     pub(crate) is_paused: bool,
     /// Log lines that came during a pause.
-    waiting: VecDeque<LogMessage>,
+    waiting: Log,
     pub(crate) input: Option<Input>,
     /// What was searched for last.
     search: String,
@@ -71,8 +70,6 @@ pub(crate) enum Action {
 
 /// The longest text that can be typed.
 const MAX_INPUT: usize = 200;
-/// Log lines that wait for the end of a pause at most.
-const MAX_WAITING: usize = 5_000;
 
 impl Model {
     pub(crate) fn new(look: Look, place: &'static str) -> Self {
@@ -87,7 +84,7 @@ impl Model {
             help_top: 0,
             help_last_top: 0,
             is_paused: false,
-            waiting: VecDeque::new(),
+            waiting: Log::default(),
             input: None,
             search: String::new(),
             notice: None,
@@ -118,10 +115,7 @@ impl Model {
         let before = self.data.log.count;
         for line in lines {
             if self.is_paused {
-                self.waiting.push_back(line);
-                if self.waiting.len() > MAX_WAITING {
-                    self.waiting.pop_front();
-                }
+                self.waiting.push(line);
             } else {
                 self.data.log.push(line);
             }
@@ -344,7 +338,7 @@ impl Model {
         self.is_paused = !self.is_paused;
         if !self.is_paused {
             let waiting = std::mem::take(&mut self.waiting);
-            self.log(waiting);
+            self.log(waiting.lines.into_iter().map(|(_, line)| line));
         }
     }
 

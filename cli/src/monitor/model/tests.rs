@@ -133,7 +133,7 @@ fn the_log_is_bounded() {
     let lines = |count: u32| (0..count).map(|number| (log::Level::Info, format!("{number}")));
     model.own_log(lines(20_000));
     press(&mut model, "p5");
-    assert!(model.sheet().rows.len() <= 5_000 && model.waiting.is_empty());
+    assert!(model.sheet().rows.len() <= 5_000 && model.waiting.lines.is_empty());
     assert_eq!(model.sheet().rows.last().unwrap().cells[5].text, "19999");
     model.own_log((0..100).map(|_| (log::Level::Info, "x".repeat(1024 * 1024))));
     assert!(model.sheet().rows.len() <= 16);
@@ -169,4 +169,17 @@ fn q_and_control_c_quit_from_everywhere() {
         assert_eq!(model.key(control_l), Action::Redraw, "{keys:?}");
         assert_eq!(model.key(control_c), Action::Quit, "{keys:?}");
     }
+}
+
+#[test]
+fn few_long_log_lines_wait_during_a_pause() {
+    let mut model = model(COLOUR, 2);
+    press(&mut model, "p");
+    let (_, line) = model.data.log.lines[0].clone();
+    let content = "x".repeat(64_000);
+    model.log((0..500).map(|_| LogMessage { content: content.clone(), ..line.clone() }));
+    let waiting: usize = model.waiting.lines.iter().map(|(_, line)| line.content.len()).sum();
+    assert!(waiting <= 16 * 1024 * 1024, "{waiting} bytes wait");
+    press(&mut model, "p");
+    assert_eq!(model.data.log.lines.back().unwrap().1.content, content);
 }
