@@ -16,6 +16,17 @@ pub(crate) enum Step {
     Index(usize),
 }
 
+impl Step {
+    /// The bytes that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        let text = match self {
+            Self::Name(name) => name.len(),
+            Self::Index(_) => 0,
+        };
+        size_of::<Self>() + text
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

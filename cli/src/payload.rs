@@ -15,8 +15,12 @@ use serde_json::Value;
 
 use crate::path::{Path, Step};
 
-/// A payload that is decoded as its publisher registered it, if it has `MAX_LEN` bytes at most. What is not decoded is kept.
+/// A payload that is decoded as its publisher registered it, if it has `MAX_LEN` bytes at most, and
+/// [`MAX_TREE_LEN`] if it has fields. What is not decoded is kept.
 pub(crate) struct Any<const MAX_LEN: usize = { usize::MAX }>;
+
+/// The longest message with fields that is decoded, in bytes. Decoded, it can take many times as many.
+const MAX_TREE_LEN: usize = 16 * 1024 * 1024;
 
 /// What a message holds.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ impl fmt::Display for Undecoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::TooLong => f.write_str("it is too long"),
+            Self::TooLong => f.write_str("it is too long; messages with fields are decoded up to 16 MiB"),
         }
     }
 }
@@ -69,11 +73,22 @@ impl<const MAX_LEN: usize> Payload for Any<MAX_LEN> {
 
     fn decode_as(bytes: Bytes, registered: Option<&RegisteredType>) -> Result<Content, Self::DecodeError> {
         let data_type = registered.map(|registered| registered.data_type().clone());
+        let max_len = match data_type.as_ref().is_some_and(has_fields) {
+            true => MAX_LEN.min(MAX_TREE_LEN),
+            false => MAX_LEN,
+        };
         let decoded = match bytes.len() {
-            len if len > MAX_LEN => Err(Undecoded::TooLong),
+            len if len > max_len => Err(Undecoded::TooLong),
             _ => Dynamic::decode_as(bytes.clone(), registered).map_err(Undecoded::Failed),
         };
         Ok(Content { decoded, data_type, bytes })
+    }
+}
+
+fn has_fields(data_type: &DataType) -> bool {
+    match &*data_type.encoding {
+        "proto" => !data_type.descriptor.is_empty(),
+        encoding => encoding == "json",
     }
 }
 
@@ -104,25 +119,46 @@ impl Content {
         is_unknown.then(|| format!("type `{}` was registered without a descriptor", data_type.name))
     }
 
-    /// The content as JSON: a message as protobuf's JSON with the names of the .proto file. `None` for bytes.
-    pub(crate) fn to_json(&self) -> Option<Value> {
-        match self.decoded.as_ref().ok()? {
-            Dynamic::Protobuf(message) => Some(message_to_json(message)),
-            Dynamic::Text(text) => Some(text.as_str().into()),
-            Dynamic::Json(text) => serde_json::from_str(text).ok(),
+    /// The content as JSON on one line: a message as protobuf's JSON with the names of the .proto file, and with fields that
+    /// hold their default if `defaults`. `None` for bytes.
+    pub(crate) fn to_json(&self, defaults: bool) -> anyhow::Result<Option<String>> {
+        Ok(match &self.decoded {
+            Ok(Dynamic::Protobuf(message)) => {
+                let options = JsonOptions::default().proto_names(true).default_fields(defaults);
+                Some(protobuf_to_json(message, &options)?)
+            }
+            Ok(Dynamic::Text(text)) => Some(serde_json::to_string(text)?),
+            // Its lines end between values alone.
+            Ok(Dynamic::Json(text)) => Some(text.replace(['\n', '\r'], " ")),
             _ => None,
-        }
+        })
     }
 
+    /// The fields, to look for many of them.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        match &self.decoded {
+            Ok(Dynamic::Protobuf(message)) => Fields::Protobuf(message),
+            Ok(Dynamic::Json(text)) => serde_json::from_str(text).map_or(Fields::None, Fields::Json),
+            _ => Fields::None,
+        }
+    }
+}
+
+/// The fields of a message.
+#[derive(Debug)]
+pub(crate) enum Fields<'a> {
+    Protobuf(&'a DynamicMessage),
+    Json(Value),
+    None,
+}
+
+impl Fields<'_> {
     /// The value of a field. `None` if there is none: it is not set, or the type has no such field.
     pub(crate) fn get(&self, path: &Path) -> Option<Value> {
-        match self.decoded.as_ref().ok()? {
-            Dynamic::Protobuf(message) => field(message, &path.0),
-            Dynamic::Json(text) => {
-                let value: Value = serde_json::from_str(text).ok()?;
-                path.0.iter().try_fold(&value, json_step).cloned()
-            }
-            _ => None,
+        match self {
+            Self::Protobuf(message) => field(message, &path.0),
+            Self::Json(value) => path.0.iter().try_fold(value, json_step).cloned(),
+            Self::None => None,
         }
     }
 }
@@ -181,9 +217,8 @@ fn field(message: &DynamicMessage, path: &[Step]) -> Option<Value> {
         return match rest.split_first() {
             None => Some(map_to_json(map.iter(), &kind)),
             Some((step, rest)) => {
-                let wanted = step.to_string();
-                let (_, value) = map.iter().find(|(key, _)| key_text(key) == wanted)?;
-                inside(value, &kind, rest)
+                let key = map_key(&entry.map_entry_key_field().kind(), step.to_string())?;
+                inside(map.get(&key)?, &kind, rest)
             }
         };
     }
@@ -212,6 +247,19 @@ fn message_to_json(message: &DynamicMessage) -> Value {
 
 fn map_to_json<'a>(map: impl Iterator<Item = (&'a MapKey, &'a ProtoValue)>, kind: &Kind) -> Value {
     Value::Object(map.map(|(key, value)| (key_text(key), value_to_json(value, kind))).collect())
+}
+
+/// The key that a text stands for.
+fn map_key(kind: &Kind, text: String) -> Option<MapKey> {
+    Some(match kind {
+        Kind::Bool => MapKey::Bool(text.parse().ok()?),
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => MapKey::I32(text.parse().ok()?),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => MapKey::I64(text.parse().ok()?),
+        Kind::Uint32 | Kind::Fixed32 => MapKey::U32(text.parse().ok()?),
+        Kind::Uint64 | Kind::Fixed64 => MapKey::U64(text.parse().ok()?),
+        Kind::String => MapKey::String(text),
+        _ => return None,
+    })
 }
 
 pub(crate) fn key_text(key: &MapKey) -> String {
@@ -317,7 +365,7 @@ pub(crate) mod tests {
     #[test]
     fn fields_are_found_by_their_path() {
         let robot = robot();
-        let get = |path: &str| robot.get(&path.parse().unwrap());
+        let get = |path: &str| robot.fields().get(&path.parse().unwrap());
         for (path, expected) in [
             ("robot_name", json!("Ada")),
             ("robotName", json!("Ada")),
@@ -347,9 +395,39 @@ pub(crate) mod tests {
             data_type: None,
             decoded: Ok(Dynamic::Json(r#"{"a": {"b": [1, {"c": null}]}}"#.into())),
         };
-        assert_eq!(json.get(&"a.b[0]".parse().unwrap()), Some(json!(1)));
-        assert_eq!(json.get(&"a.b[1].c".parse().unwrap()), Some(Value::Null));
-        assert_eq!(json.get(&"a.b[2]".parse().unwrap()), None);
+        let fields = json.fields();
+        assert_eq!(fields.get(&"a.b[0]".parse().unwrap()), Some(json!(1)));
+        assert_eq!(fields.get(&"a.b[1].c".parse().unwrap()), Some(Value::Null));
+        assert_eq!(fields.get(&"a.b[2]".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn long_messages_with_fields_are_not_decoded() {
+        let Content { data_type: Some(proto), .. } = robot() else { panic!() };
+        let of_encoding = |encoding: &str| DataType { encoding: encoding.into(), ..DataType::default() };
+        let decoded = |data_type, text: &[u8], len: usize| {
+            let bytes = text.repeat(len / text.len());
+            let Ok(content) = <Any>::decode_as(bytes.into(), Some(&RegisteredType::new(data_type)));
+            content.decoded
+        };
+        const LEN: usize = MAX_TREE_LEN;
+        // Empty wheels.
+        assert!(matches!(decoded(proto.clone(), b"\x12\0", 1 << 20), Ok(Dynamic::Protobuf(_))));
+        assert!(matches!(decoded(proto, b"\x12\0", LEN + 2), Err(Undecoded::TooLong)));
+        assert!(matches!(decoded(of_encoding("json"), b" ", LEN + 1), Err(Undecoded::TooLong)));
+        assert!(matches!(decoded(of_encoding("utf-8"), b" ", LEN + 1), Ok(Dynamic::Text(_))));
+        assert!(matches!(decoded(of_encoding(""), b" ", LEN + 1), Ok(Dynamic::Bytes(_))));
+    }
+
+    #[test]
+    fn json_is_on_one_line() {
+        let json = |decoded| {
+            let content = Content { bytes: Bytes::new(), data_type: None, decoded: Ok(decoded) };
+            content.to_json(false).unwrap()
+        };
+        assert_eq!(json(Dynamic::Json("{\n\"a\":\r\n1}".into())).unwrap(), "{ \"a\":  1}");
+        assert_eq!(json(Dynamic::Text("a\n".into())).unwrap(), r#""a\n""#);
+        assert_eq!(json(Dynamic::Bytes(Bytes::new())), None);
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Content {
                 lines.hex(&self.bytes);
             }
             (Err(Undecoded::TooLong), _) => {
-                lines.text("longer than 1 MiB, and therefore not decoded here; `ferrocal echo` decodes it");
+                lines.text(
+                    "longer than 1 MiB, and therefore not decoded here; `ferrocal echo` decodes up to 16 MiB",
+                );
                 lines.hex(&self.bytes);
             }
         }

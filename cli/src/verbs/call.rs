@@ -12,7 +12,7 @@ use ferrocal::{
     ServiceInfo, Snapshot,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::args::seconds;
 use crate::exit::Exit;
@@ -72,7 +72,7 @@ struct Row<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     type_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
+    value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +236,8 @@ impl Call {
                 let shown = if content.bytes.is_empty() { String::new() } else { render.content(&content) };
                 row.ret_state = Some(response.ret_state);
                 row.type_name = content.data_type.as_ref().map(|data_type| data_type.name.clone());
-                row.value = content.to_json();
+                row.value =
+                    content.to_json(false).ok().flatten().and_then(|json| RawValue::from_string(json).ok());
                 row.base64 = row.value.is_none().then(|| BASE64_STANDARD.encode(&content.bytes));
                 (Exit::Fine, shown)
             }

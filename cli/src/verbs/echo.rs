@@ -5,19 +5,17 @@ use std::time::{Duration, Instant};
 
 use ferrocal::prost_reflect::{DynamicMessage, ReflectMessage};
 use ferrocal::{
-    Config, Dynamic, JsonOptions, Message, Node, RecvTimeoutError, SettingOrigin, Subscriber,
-    SubscriberConfig, protobuf_to_json,
+    Config, Dynamic, Message, Node, RecvTimeoutError, SettingOrigin, Subscriber, SubscriberConfig,
 };
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
 use crate::args::seconds;
-use crate::columns::{leaves, quoted};
+use crate::columns::{Columns, quoted};
 use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::output::{DIM, HEAD, Output, clean, counted};
 use crate::path::Path;
-use crate::payload::{Any, Content, unknown_field};
+use crate::payload::{Any, Content, Fields, unknown_field};
 use crate::render::Render;
 use crate::session::{End, Session, is_replay};
 use crate::silence::{self, Silence};
@@ -91,8 +89,6 @@ struct Record<'a> {
     encoding: &'a str,
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -164,8 +160,10 @@ impl Echo {
                 }
             }
             came += 1;
-            let is_wanted =
-                self.filter.as_ref().is_none_or(|filter| filter.accepts(&|path| message.payload.get(path)));
+            let is_wanted = self.filter.as_ref().is_none_or(|filter| {
+                let fields = message.payload.fields();
+                filter.accepts(&|path| fields.get(path))
+            });
             if is_wanted {
                 shown += 1;
                 self.show(&message, &mut columns, session, is_replay(node.config()))?;
@@ -235,13 +233,19 @@ impl Echo {
 
     /// Says that messages have no fields, if some are asked for.
     fn warn_of_no_fields(&self, content: &Content) {
-        let has_fields = !matches!(content.decoded, Ok(Dynamic::Text(_) | Dynamic::Bytes(_)));
-        if has_fields || (self.fields.is_empty() && self.filter.is_none()) {
-            return;
-        }
+        let are_asked = !self.fields.is_empty() || self.filter.is_some();
         let what = match &content.decoded {
-            Ok(Dynamic::Text(_)) => "text",
-            _ => "bytes of no known type",
+            Ok(Dynamic::Text(_)) if are_asked => "text",
+            Ok(Dynamic::Bytes(_)) if are_asked => "bytes of no known type",
+            Err(error) if are_asked || self.csv => {
+                let error = error.to_string();
+                return log::warn!(
+                    "topic `{}`: a message cannot be decoded: {}",
+                    clean(&self.topic),
+                    clean(&error)
+                );
+            }
+            _ => return,
         };
         log::warn!(
             "topic `{}` has {what}, and no fields; those of protobuf and JSON have some",
@@ -287,8 +291,9 @@ impl Echo {
             }
             return Ok(());
         }
+        let fields = content.fields();
         for path in &self.fields {
-            let value = content.get(path);
+            let value = fields.get(path);
             let value = value.map_or_else(|| format!("{DIM}-{DIM:#}"), |value| self.render().json(&value));
             match self.fields.len() {
                 1 => out.line(value)?,
@@ -303,27 +308,18 @@ impl Echo {
         let Content { bytes, data_type, decoded } = &message.payload;
         let mut error =
             decoded.as_ref().err().map(ToString::to_string).or_else(|| message.payload.undescribed());
-        let (mut value, mut fields, mut more) = (None, None, None);
+        let (mut fields, mut more) = (None, None);
         if !self.fields.is_empty() {
-            let entry = |path: &Path| (path.to_string(), message.payload.get(path).unwrap_or_default());
+            let all = message.payload.fields();
+            let entry = |path: &Path| (path.to_string(), all.get(path).unwrap_or_default());
             fields = Some(self.fields.iter().map(entry).collect());
         } else if !self.hex {
-            value = match decoded {
-                Ok(Dynamic::Protobuf(message)) => {
-                    let options = JsonOptions::default().proto_names(true).default_fields(self.defaults);
-                    match protobuf_to_json(message, &options) {
-                        Ok(json) => more = Some(("message", json.into_bytes())),
-                        Err(failed) => error = Some(failed.to_string()),
-                    }
-                    None
-                }
-                Ok(Dynamic::Text(text)) => to_raw_value(text).ok(),
-                // On one line.
-                Ok(Dynamic::Json(_)) => message.payload.to_json().and_then(|value| to_raw_value(&value).ok()),
-                _ => None,
-            };
+            match message.payload.to_json(self.defaults) {
+                Ok(json) => more = json.map(|json| ("message", json.into_bytes())),
+                Err(failed) => error = Some(failed.to_string()),
+            }
         }
-        if self.hex || (value.is_none() && fields.is_none() && more.is_none()) {
+        if fields.is_none() && more.is_none() {
             more = Some(("hex", hex_json(bytes)));
         }
         let (type_name, encoding) =
@@ -339,11 +335,27 @@ impl Echo {
             type_name,
             encoding,
             bytes: bytes.len(),
-            message: value,
             fields,
             error,
         };
         (record, more)
+    }
+
+    /// The columns of --csv: those of --field, or all single values of a message.
+    fn columns(&self, fields: &Fields<'_>) -> Vec<Path> {
+        if !self.fields.is_empty() {
+            return self.fields.clone();
+        }
+        let Columns { paths, is_cut, .. } = Columns::of(fields);
+        if is_cut {
+            log::warn!(
+                "topic `{}`: a message has more values than a table has columns; only the first {} are shown; --field \
+                 chooses others",
+                clean(&self.topic),
+                paths.len()
+            );
+        }
+        paths
     }
 
     /// Prints a line of values. The columns are those of --field, or all single values of the first message.
@@ -360,10 +372,8 @@ impl Echo {
             false => quoted(text),
         };
         let is_first = columns.is_none();
-        let columns = columns.get_or_insert_with(|| match &self.fields[..] {
-            [] => leaves(content),
-            fields => fields.to_vec(),
-        });
+        let fields = content.fields();
+        let columns = columns.get_or_insert_with(|| self.columns(&fields));
         let cells = |info: [String; 6], values: Vec<String>| {
             let info = info.into_iter().filter(|_| self.info);
             info.chain(values).collect::<Vec<_>>().join(",") + "\n"
@@ -384,9 +394,13 @@ impl Echo {
             value => safe(&value.to_string()),
         };
         let mut values: Vec<_> =
-            columns.iter().map(|path| content.get(path).map_or_else(String::new, text)).collect();
+            columns.iter().map(|path| fields.get(path).map_or_else(String::new, text)).collect();
         if is_whole {
-            values.push(content.to_json().map_or_else(|| const_hex::encode(&content.bytes), text));
+            let value = match &content.decoded {
+                Ok(Dynamic::Text(text)) => Some(text.as_str().into()),
+                _ => fields.get(&Path(Vec::new())),
+            };
+            values.push(value.map_or_else(|| const_hex::encode(&content.bytes), text));
         }
         let publisher = &message.publisher;
         let info = [
