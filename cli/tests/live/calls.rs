@@ -7,7 +7,7 @@ use ferrocal::{Bytes, DataType};
 use ferrocal_integration_tests::ecal::{Calls, Release};
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::process::HANG;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::Ended;
 use crate::{PATIENCE, Side};
@@ -87,4 +87,25 @@ pub(crate) fn services_are_listed_and_called(side: Side) {
     assert!(stop.err.join("").contains("no process `nobody`"), "{stop:?}");
     real.process.event("stopped");
     drop(server);
+}
+
+pub(crate) fn each_server_has_an_outcome(side: Side) {
+    let node = ours::node(&side.0, side.0.here(), "ours");
+    let good = node.server("mirrors").unwrap();
+    good.method_with::<[u8], [u8]>("mirror", point(), point(), Ok::<Bytes, _>).unwrap();
+    let damaged = node.server("mirrors").unwrap();
+    let bad_type = DataType { descriptor: vec![0xff].into(), ..point() };
+    damaged.method_with::<[u8], [u8]>("mirror", bad_type, point(), Ok::<Bytes, _>).unwrap();
+    let other = node.server("mirrors").unwrap();
+    other.method::<[u8], [u8]>("window", Ok).unwrap();
+
+    let called = side.run(&["call", "mirrors", "mirror", r#"{"x": 1.5}"#, "--all", "--json"]);
+    called.text(1);
+    let rows = called.out.iter().map(|line| serde_json::from_str(line).unwrap());
+    let (answers, errors): (Vec<Value>, Vec<Value>) = rows.partition(|row: &Value| row["error"].is_null());
+    let values: Vec<_> = answers.iter().map(|row| &row["value"]).collect();
+    assert_eq!(values, [&json!({"x": 1.5})], "{called:?}");
+    let has = |text: &str| errors.iter().any(|row| row["error"].as_str().unwrap().contains(text));
+    assert!(has("`demo.Point` cannot be used") && has("no method `mirror`; it has `window`"), "{called:?}");
+    assert_eq!((errors.len(), good.stats().calls), (2, 1));
 }

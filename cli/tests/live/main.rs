@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         tests.push(Test::new(name, &[Need::Ecal], body));
     };
     test("services_are_listed_and_called", calls::services_are_listed_and_called);
+    test("each_server_has_an_outcome", calls::each_server_has_an_outcome);
     test("nodes_shows_processes", peers::nodes_shows_processes);
     test("types_are_found_and_defined", peers::types_are_found_and_defined);
     test("echo_shows_text_and_bytes", messages::echo_shows_text_and_bytes);
