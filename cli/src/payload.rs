@@ -15,12 +15,16 @@ use serde_json::Value;
 
 use crate::path::{Path, Step};
 
-/// A payload that is decoded as its publisher registered it, if it has `MAX_LEN` bytes at most, and
-/// [`MAX_TREE_LEN`] if it has fields. What is not decoded is kept.
+/// A payload that is decoded as its publisher registered it, if it has `MAX_LEN` bytes at most, and takes
+/// [`MAX_TREE_LEN`] decoded. What is not decoded is kept.
 pub(crate) struct Any<const MAX_LEN: usize = { usize::MAX }>;
 
-/// The longest message with fields that is decoded, in bytes. Decoded, it can take many times as many.
-const MAX_TREE_LEN: usize = 16 * 1024 * 1024;
+/// The bytes that a decoded protobuf message takes at most beside the payload, about.
+const MAX_TREE_LEN: usize = 256 * 1024 * 1024;
+/// Messages of so many bytes take less, whatever they hold.
+const ALWAYS_LEN: usize = 256 * 1024;
+/// The longest JSON whose fields are looked for, in bytes. They can take a hundred times as many.
+const MAX_JSON_LEN: usize = 4 * 1024 * 1024;
 
 /// What a message holds.
 #[derive(Debug)]
@@ -39,13 +43,16 @@ pub(crate) enum Undecoded {
     Failed(DynamicError),
     /// It is longer than what is to be decoded.
     TooLong,
+    /// It would take too much memory.
+    TooLarge,
 }
 
 impl fmt::Display for Undecoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::TooLong => f.write_str("it is too long; messages with fields are decoded up to 16 MiB"),
+            Self::TooLong => f.write_str("it is too long"),
+            Self::TooLarge => f.write_str("it has so many values that they take more than 256 MiB"),
         }
     }
 }
@@ -73,23 +80,20 @@ impl<const MAX_LEN: usize> Payload for Any<MAX_LEN> {
 
     fn decode_as(bytes: Bytes, registered: Option<&RegisteredType>) -> Result<Content, Self::DecodeError> {
         let data_type = registered.map(|registered| registered.data_type().clone());
-        let max_len = match data_type.as_ref().is_some_and(has_fields) {
-            true => MAX_LEN.min(MAX_TREE_LEN),
-            false => MAX_LEN,
-        };
         let decoded = match bytes.len() {
-            len if len > max_len => Err(Undecoded::TooLong),
+            len if len > MAX_LEN => Err(Undecoded::TooLong),
+            len if len > ALWAYS_LEN && !fits(registered, &bytes) => Err(Undecoded::TooLarge),
             _ => Dynamic::decode_as(bytes.clone(), registered).map_err(Undecoded::Failed),
         };
         Ok(Content { decoded, data_type, bytes })
     }
 }
 
-fn has_fields(data_type: &DataType) -> bool {
-    match &*data_type.encoding {
-        "proto" => !data_type.descriptor.is_empty(),
-        encoding => encoding == "json",
-    }
+/// Whether a message is not too large to be decoded.
+fn fits(registered: Option<&RegisteredType>, bytes: &[u8]) -> bool {
+    let proto = registered.filter(|registered| registered.data_type().encoding == "proto");
+    let Some(Ok(dynamic)) = proto.map(RegisteredType::dynamic) else { return true };
+    dynamic.tree_fits(bytes, MAX_TREE_LEN)
 }
 
 impl Payload for Length {
@@ -138,8 +142,21 @@ impl Content {
     pub(crate) fn fields(&self) -> Fields<'_> {
         match &self.decoded {
             Ok(Dynamic::Protobuf(message)) => Fields::Protobuf(message),
-            Ok(Dynamic::Json(text)) => serde_json::from_str(text).map_or(Fields::None, Fields::Json),
+            Ok(Dynamic::Json(text)) if text.len() <= MAX_JSON_LEN => {
+                serde_json::from_str(text).map_or(Fields::None, Fields::Json)
+            }
             _ => Fields::None,
+        }
+    }
+
+    /// Why no fields are found, though the type has some.
+    pub(crate) fn no_fields(&self) -> Option<String> {
+        match &self.decoded {
+            Err(error) => Some(error.to_string()),
+            Ok(Dynamic::Json(text)) if text.len() > MAX_JSON_LEN => {
+                Some("fields are looked for in JSON of up to 4 MiB".to_owned())
+            }
+            Ok(_) => None,
         }
     }
 }
@@ -402,21 +419,31 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn long_messages_with_fields_are_not_decoded() {
+    fn messages_of_too_many_values_are_not_decoded() {
         let Content { data_type: Some(proto), .. } = robot() else { panic!() };
-        let of_encoding = |encoding: &str| DataType { encoding: encoding.into(), ..DataType::default() };
-        let decoded = |data_type, text: &[u8], len: usize| {
-            let bytes = text.repeat(len / text.len());
-            let Ok(content) = <Any>::decode_as(bytes.into(), Some(&RegisteredType::new(data_type)));
+        let registered = RegisteredType::new(proto);
+        let decoded = |bytes: Vec<u8>| {
+            let Ok(content) = <Any>::decode_as(bytes.into(), Some(&registered));
             content.decoded
         };
-        const LEN: usize = MAX_TREE_LEN;
-        // Empty wheels.
-        assert!(matches!(decoded(proto.clone(), b"\x12\0", 1 << 20), Ok(Dynamic::Protobuf(_))));
-        assert!(matches!(decoded(proto, b"\x12\0", LEN + 2), Err(Undecoded::TooLong)));
-        assert!(matches!(decoded(of_encoding("json"), b" ", LEN + 1), Err(Undecoded::TooLong)));
-        assert!(matches!(decoded(of_encoding("utf-8"), b" ", LEN + 1), Ok(Dynamic::Text(_))));
-        assert!(matches!(decoded(of_encoding(""), b" ", LEN + 1), Ok(Dynamic::Bytes(_))));
+        // Wheels without a radius.
+        assert!(matches!(decoded(b"\x12\0".repeat(1 << 20)), Ok(Dynamic::Protobuf(_))));
+        assert!(matches!(decoded(b"\x12\0".repeat(1 << 23)), Err(Undecoded::TooLarge)));
+        // An image of 32 MiB.
+        let mut image = b"\x32\x80\x80\x80\x10".to_vec();
+        image.resize(image.len() + (32 << 20), 0);
+        assert!(matches!(decoded(image), Ok(Dynamic::Protobuf(_))));
+    }
+
+    #[test]
+    fn fields_are_not_looked_for_in_long_json() {
+        let json = |len: usize| {
+            let text = format!("{{\"a\":1{}}}", " ".repeat(len - 7));
+            let content = Content { bytes: Bytes::new(), data_type: None, decoded: Ok(Dynamic::Json(text)) };
+            (content.fields().get(&"a".parse().unwrap()), content.no_fields().is_some())
+        };
+        assert_eq!(json(MAX_JSON_LEN), (Some(json!(1)), false));
+        assert_eq!(json(MAX_JSON_LEN + 1), (None, true));
     }
 
     #[test]

@@ -84,14 +84,12 @@ impl Content {
                 }
                 _ => lines.hex(&self.bytes),
             },
-            (Err(Undecoded::Failed(error)), _) => {
+            (Err(error @ (Undecoded::Failed(_) | Undecoded::TooLarge)), _) => {
                 lines.text(&format!("cannot be decoded: {error}"));
                 lines.hex(&self.bytes);
             }
             (Err(Undecoded::TooLong), _) => {
-                lines.text(
-                    "longer than 1 MiB, and therefore not decoded here; `ferrocal echo` decodes up to 16 MiB",
-                );
+                lines.text("longer than 1 MiB, and therefore not decoded here; `ferrocal echo` decodes it");
                 lines.hex(&self.bytes);
             }
         }

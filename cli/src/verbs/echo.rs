@@ -234,17 +234,12 @@ impl Echo {
     /// Says that messages have no fields, if some are asked for.
     fn warn_of_no_fields(&self, content: &Content) {
         let are_asked = !self.fields.is_empty() || self.filter.is_some();
+        if let Some(reason) = content.no_fields().filter(|_| are_asked || self.csv) {
+            log::warn!("topic `{}`: a message has no fields to show: {}", clean(&self.topic), clean(&reason));
+        }
         let what = match &content.decoded {
             Ok(Dynamic::Text(_)) if are_asked => "text",
             Ok(Dynamic::Bytes(_)) if are_asked => "bytes of no known type",
-            Err(error) if are_asked || self.csv => {
-                let error = error.to_string();
-                return log::warn!(
-                    "topic `{}`: a message cannot be decoded: {}",
-                    clean(&self.topic),
-                    clean(&error)
-                );
-            }
             _ => return,
         };
         log::warn!(
@@ -311,6 +306,7 @@ impl Echo {
         let (mut fields, mut more) = (None, None);
         if !self.fields.is_empty() {
             let all = message.payload.fields();
+            error = error.or_else(|| message.payload.no_fields());
             let entry = |path: &Path| (path.to_string(), all.get(path).unwrap_or_default());
             fields = Some(self.fields.iter().map(entry).collect());
         } else if !self.hex {
@@ -398,6 +394,7 @@ impl Echo {
         if is_whole {
             let value = match &content.decoded {
                 Ok(Dynamic::Text(text)) => Some(text.as_str().into()),
+                Ok(Dynamic::Json(text)) if matches!(fields, Fields::None) => Some(text.as_str().into()),
                 _ => fields.get(&Path(Vec::new())),
             };
             values.push(value.map_or_else(|| const_hex::encode(&content.bytes), text));

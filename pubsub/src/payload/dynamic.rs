@@ -2,6 +2,7 @@
 
 mod json;
 mod reduce;
+mod room;
 mod topic;
 
 use bytes::Bytes;
@@ -120,7 +121,7 @@ impl DynamicType {
     }
 
     /// Reads a payload. The tree can take a hundred times as many bytes as the payload, if that consists of many short
-    /// fields. Fields of type `bytes` are not copied.
+    /// fields; see [`tree_fits`](Self::tree_fits). Fields of type `bytes` are not copied.
     ///
     /// # Errors
     /// If the payload is no message of this type, or is nested too deeply.
@@ -132,6 +133,11 @@ impl DynamicType {
             return Err(DynamicDecodeError::TooDeep);
         }
         Ok(message)
+    }
+
+    /// Whether the tree of a payload takes about `max_len` bytes at most beside the payload. The tree is not made for that.
+    pub fn tree_fits(&self, payload: &[u8], max_len: usize) -> bool {
+        room::Room(max_len).message(&self.descriptor, payload).is_some()
     }
 
     /// Reads [protobuf's JSON](https://protobuf.dev/programming-guides/json/), and encodes it as a payload. Fields can

@@ -32,9 +32,12 @@ impl RegisteredType {
         &self.data_type
     }
 
-    /// The type that its descriptor describes, loaded at the first call.
+    /// The protobuf type that its descriptor describes, loaded at the first call.
+    ///
+    /// # Errors
+    /// As [`DynamicType::new`].
     #[cfg(feature = "dynamic")]
-    pub(super) fn dynamic(&self) -> Result<&DynamicType, Arc<DynamicTypeError>> {
+    pub fn dynamic(&self) -> Result<&DynamicType, Arc<DynamicTypeError>> {
         self.dynamic
             .get_or_init(|| DynamicType::new(&self.data_type).map_err(Arc::new))
             .as_ref()

@@ -229,3 +229,38 @@ fn json_takes_work_in_the_length_of_the_message() {
     let message = wide.decode([10, 0].repeat(100_000)).unwrap();
     assert!(matches!(protobuf_to_json(&message, &JsonOptions::default()), Err(ToJsonError::TooLong)));
 }
+
+#[test]
+fn trees_of_many_values_are_known_before_they_are_made() {
+    let robot = compile("robots.Robot", ROBOT);
+    let is_many = |payload: &[u8]| !robot.tree_fits(payload, 1_000_000);
+    let of_len = |tag: u8, content: Vec<u8>| {
+        let mut payload = vec![tag];
+        prost::encoding::encode_varint(content.len() as u64, &mut payload);
+        payload.extend(content);
+        payload
+    };
+    // Wheels, with and without a radius, entries of a map, packed numbers, fields that the type does not have.
+    for (payload, few) in [
+        (&b"\x12\x00"[..], 10_000),
+        (b"\x12\x09\x09\0\0\0\0\0\0\0\0", 1_000),
+        (b"\x22\x00", 5_000),
+        (b"\xf8\x01\x00", 10_000),
+    ] {
+        assert!(!is_many(&payload.repeat(few)) && is_many(&payload.repeat(10 * few)), "{payload:?}");
+        let any = [&b"\x0a\x0ex/robots.Robot"[..], &of_len(0x12, payload.repeat(10 * few))].concat();
+        assert!(is_many(&of_len(0x6a, any)), "{payload:?} in an Any");
+    }
+    assert!(!is_many(&of_len(0x4a, vec![0; 10_000])) && is_many(&of_len(0x4a, vec![0; 100_000])));
+    assert!(!is_many(&of_len(0x4a, vec![0xff; 100_000])), "one number, which is too long");
+    assert!(!is_many(&of_len(0x42, vec![0; 10_000_000])), "an image, which is not copied");
+    assert!(is_many(&of_len(0x2a, vec![b'a'; 1_000_000])), "a text, which is");
+    // What is malformed, or too deep, is for decoding to refuse.
+    for malformed in [&b"\x12"[..], b"\x12\xff", b"\x12\x02\x09", b"\x14", b"\x13", &[0xff; 20], &[0x7b; 200]]
+    {
+        assert!(
+            robot.tree_fits(malformed, 1_000_000) && robot.decode(malformed.to_vec()).is_err(),
+            "{malformed:?}"
+        );
+    }
+}
