@@ -7,6 +7,8 @@ use ferrocal::{DataType, DynamicType, JsonOptions, protobuf_to_json};
 use ferrocal_fuzz::{Input, with_peak};
 use libfuzzer_sys::fuzz_target;
 
+/// What trees of messages are looked for that take less.
+const MAX_TREE_BYTES: usize = 64 * 1024;
 /// What a type may take, by the cost that a descriptor set may have.
 const MAX_TYPE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -21,7 +23,10 @@ fuzz_target!(|data: &[u8]| {
     let Ok(loaded) = loaded else { return };
 
     let payload = input.0.to_vec();
-    if let Ok(message) = loaded.decode(payload) {
+    let fits = loaded.tree_fits(&payload, MAX_TREE_BYTES);
+    let (decoded, peak) = with_peak(|| loaded.decode(payload));
+    assert!(!fits || peak <= 2 * MAX_TREE_BYTES, "{peak} bytes for a tree of {MAX_TREE_BYTES} at most");
+    if let Ok(message) = decoded {
         let all = JsonOptions::default().max_len(1 << 20).default_fields(true).proto_names(true);
         let _ = protobuf_to_json(&message, &all);
         if let Ok(json) = protobuf_to_json(&message, &JsonOptions::default().max_len(1 << 20)) {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::args::seconds;
 use crate::exit::Exit;
 use crate::network::Network;
-use crate::output::{BAD, clean};
+use crate::output::{BAD, clean, tell};
 use crate::payload::{Any, Content};
 use crate::render::Render;
 use crate::session::{End, Session};
@@ -314,7 +314,7 @@ impl Call {
 
     fn print_error(&self, session: &Session, mut row: Row<'_>, error: &str) -> anyhow::Result<()> {
         if !session.common.json {
-            anstream::eprintln!("{BAD}error{BAD:#}: {}: {}", clean(&row.process()), clean(error));
+            tell!("{BAD}error{BAD:#}: {}: {}", clean(&row.process()), clean(error));
             return Ok(());
         }
         row.error = Some(error.to_owned());
