@@ -62,14 +62,14 @@ impl Stop {
     }
 }
 
-/// Calls `f` for each of the signals that ask to end, on a thread. One that is ignored at the start stays so: `nohup` asks for
-/// that.
+/// Calls `f` for each of the signals that ask to end, on a thread. SIGHUP stays ignored if it is so at the start: `nohup` asks for
+/// that. SIGINT does not, as shells have it ignored by what scripts start in the background, and end it by that all the same.
 #[cfg(unix)]
 fn on_each_signal(mut f: impl FnMut() + Send + 'static) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(&status, signal));
-    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
+    let hangup = (!is_ignored(&status, SIGHUP)).then_some(SIGHUP);
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || signals.forever().for_each(|_| f()))

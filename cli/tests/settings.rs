@@ -15,7 +15,7 @@ use ferrocal::{
     LayersConfig, LocalRegistration, Node, Publisher, ShmConfig, ShutdownError, Subscriber, request_shutdown,
 };
 use ferrocal_integration_tests::ours;
-use ferrocal_integration_tests::process::HANG;
+use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::tmux::Terminal;
 use ferrocal_integration_tests::wait;
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     test("publish", &[], publish);
     test("play", &[], play);
     test("two_signals_at_once_are_one", &[], two_signals_at_once_are_one);
+    test("nohup_keeps_from_one_signal", &[], nohup_keeps_from_one_signal);
     test("a_full_standard_error_changes_nothing", &[], a_full_standard_error_changes_nothing);
     test("doctor_hears_of_shared_memory", &[], doctor_hears_of_shared_memory);
     test("stop_asks_no_process_that_is_gone", &[], stop_asks_no_process_that_is_gone);
@@ -175,6 +176,25 @@ fn two_signals_at_once_are_one(side: &Side) {
         // As `timeout` does.
         showing.terminate();
         showing.terminate();
+        Ended::of(showing).text(0);
+    });
+}
+
+fn nohup_keeps_from_one_signal(side: &Side) {
+    let script = "trap '' HUP INT; exec \"$@\"";
+    let settings = side.path("ecal.yaml");
+    side.while_sending("text", || {
+        let mut command = side.world.here().command("sh");
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_ferrocal"), "echo", "text", "--json"]);
+        command.args(["--config", &settings]);
+        let mut showing = Process::spawn("ferrocal below nohup", command);
+        showing.expect("a message", |row| row["topic"] == "text");
+        showing.signal(Signal::HUP);
+        for _ in 0..25 {
+            showing.expect("a message", |row| row["topic"] == "text");
+        }
+        // What a script starts in the background ignores this one, too, and is ended by it.
+        showing.interrupt();
         Ended::of(showing).text(0);
     });
 }
