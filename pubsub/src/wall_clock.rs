@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrocal_proto::SimTime;
 
@@ -136,17 +136,60 @@ impl SystemClock {
     }
 
     fn check(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let start = now.saturating_sub(self.start.elapsed());
+        let look = || {
+            let since = self.start.elapsed();
+            let now = SystemTime::now();
+            Look { took: self.start.elapsed() - since, since, now }
+        };
+        let Look { since, now, .. } = shortest(look);
+        let start = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(since);
         self.start_ns.store(u64::try_from(start.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
+/// The system's time, some time after the start of a [`SystemClock`].
+struct Look {
+    /// By so much the two can differ.
+    took: Duration,
+    since: Duration,
+    now: SystemTime,
+}
+
+/// Looks again if it took long: a thread that lost the processor meanwhile would be wrong by that for a second.
+fn shortest(mut look: impl FnMut() -> Look) -> Look {
+    const SHORT: Duration = Duration::from_micros(5);
+    const TRIES: usize = 5;
+    let mut best = look();
+    for _ in 1..TRIES {
+        if best.took <= SHORT {
+            break;
+        }
+        let next = look();
+        if next.took < best.took {
+            best = next;
+        }
+    }
+    best
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_look_that_took_long_is_repeated() {
+        let best = |took_us: &[u64]| {
+            let mut took = took_us.iter();
+            let look = || {
+                let took = Duration::from_micros(*took.next().unwrap());
+                Look { took, since: took, now: UNIX_EPOCH }
+            };
+            u64::try_from(shortest(look).since.as_micros()).unwrap()
+        };
+        assert_eq!(best(&[1]), 1);
+        assert_eq!(best(&[10_000, 20_000, 3]), 3);
+        assert_eq!(best(&[900, 500, 800, 700, 600]), 500);
+    }
 
     #[test]
     fn the_wall_clock_follows_the_systems() {
