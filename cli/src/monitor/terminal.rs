@@ -1,6 +1,7 @@
 //! The terminal: taken, and given back as it was, whatever happens.
 
 use std::io::{self, Stdout, Write};
+use std::mem::ManuallyDrop;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +18,11 @@ use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
 /// The terminal, in which only this program writes. Given back when dropped, and after a panic.
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Not dropped: it would tell on standard error that it cannot show the cursor, and panic if that is gone, too. What
+    /// [gives the terminal back](give_back) shows the cursor.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
     /// What is drawn on.
     area: Rect,
-    // Dropped behind the terminal, which shows the cursor again.
     _taken: Taken,
 }
 
@@ -43,7 +45,8 @@ impl Screen {
         style::force_color_output(has_colour);
         let (backend, area) = (CrosstermBackend::new(io::stdout()), Rect::ZERO);
         let options = TerminalOptions { viewport: Viewport::Fixed(area) };
-        let mut screen = Self { terminal: Terminal::with_options(backend, options)?, area, _taken: taken };
+        let terminal = ManuallyDrop::new(Terminal::with_options(backend, options)?);
+        let mut screen = Self { terminal, area, _taken: taken };
         screen.clear()?;
         Ok(screen)
     }
