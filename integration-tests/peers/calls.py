@@ -13,13 +13,26 @@ def name_of(value):
     return getattr(value, "name", str(value))
 
 
-def serve(ecal, name, release):
+class Releases:
+    """Lets calls of `hang` go, by their requests: also those that come later."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._events = {}
+
+    def of(self, request):
+        """What a call with this request waits for."""
+        with self._lock:
+            return self._events.setdefault(request, threading.Event())
+
+
+def serve(ecal, name, releases):
     """A server with a method for each thing that can happen."""
     server = ecal.ServiceServer(name)
 
     def hang(_, request):
-        common.emit("hangs")
-        release.acquire()
+        common.emit("hangs", request=request.decode())
+        releases.of(request.decode()).wait()
         return (0, request)
 
     methods = {
@@ -57,8 +70,8 @@ def main():
     args = parser.parse_args()
 
     ecal = common.initialize(args)
-    release = threading.Semaphore(0)
-    _server = serve(ecal, args.served, release)
+    releases = Releases()
+    _server = serve(ecal, args.served, releases)
     client = ecal.ServiceClient(args.called)
     common.emit("ready")
     for line in sys.stdin:
@@ -96,7 +109,7 @@ def main():
                 time.sleep(0.005)
             common.emit("stopped")
         elif command == "release":
-            release.release()
+            releases.of(rest[0]).set()
         else:
             sys.exit(f"unknown command {line!r}")
     common.leave()

@@ -92,8 +92,8 @@ fn calls_go_both_ways(mode: Mode, release: Release) {
         // Killed while it calls, and is called.
         real.process.send_line("call hang -1 x");
         wait::until("its call runs", || server.stats().calls == 107);
-        let running = client.method::<str, str>("hang").unwrap().call_async("", HANG);
-        real.process.event("hangs");
+        let running = client.method::<str, str>("hang").unwrap().call_async("killed", HANG);
+        real.process.expect("its method hangs", |event| event["request"] == "killed");
         real.process.kill();
         assert!(matches!(running.wait(), Err(CallError::ConnectionLost)));
         let_go.send(()).unwrap();
@@ -130,17 +130,16 @@ fn ours_calls(client: &Client, real: &mut Calls, release: Release) {
     assert!(echo.call(&long, HANG).unwrap().payload == long);
     let hang = client.method::<str, str>("hang").unwrap();
     assert!(matches!(hang.call("late", Duration::from_millis(50)), Err(CallError::Timeout)));
-    real.process.event("hangs");
     let next = || assert_eq!(echo.call(b"next", HANG).unwrap().payload, "next");
     match release {
         Release::Current => {
             // The call that takes too long does not keep the next one waiting.
             next();
-            real.process.send_line("release");
+            real.process.send_line("release late");
         }
         Release::Old => {
             // In eCAL 6.0, a method that runs stops each connection that shares one of its 193 strands.
-            real.process.send_line("release");
+            real.process.send_line("release late");
             next();
         }
     }
