@@ -372,15 +372,17 @@ fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
     Err(OpenError::TooShort(0))
 }
 
-/// Makes an empty file so long, and has the system give the memory for it now: with none left, a write would end the program.
+/// Makes an empty file so long, and has the system give the memory for it now: with none left, what is written would be lost.
 fn allocate(file: &File, len: usize) -> Result<(), OpenError> {
-    let len = libc::off_t::try_from(len).unwrap_or(libc::off_t::MAX);
-    // SAFETY: the descriptor is open.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
-        0 => Ok(()),
-        code => {
-            let _ = file.set_len(0);
-            Err(OpenError::System(std::io::Error::from_raw_os_error(code)))
+    loop {
+        // SAFETY: the descriptor is open.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as libc::off_t) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            code => {
+                let _ = file.set_len(0);
+                return Err(OpenError::System(std::io::Error::from_raw_os_error(code)));
+            }
         }
     }
 }
