@@ -36,13 +36,19 @@ impl Room {
         if !encoded.is_empty() {
             self.take(if descriptor.is_map_entry() { ENTRY } else { NODE })?;
         }
-        if descriptor.full_name() == ANY {
+        // A descriptor may have its own idea of what an `Any` is.
+        let has_bytes = || descriptor.get_field(2).is_some_and(|field| field.kind() == Kind::Bytes);
+        if descriptor.full_name() == ANY && has_bytes() {
             self.any(descriptor, encoded, depth)?;
         }
         while !encoded.is_empty() {
             let Some((number, wire_type, value)) = next(&mut encoded) else { return Some(()) };
             let kind = descriptor.get_field(number).map(|field| field.kind());
+            if wire_type == WireType::StartGroup {
+                self.take(value.len())?;
+            }
             match (kind, wire_type) {
+                (None, WireType::StartGroup) => self.unknown(value, depth)?,
                 (Some(Kind::Message(inner)), WireType::LengthDelimited | WireType::StartGroup) => {
                     self.nested(&inner, value, depth)?;
                 }
@@ -53,6 +59,19 @@ impl Room {
                     self.take(packed(&kind, value).saturating_mul(VALUE))?;
                 }
                 (Some(_), _) => self.take(VALUE)?,
+            }
+        }
+        Some(())
+    }
+
+    /// What is in a group that the type does not have. It is kept as fields, too.
+    fn unknown(&mut self, mut encoded: &[u8], depth: usize) -> Option<()> {
+        let Some(depth) = depth.checked_sub(1) else { return Some(()) };
+        while let Some((_, wire_type, value)) = next(&mut encoded) {
+            self.take(VALUE)?;
+            if wire_type == WireType::StartGroup {
+                self.take(value.len())?;
+                self.unknown(value, depth)?;
             }
         }
         Some(())
