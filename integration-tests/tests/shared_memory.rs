@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use ferrocal::{Config, DropReason, LayersConfig, LocalRegistration, Node, ShmConfig};
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     test("registered_in_shared_memory", &[Need::Ecal], registered_in_shared_memory);
     test("registered_in_shared_memory_by_us", &[], registered_in_shared_memory_by_us);
     test("several_readers_in_a_process", &[], several_readers_in_a_process);
+    test("a_new_subscription_gets_no_old_message", &[], a_new_subscription_gets_no_old_message);
     test("files_are_removed", &[], files_are_removed);
     test("publishers_that_left_cost_nothing", &[], publishers_that_left_cost_nothing);
     test("lies_and_damage_are_counted", &[], lies_and_damage_are_counted);
@@ -338,6 +339,33 @@ fn several_readers_in_a_process() {
     publisher.expect_matched(1);
     publisher.send(10, 0.0);
     two.await_received(310);
+}
+
+/// The newest message still lies in the file.
+fn a_new_subscription_gets_no_old_message() {
+    let world = World::new(Mode::Local);
+    let (node, publishing) = (node(&world), node(&world));
+    let publisher = publishing.publisher::<[u8]>(TOPIC).expect("a good name");
+    for number in 0..20_u32 {
+        let (report, seen) = mpsc::channel();
+        let own = Arc::new(Mutex::new(None));
+        let subscription = node
+            .subscribe::<[u8]>(TOPIC, {
+                let own = own.clone();
+                move |message| {
+                    report.send(message.payload.to_vec()).expect("the test runs");
+                    // It ends with the thread that reads the file in it.
+                    drop(own.lock().unwrap().take());
+                }
+            })
+            .expect("a good topic");
+        assert!(publisher.wait_for_subscriber(HANG));
+        wait::until("a thread that waits for a message", || readers().iter().any(|state| *state == "S"));
+        *own.lock().unwrap() = Some(subscription);
+        publisher.send(&number.to_le_bytes()).expect("a message is sent");
+        assert_eq!(seen.recv_timeout(HANG).expect("a message comes"), number.to_le_bytes());
+        wait::until_eq("subscribers", &0, || publisher.subscriber_count());
+    }
 }
 
 fn files_are_removed() {

@@ -46,8 +46,14 @@ pub(super) type Lend<'a> = &'a mut dyn FnMut(&MemoryMessage, BorrowedPayload<'_>
 struct Held<'a>(&'a NamedLock);
 
 impl Content {
-    pub(super) fn new(name: &str, file: MemoryFile, lock: NamedLock) -> Self {
-        Self { lock, newest: Newest { name: name.to_owned(), file, clock: 0, taken: None } }
+    /// For messages that are newer than `clock`.
+    pub(super) fn new(name: &str, file: MemoryFile, lock: NamedLock, clock: u64) -> Self {
+        Self { lock, newest: Newest { name: name.to_owned(), file, clock, taken: None } }
+    }
+
+    /// Of the newest message that was taken.
+    pub(super) fn clock(&self) -> u64 {
+        self.newest.clock
     }
 
     /// Takes the message, if it is a new one: has it lent, or copies it out.

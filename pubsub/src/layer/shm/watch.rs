@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,19 +27,27 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Setting an event takes a few instructions.
 const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// The files that are read, by the process and their names. A forked child has none of its parent's threads.
+/// The files that are read or were read, by the process and their names. A forked child has none of its parent's threads.
 static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
 
 /// Of files that are not read any more: their threads may still wait. By the process, as [`WATCHED`].
 static LEFT: Mutex<Vec<(u32, Weak<Signals>)>> = Mutex::new(Vec::new());
 
-type Watched = HashMap<(u32, String), Weak<FileWatch>>;
+type Watched = HashMap<(u32, String), Known>;
+
+struct Known {
+    watch: Weak<FileWatch>,
+    /// The clock of the newest message that was read, or 0. It outlives the watch, which may leave the event set: what lies
+    /// in the file is no news then for the next one.
+    newest: Arc<AtomicU64>,
+}
 
 /// A memory file with a thread that reads it, until this is dropped.
 pub(super) struct FileWatch {
     name: String,
     process_id: u32,
     signals: Arc<Signals>,
+    newest: Arc<AtomicU64>,
     targets: Mutex<Vec<Target>>,
     /// Whether some of them have joined since the latest message.
     has_joined: AtomicBool,
@@ -101,8 +109,7 @@ impl FileWatch {
         let key = (std::process::id(), name.to_owned());
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = watched.get_or_insert_default();
-        watched.retain(|_, watch| watch.strong_count() > 0);
-        if let Some(watch) = watched.get(&key).and_then(Weak::upgrade)
+        if let Some(watch) = watched.get(&key).and_then(|known| known.watch.upgrade())
             && !watch.has_ended()
         {
             target.is_new = true;
@@ -112,12 +119,16 @@ impl FileWatch {
             let _ = watch.signals.event.set(EVENT_TIMEOUT);
             return Ok(watch);
         }
-        let watch = Self::start(name, target)?;
-        watched.insert(key, Arc::downgrade(&watch));
+        watched.retain(|(process_id, name), known| {
+            known.watch.strong_count() > 0 || *process_id == key.0 && !is_gone(name)
+        });
+        let newest = watched.get(&key).map(|known| known.newest.clone()).unwrap_or_default();
+        let watch = Self::start(name, target, newest.clone())?;
+        watched.insert(key, Known { watch: Arc::downgrade(&watch), newest });
         Ok(watch)
     }
 
-    fn start(name: &str, target: Target) -> Result<Arc<Self>, WatchError> {
+    fn start(name: &str, target: Target, newest: Arc<AtomicU64>) -> Result<Arc<Self>, WatchError> {
         let process_id = std::process::id();
         // Nothing is made for a file that is not there.
         let file = MemoryFile::open(name).map_err(WatchError::Open)?;
@@ -140,14 +151,15 @@ impl FileWatch {
             has_ended: AtomicBool::new(false),
         });
         let targets = Mutex::new(vec![target]);
+        let content = Content::new(name, file, lock, newest.load(Ordering::SeqCst));
         let watch = Arc::new(Self {
             name: name.to_owned(),
             process_id,
             signals: signals.clone(),
+            newest,
             targets,
             has_joined: AtomicBool::new(false),
         });
-        let content = Content::new(name, file, lock);
         let weak = Arc::downgrade(&watch);
         thread::Builder::new()
             .name("ferrocal-shm".into())
@@ -192,6 +204,7 @@ impl FileWatch {
     fn pass_on(&self, content: &mut Content, recipients: &mut Vec<Recipient>) -> Result<bool, DropReason> {
         let max_len = lock(&self.targets).iter().map(|target| target.max_message_len).max().unwrap_or(0);
         let taken = content.take(max_len, &mut |message, payload| self.lend(message, payload, recipients));
+        self.newest.store(content.clock(), Ordering::SeqCst);
         let waits = match taken {
             Ok(None) => {
                 if self.has_joined.swap(false, Ordering::AcqRel)
@@ -283,11 +296,15 @@ impl Drop for FileWatch {
 
 /// Removes what was made anew for a file that is gone meanwhile, with its lock and its events.
 fn remove_rests(name: &str, process_id: u32) {
-    if MemoryFile::open(name).is_err_and(|error| error.is_absent()) {
+    if is_gone(name) {
         unlink(&lock_name(name));
         unlink(&event_name(name, process_id));
         unlink(&acknowledge_name(name, process_id));
     }
+}
+
+fn is_gone(name: &str) -> bool {
+    MemoryFile::open(name).is_err_and(|error| error.is_absent())
 }
 
 /// What the thread of a file does. It has the watch only for the time of a message, so that it ends with the watch.
