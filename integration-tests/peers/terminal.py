@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import sys
 import termios
@@ -24,6 +25,8 @@ def main():
     child = os.fork()
     if child == 0:
         os.setsid()
+        # What runs the tests may ignore it, as `nohup` does; a terminal's shell does not.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         fcntl.ioctl(own, termios.TIOCSCTTY, 0)
         os.dup2(own, 0)
         os.dup2(own, 2)
