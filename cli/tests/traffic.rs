@@ -5,6 +5,7 @@ mod common;
 
 use std::net::UdpSocket;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use ferrocal::{Config, Node};
 use ferrocal_integration_tests::forge;
@@ -43,7 +44,11 @@ fn main() -> ExitCode {
 }
 
 /// Traffic, as it runs on the first host.
-struct Traffic(Process);
+struct Traffic {
+    process: Process,
+    /// Before it began to count seconds.
+    spawned: Instant,
+}
 
 /// What it printed.
 struct Printed {
@@ -57,22 +62,43 @@ impl Traffic {
     fn start(mode: Mode, arguments: &str) -> Self {
         let arguments =
             format!("traffic --mode {} --json --interval 0.2 --duration {PATIENCE} {arguments}", mode.name());
-        let mut process = Process::spawn("traffic", cli(Host::first(), &arguments));
+        Self::of(cli(Host::first(), &arguments))
+    }
+
+    /// Starts a command, and waits until it counts.
+    #[track_caller]
+    fn of(command: Command) -> Self {
+        let spawned = Instant::now();
+        let mut process = Process::spawn("traffic", command);
         process.expect("a first line", |line| line["kind"] == "interface");
-        Self(process)
+        Self { process, spawned }
     }
 
     /// Waits until it has seen something.
     #[track_caller]
     fn await_line(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.0.expect(what, wanted)
+        self.process.expect(what, wanted)
+    }
+
+    /// Waits until every node has registered once more, as a new node hears, and until it has printed a line after that. It
+    /// looks at what it heard before it prints.
+    #[track_caller]
+    fn await_registration(&mut self) {
+        let config = Config::default().mode(ferrocal::Mode::Network);
+        let node = Node::with_config("watching", config).expect("it opens");
+        let monitor = node.monitor();
+        wait::until("two registrations", || {
+            monitor.snapshot().publishers.iter().any(|seen| seen.registrations >= 2)
+        });
+        let heard = self.spawned.elapsed().as_secs_f64();
+        self.await_line("a line after that", |line| line["seconds"].as_f64() > Some(heard));
     }
 
     /// Ends it.
     #[track_caller]
     fn finish(self) -> Printed {
-        self.0.interrupt();
-        let (status, text) = self.0.last_text(ferrocal_integration_tests::process::HANG);
+        self.process.interrupt();
+        let (status, text) = self.process.last_text(ferrocal_integration_tests::process::HANG);
         let lines = text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("  ")?).ok());
         Printed { lines: lines.collect(), code: status.code() }
     }
@@ -124,7 +150,7 @@ fn bytes_of_hosts_topics_and_processes() {
     assert_eq!(line["source"], "system");
     assert!(line["in"]["max"].as_f64() > line["out"]["max"].as_f64(), "{line}");
     // That says whose process it is.
-    wait_for_registration();
+    traffic.await_registration();
     let printed = traffic.finish();
     assert_eq!(printed.code, Some(0));
     let topic = printed.one("topic", "topic", "image");
@@ -216,14 +242,13 @@ fn without_raw_frames() {
     command.args(arguments).arg(env!("CARGO_BIN_EXE_ferrocal"));
     command.args(["traffic", "--mode", "network", "--json", "--interval", "0.2", "--duration", PATIENCE]);
     command.env("HOME", "/nonexistent").current_dir("/");
-    let mut process = Process::spawn("traffic", command);
-    process.expect("a first line", |line| line["kind"] == "interface");
+    let mut traffic = Traffic::of(command);
     // It has heard of the publisher before it sends.
-    wait_for_registration();
+    traffic.await_registration();
     publisher.send(COUNT, 50.0);
     subscriber.await_received(COUNT);
-    wait_for_registration();
-    let printed = Traffic(process).finish();
+    traffic.await_registration();
+    let printed = traffic.finish();
     assert_eq!(printed.code, Some(0));
     let missing = printed.lines.iter().find(|line| line["kind"] == "missing").expect("what is missing");
     assert!(missing["why"].as_str().is_some_and(|why| why.contains("may not capture")), "{missing}");
@@ -231,16 +256,6 @@ fn without_raw_frames() {
     let topic = printed.one("topic", "topic", "image");
     assert_eq!((&topic["source"], number(topic, "messages")), (&"registration".into(), COUNT), "{topic}");
     assert_eq!(number(topic, "bytes"), BYTES);
-}
-
-/// Waits until every node has registered once more, as a new node hears.
-fn wait_for_registration() {
-    let node =
-        Node::with_config("watching", Config::default().mode(ferrocal::Mode::Network)).expect("it opens");
-    let monitor = node.monitor();
-    wait::until("two registrations", || {
-        monitor.snapshot().publishers.iter().any(|seen| seen.registrations >= 2)
-    });
 }
 
 fn for_people() {

@@ -1,6 +1,7 @@
 //! A node that hostile peers have to do with, and a well-behaved one whose messages have to arrive all the while.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use ferrocal::{Config, Monitor, Node, Seen, TopicInfo};
 use ferrocal_proto::EntityId;
@@ -35,11 +36,12 @@ impl Victim {
     /// The id of the publisher of [`OTHER`], whose process has the same id.
     pub const WELL_BEHAVED: u64 = 9999;
 
-    /// Opens the node, and registers a publisher for each of its subscribers.
+    /// Opens the node, and registers a publisher for its subscriber of [`OTHER`]. No peer expires, however long a test takes.
     ///
     /// # Panics
     /// When that cannot be done.
-    pub fn open(pair: &Pair, config: Config) -> Self {
+    pub fn open(pair: &Pair, mut config: Config) -> Self {
+        config.registration.timeout = Duration::from_secs(10_000);
         let (node, injector) = pair.node(config);
         let monitor = node.monitor();
         let [subscriber, other] =

@@ -315,12 +315,13 @@ impl Stopping {
         self.seen.try_iter().for_each(drop);
     }
 
-    /// Sends a message until one comes, in place.
+    /// Sends a message until one comes, in place. The next one waits for it: while a reader looks at it, the publisher would
+    /// take another file.
     fn await_in_place(&self, publisher: &Publisher<[u8]>, message: &[u8]) {
         let expected = Seen::well(message, true);
         wait::until("a message in place", || {
             publisher.send(message).expect("a message is sent");
-            self.seen.try_iter().any(|seen| seen == expected)
+            self.seen.recv_timeout(MISSED).is_ok_and(|seen| seen == expected)
         });
     }
 }

@@ -88,6 +88,8 @@ fn v1() -> Config {
 fn brisk() -> Config {
     let mut config = Config::default();
     config.registration.refresh = Duration::from_millis(50);
+    // Forged peers register once.
+    config.registration.timeout = Duration::from_secs(3600);
     config
 }
 
@@ -400,8 +402,9 @@ fn a_lonely_publisher_is_reported() {
     let (node, injector) = node(brisk());
     let mut reader = info("forged", TOPIC);
     reader.layers[0].enabled = false;
-    let _publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
     register(&injector, forge::subscriber(reader));
+    wait::until_eq("peers", &1, || node.status().peers);
+    let _publisher = node.publisher::<[u8]>(TOPIC).expect("a good topic");
     let line = wait::until_some("a line", || logged::lines(Level::Info, "topic `hello`").pop());
     assert!(line.contains("this publisher has no subscriber"), "{line}");
     assert!(line.contains("1 on this topic cannot be reached"), "{line}");

@@ -237,6 +237,10 @@ fn network_mode(backend: Selection, send: SendPath) {
     ip(&format!("addr add {OTHER_ADDRESS}/24 dev {OTHER}"));
     ip("link set other-peer up");
     ip("link set other up");
+    wait::until("the other link is up", || {
+        let shown = Host::first().command("ip").args(["-o", "link", "show", "dev", OTHER]).output();
+        String::from_utf8_lossy(&shown.expect("ip runs").stdout).contains("state UP")
+    });
     // The routes would choose it.
     ip("route add 239.7.0.0/16 dev other");
     let [named, other] = [FIRST_LINK, OTHER].map(Wiretap::new);

@@ -197,7 +197,7 @@ fn without_loopback_they_do_not() {
     let publisher = sender.publisher::<str>("topic").expect("a good topic");
     assert!(publisher.wait_for_subscriber(HANG));
     publisher.send("message").expect("a message is sent");
-    hearing.recv().expect("the other host hears it");
+    hearing.recv_timeout(HANG).expect("the other host hears it");
     assert!(deaf.try_recv().is_none());
 }
 

@@ -49,7 +49,7 @@ static ALLOCATOR: Counting = Counting;
 
 const WARM_UP: usize = 100;
 const MESSAGES: usize = 200;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The allocations of all threads, by rounds.
 #[derive(Default)]

@@ -31,7 +31,7 @@ struct World {
 }
 
 /// A deadline of connections that a test waits for.
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn limits(change: impl FnOnce(ServiceLimits) -> ServiceLimits) -> Config {
     // Longer than any test, unless it waits for it.

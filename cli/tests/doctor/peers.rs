@@ -74,9 +74,10 @@ fn host_name_of_another() {
     Doctor::run(&world, "").expect_healthy();
 }
 
-/// Two programs, each the first process of a namespace of its own or none.
+/// Two programs, each the first process of a namespace of its own or none, of which the publisher has found the subscriber.
+#[track_caller]
 fn programs(arguments: &[&str]) -> [Process; 2] {
-    ["pub", "sub"].map(|name| {
+    let programs = ["pub", "sub"].map(|name| {
         let mut command = match arguments {
             [] => Command::new(example::path(name)),
             arguments => {
@@ -91,7 +92,9 @@ fn programs(arguments: &[&str]) -> [Process; 2] {
         };
         command.args(arguments).env("HOME", "/nonexistent").current_dir("/");
         Process::spawn(name, command)
-    })
+    });
+    programs[0].await_text("subscribers: 1");
+    programs
 }
 
 fn process_ids_of_containers() {

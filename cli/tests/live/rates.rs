@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use crate::common::Ended;
 use crate::{PATIENCE, Side};
 
-/// Within 1 %.
+/// Within 10 %: on a busy machine, the first or the last message is received late. Unit tests of the figures are exact.
 #[track_caller]
 fn assert_close(told: &Value, truth: f64, what: &str) {
     let value = told.as_f64().unwrap_or_else(|| panic!("{what}: {told}"));
-    assert!((value - truth).abs() <= truth / 100.0, "{what}: {value}, not {truth}");
+    assert!((value - truth).abs() <= truth / 10.0, "{what}: {value}, not {truth}");
 }
 
 pub(crate) fn rates_are_those_of_the_publisher(side: Side) {
     const LEN: usize = 200;
-    // So many that it does not matter when the first and the last one happen to be received.
+    // So many that it matters little when the first and the last one happen to be received.
     let (count, rate) = if side.is_local() { (5000, 1000.0) } else { (1500, 100.0) };
     let mut publisher = side.publisher("topic", LEN, &DataType::default());
     let options = ["topic", "--json", "--window", "1000", "--duration", PATIENCE];

@@ -459,14 +459,14 @@ fn noise(pair: &Pair) {
     wait::until("all noise is accounted for", || {
         let status = victim.node.status();
         let accounted = status.drops.total() + status.receive_drops.buffer_full;
-        accounted >= flooded * 2 / 3 / 100 * 98
+        accounted >= flooded * 2 / 3 / 100 * 98 && logs.stats().drops.total() > 0
     });
     meter.check();
     let (status, stats, log_stats) = (victim.node.status(), victim.other.stats(), logs.stats());
     println!(
         "{heard} of {sent} messages beside {flooded} datagrams of noise: {status:?} {stats:?} {log_stats:?}"
     );
-    assert!(status.drops.get(DropReason::ForeignMagic) > 0 && log_stats.drops.total() > 0, "{status:?}");
+    assert!(status.drops.get(DropReason::ForeignMagic) > 0, "{status:?}");
     assert!(!status.has_failed);
     assert!(stats.received + stats.lost <= sent.unsigned_abs() + 1, "{stats:?}");
     victim.still_hears();

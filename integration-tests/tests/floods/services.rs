@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
 
 use ferrocal::{Config, DropReason, Node, Server, TopicInfo};
 use ferrocal_integration_tests::pair::Pair;
@@ -63,8 +62,6 @@ const CONNECTIONS: usize = 64;
 fn with_few_connections() -> Config {
     let mut config = config();
     config.limits.service.max_connections = CONNECTIONS;
-    // Longer than the test: nobody makes room by running out.
-    config.registration.timeout = Duration::from_secs(10_000);
     config
 }
 

@@ -17,13 +17,17 @@ use super::tcp_only;
 const HANG: Duration = Duration::from_secs(60);
 const TOPIC: &str = "trouble";
 
-/// A node whose peers need not register again, and which waits for them as long as that.
-fn node(world: &World, patience: Duration) -> Node {
+/// Settings with which peers need not register again, and are waited for as long as that.
+fn config(world: &World, patience: Duration) -> Config {
     let mut config: Config = tcp_only(ours::config(world, world.here()));
     config.registration.timeout = Duration::from_secs(10_000);
     config.tcp.connect_timeout = patience;
     config.tcp.write_timeout = patience;
-    Node::with_config("troubled", config).expect("a node opens")
+    config
+}
+
+fn node(world: &World, patience: Duration) -> Node {
+    Node::with_config("troubled", config(world, patience)).expect("a node opens")
 }
 
 const IMPATIENT: Duration = Duration::from_millis(200);
@@ -167,9 +171,7 @@ pub(crate) fn a_slow_subscriber() {
     const COUNT: usize = 100;
     const LEN: usize = 1_000_000;
     let world = World::new(Mode::Local);
-    let mut config: Config = tcp_only(ours::config(&world, world.here()));
-    config.registration.timeout = Duration::from_secs(10_000);
-    let node = Node::with_config("fast", config).expect("a node opens");
+    let node = node(&world, HANG);
     let forger = Forger::new();
     for (topic, queue, loses) in [("latest", 0, true), ("all", COUNT * (LEN + 1000), false)] {
         let settings = node.config().publisher.clone().tcp_queue_bytes(queue);
@@ -218,8 +220,7 @@ pub(crate) fn a_slow_subscriber() {
 pub(crate) fn too_many_connections() {
     const MAX: usize = 3;
     let world = World::new(Mode::Local);
-    let mut config: Config = tcp_only(ours::config(&world, world.here()));
-    config.registration.timeout = Duration::from_secs(10_000);
+    let mut config = config(&world, HANG);
     config.tcp.max_connections = MAX;
     let node = Node::with_config("full", config).expect("a node opens");
     let publisher = node.publisher::<[u8]>(TOPIC).expect("a good name");
@@ -261,8 +262,7 @@ pub(crate) fn too_many_connections() {
 pub(crate) fn messages_that_never_end() {
     const MAX_BYTES: usize = 4_000_000;
     let world = World::new(Mode::Local);
-    let mut config: Config = tcp_only(ours::config(&world, world.here()));
-    config.registration.timeout = Duration::from_secs(10_000);
+    let mut config = config(&world, HANG);
     config.limits.reassembly.max_bytes = MAX_BYTES;
     let node = Node::with_config("patient", config).expect("a node opens");
     let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");

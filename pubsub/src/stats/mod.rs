@@ -23,8 +23,9 @@ pub struct PublisherStats {
     pub sent_bytes: u64,
     /// Messages that the system refused to send, because the network cannot be reached at present.
     pub not_sent: u64,
-    /// Messages that a subscriber did not get because it takes them too slowly: with TCP, a newer message replaces one
-    /// that still waits ([`tcp_queue_bytes`](crate::PublisherConfig::tcp_queue_bytes)). Each subscriber counts.
+    /// Messages that a subscriber did not get because it takes them too slowly, or its connection ended: with TCP, a newer
+    /// message replaces one that still waits ([`tcp_queue_bytes`](crate::PublisherConfig::tcp_queue_bytes)). Each subscriber
+    /// counts.
     pub overwritten: u64,
     /// Messages published in a second, as the node registered it most recently and as eCAL's tools show it. It is 0
     /// before the second message, and when none came for three times the usual interval.

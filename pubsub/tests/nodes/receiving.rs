@@ -34,7 +34,7 @@ fn losing(network: &Network) -> (Node, Node, Arc<AtomicUsize>) {
         }
     });
     let publishing = Node::with_transport("losing", config(), Arc::new(transport)).unwrap();
-    let limits = Limits { timeout: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits { timeout: Duration::from_secs(1), ..Limits::default() };
     let config = config().limits(LimitsConfig::default().reassembly(limits));
     let subscribing = Node::with_transport("subscribing", config, Arc::new(network.host())).unwrap();
     (publishing, subscribing, countdown)

@@ -163,7 +163,8 @@ fn a_changed_property_of_a_process_interrupts_no_connection() {
     const PEERS: u64 = 300;
     within_hang(|| {
         let network = Network::new(1);
-        let node = node(&network);
+        let config = config().registration(RegistrationConfig::default().timeout(2 * HANG));
+        let node = Node::with_transport("node", config, Arc::new(network.host())).unwrap();
         let publisher = node.publisher::<str>("topic").unwrap();
         let forger = Forger::new(&network);
         let is_done = AtomicBool::new(false);

@@ -174,15 +174,15 @@ fn damaged_locks_and_events_are_lost() {
 #[test]
 fn what_somebody_did_not_get_done_with_is_made_anew() {
     let name = Name("blank");
-    let write = |age| {
+    let write = |time| {
         fs::write(path(name.0), [0; 96]).unwrap();
         let file = OpenOptions::new().write(true).open(path(name.0)).unwrap();
-        file.set_modified(SystemTime::now() - age).unwrap();
+        file.set_modified(time).unwrap();
     };
-    write(Duration::ZERO);
+    write(SystemTime::now() + LONG);
     let early = NamedLock::open(name.0).unwrap();
     assert_eq!(early.lock(SHORT), Err(LockError::Lost), "somebody may be about to");
-    write(LONG);
+    write(SystemTime::now() - LONG);
     let lock = NamedLock::open(name.0).unwrap();
     assert_eq!(lock.lock(SHORT), Ok(()));
     assert_eq!(early.lock(SHORT), Err(LockError::TimedOut), "it is the same one");

@@ -22,6 +22,7 @@ mod watch;
 mod writer;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ferrocal_proto::{DropCounts, LayerKind, TopicInfo};
 
@@ -29,6 +30,10 @@ use super::{Layer, Opened, Outlet, Writer};
 use crate::{Config, NodeError, lock};
 use inlet::{SharedInlet, ShmInlet, ShmSource};
 use writer::ShmWriter;
+
+/// Whoever holds an event's mutex for longer is dead. It is held for a few instructions, but a busy computer may take the
+/// processor away in between, and what was not told then is not told again: an acknowledgement, or the last message.
+const EVENT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The shared-memory layer of a node.
 pub(crate) struct Shm {

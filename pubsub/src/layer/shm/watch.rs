@@ -12,6 +12,7 @@ use bytes::Bytes;
 use ferrocal_proto::{DropReason, MemoryMessage};
 use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, unlink};
 
+use super::EVENT_TIMEOUT;
 use super::inlet::{ShmInlet, Sinks};
 use super::naming::{acknowledge_name, event_name, lock_name};
 use super::reading::{Content, Taken};
@@ -24,8 +25,6 @@ use crate::source::Ready;
 const WAIT: Duration = Duration::from_millis(500);
 /// How often the file is looked at if its event cannot be waited for.
 const LOOK: Duration = Duration::from_millis(10);
-/// Setting an event takes a few instructions.
-const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// The files that are read or were read, by the process and their names. A forked child has none of its parent's threads.
 static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);

@@ -12,6 +12,7 @@ use ferrocal_proto::{FileHead, FileLayout, LayerParameters, MemoryMessage};
 use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, lives, unlink, unlink_parts};
 use ferrocal_transport::SendError;
 
+use super::EVENT_TIMEOUT;
 use super::naming::{acknowledge_name, event_name, lock_name, new_name};
 use crate::layer::{Destination, Endpoint, News, Outgoing, Outlet, TooLong, Writer, Written};
 use crate::outage::Outage;
@@ -19,8 +20,6 @@ use crate::{ShmConfig, lock};
 
 /// How long a message waits for readers that have the file, as in eCAL. Whoever has it longer is dead.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-/// An event's mutex is held for a few instructions.
-const EVENT_TIMEOUT: Duration = Duration::from_millis(5);
 /// How long the file is free after a message that a reader has not come for yet. It is enough for him to wake up; systems
 /// make it some longer.
 const FREE: Duration = Duration::from_micros(50);
@@ -283,8 +282,8 @@ struct Reader {
     acknowledged: NamedEvent,
     /// Whether it did not acknowledge in time, and has not since.
     is_silent: bool,
-    /// Since when its event cannot be set, as it died with it.
-    stuck: Option<Instant>,
+    /// Whether its event cannot be set, as it died with it.
+    is_stuck: bool,
 }
 
 impl Buffer {
@@ -342,7 +341,7 @@ impl Buffer {
         for reader in &mut self.readers {
             let is_connected = processes.binary_search(&reader.process_id).is_ok();
             if is_connected && !reader.is_connected {
-                (reader.is_silent, reader.stuck) = (false, None);
+                (reader.is_silent, reader.is_stuck) = (false, false);
             }
             reader.is_connected = is_connected;
         }
@@ -444,18 +443,16 @@ impl Reader {
             event: NamedEvent::open(&event_name(file, process_id))?,
             acknowledged: NamedEvent::open(&acknowledge_name(file, process_id))?,
             is_silent: false,
-            stuck: None,
+            is_stuck: false,
         })
     }
 
     /// Whoever died with the event's mutex is waited for once.
     fn notify(&mut self) {
-        let timeout = if self.stuck.is_some() { Duration::ZERO } else { EVENT_TIMEOUT };
+        let timeout = if self.is_stuck { Duration::ZERO } else { EVENT_TIMEOUT };
         match self.event.set(timeout) {
-            Ok(()) => self.stuck = None,
-            Err(LockError::TimedOut) => {
-                self.stuck.get_or_insert_with(Instant::now);
-            }
+            Ok(()) => self.is_stuck = false,
+            Err(LockError::TimedOut) => self.is_stuck = true,
             Err(_) => {}
         }
     }

@@ -97,21 +97,21 @@ impl Connection {
     }
 
     /// Sends frames, as far as the system takes them at once. The rest waits, but no more than `max_bytes` of it and the
-    /// newest. Returns how many were given up for that.
+    /// newest. Returns how many were given up for that, or since the connection is closed.
     pub(super) fn send(&self, frames: &mut Frames<'_>, max_bytes: usize) -> u64 {
         let mut state = lock(&self.state);
         if state.is_closed {
-            return 0;
+            return frames.ends.len() as u64;
         }
         let mut next = 0;
         if state.is_ready && state.is_idle() {
             let (index, offset) = match self.write_now(frames) {
                 Ok(position) => position,
-                Err(_) => {
+                Err(sent) => {
                     state.close(&self.stream);
                     drop(state);
                     self.shared.command(Command::Flush(self.token));
-                    return 0;
+                    return (frames.ends.len() - sent) as u64;
                 }
             };
             next = index;
@@ -131,8 +131,9 @@ impl Connection {
         overwritten
     }
 
-    /// Writes frames without waiting. Returns which one comes next, and how much of it is written.
-    fn write_now(&self, frames: &Frames<'_>) -> io::Result<(usize, usize)> {
+    /// Writes frames without waiting. Returns which one comes next, and how much of it is written; or, if the connection is
+    /// broken, how many were written before.
+    fn write_now(&self, frames: &Frames<'_>) -> Result<(usize, usize), usize> {
         let count = frames.ends.len();
         let (mut index, mut offset) = (0, 0);
         for _ in 0..DIRECT_WRITES {
@@ -150,10 +151,10 @@ impl Connection {
                 }
             }
             let mut written = match (&self.stream).write_vectored(&slices[..used]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(index),
                 Ok(written) => written,
                 Err(error) if is_temporary(&error) => 0,
-                Err(error) => return Err(error),
+                Err(_) => return Err(index),
             };
             if written == 0 {
                 break;
@@ -306,7 +307,28 @@ fn is_temporary(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use super::super::Tcp;
     use super::*;
+    use crate::Config;
+
+    #[test]
+    fn what_a_closed_connection_does_not_take_is_given_up() {
+        let layer = Tcp::open(&Config::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = Connection::new(Token(1), stream, layer.shared.clone());
+        let send = || {
+            let mut copies = Vec::new();
+            let payloads = &[&[1][..], &[2, 3]];
+            let mut frames = Frames { heads: b"headhead", ends: &[4, 8], payloads, copies: &mut copies };
+            connection.send(&mut frames, 100)
+        };
+        assert_eq!(send(), 0, "they wait for the handshake");
+        connection.close();
+        assert_eq!((send(), connection.given_up()), (2, 2));
+    }
 
     fn waiting(state: &State) -> Vec<usize> {
         state.waiting.iter().map(Bytes::len).collect()
