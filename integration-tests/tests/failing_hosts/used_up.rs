@@ -10,7 +10,7 @@ use ferrocal_integration_tests::pair::Injector;
 use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
-use ferrocal_integration_tests::{forge, ramp, wait};
+use ferrocal_integration_tests::{forge, logged, ramp, wait};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -110,7 +110,11 @@ fn no_descriptors_left() {
         assert_eq!(subscriber.recv_timeout(HANG).expect("it arrives").payload, text);
     };
     exchange("before");
+    logged::start();
     let limit = NoDescriptors::new();
+    wait::until("a look of each node at the interfaces", || {
+        logged::warnings("the interfaces cannot be looked at").len() >= 3
+    });
     for _ in 0..3 {
         let error = open("another").expect_err("no socket can be opened");
         assert!(matches!(error, NodeError::Open(_)), "{error:?}");

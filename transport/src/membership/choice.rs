@@ -1,10 +1,10 @@
 //! Which of the machine's interfaces the settings choose, as they come, go and change.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::time::Instant;
+use std::{io, mem};
 
 use thiserror::Error;
 
@@ -30,6 +30,10 @@ struct State {
     /// address or name has changed.
     latest: HashMap<InterfaceSelector, (u32, String)>,
     reports: Reports,
+    /// What was chosen when the interfaces were seen most recently.
+    choice: Option<Choice>,
+    /// Whether they could not be looked at since.
+    is_blind: bool,
 }
 
 /// The machine's interfaces at one time, and which of them are chosen.
@@ -87,9 +91,43 @@ impl Chooser {
         Self { config: config.clone(), state: Mutex::default() }
     }
 
-    /// Looks at the machine's interfaces.
+    /// Looks at the machine's interfaces. A program that has no descriptors left sees none: they are as they were then.
     pub(super) fn look(&self) -> Choice {
-        self.choose(interfaces::list(), || interfaces::routed(self.config.group).ok())
+        match self.see() {
+            Ok((interfaces, route)) => {
+                let choice = self.choose(interfaces, || route);
+                let was_blind = {
+                    let mut state = lock(&self.state);
+                    state.choice = Some(choice.clone());
+                    mem::take(&mut state.is_blind)
+                };
+                if was_blind {
+                    log::info!("the interfaces can be looked at again");
+                }
+                choice
+            }
+            Err(error) => {
+                let (choice, was_blind) = {
+                    let mut state = lock(&self.state);
+                    (state.choice.clone(), mem::replace(&mut state.is_blind, true))
+                };
+                if !was_blind {
+                    log::warn!(
+                        "the interfaces cannot be looked at: {error}; they are taken to be as they were"
+                    );
+                }
+                choice.unwrap_or_else(|| self.choose(Vec::new(), || None))
+            }
+        }
+    }
+
+    /// The interfaces, and the source address that the routes choose if they are to decide.
+    fn see(&self) -> io::Result<(Vec<Interface>, Option<Ipv4Addr>)> {
+        let Config { mode, group, interfaces: selectors, .. } = &self.config;
+        let interfaces = interfaces::list()?;
+        let is_by_route = *mode == Mode::Network && selectors.is_empty();
+        let route = if is_by_route { interfaces::routed(*group)? } else { None };
+        Ok((interfaces, route))
     }
 
     fn choose(&self, interfaces: Vec<Interface>, route: impl FnOnce() -> Option<Ipv4Addr>) -> Choice {
@@ -118,7 +156,7 @@ impl Chooser {
             };
             return Choice { interfaces, outgoing, ..Choice::default() };
         }
-        let State { latest, reports } = &mut *lock(&self.state);
+        let State { latest, reports, .. } = &mut *lock(&self.state);
         let named_by: Vec<_> =
             selectors.iter().map(|selector| (selector, find(selector, latest, &interfaces))).collect();
         let mut named: Vec<Place> = Vec::new();

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
+use socket2::{Domain, Socket, Type};
+
 use super::Place;
 
 /// An interface that is up and has an IPv4 address.
@@ -31,7 +33,10 @@ const ETHERNET_MTU: usize = 1500;
 pub(super) const NO_PORT: u16 = 9;
 
 /// Returns the interfaces that are up and have an IPv4 address.
-pub(crate) fn list() -> Vec<Interface> {
+///
+/// # Errors
+/// When the system lets this program open nothing at present. `netdev` returns what it got then, or nothing.
+pub(crate) fn list() -> io::Result<Vec<Interface>> {
     let mut interfaces: Vec<_> = netdev::get_interfaces()
         .into_iter()
         .filter(|interface| interface.is_up() && !interface.ipv4.is_empty())
@@ -48,17 +53,25 @@ pub(crate) fn list() -> Vec<Interface> {
         })
         .collect();
     interfaces.sort_by_key(|interface| interface.index);
-    interfaces
+    // It has a socket and a file open at a time.
+    let open = || Socket::new(Domain::IPV4, Type::DGRAM, None);
+    drop((open()?, open()?));
+    Ok(interfaces)
 }
 
-/// Returns the source address that the system's routes choose for a destination.
-pub(super) fn routed(destination: Ipv4Addr) -> io::Result<Ipv4Addr> {
+/// Returns the source address that the system's routes choose for a destination. `None` if there is no route.
+///
+/// # Errors
+/// When the system does not let this program ask.
+pub(super) fn routed(destination: Ipv4Addr) -> io::Result<Option<Ipv4Addr>> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_broadcast(true)?;
     // Sends nothing.
-    socket.connect((destination, NO_PORT))?;
+    if socket.connect((destination, NO_PORT)).is_err() {
+        return Ok(None);
+    }
     match socket.local_addr()?.ip() {
-        IpAddr::V4(address) => Ok(address),
+        IpAddr::V4(address) => Ok(Some(address)),
         IpAddr::V6(_) => unreachable!("the socket is an IPv4 socket"),
     }
 }

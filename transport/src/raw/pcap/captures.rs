@@ -138,7 +138,8 @@ impl Captures {
                     log::warn!("interface {device} cannot be captured on: {error}");
                 }
                 // Unless it is the interface that has gone meanwhile.
-                if state.ended.contains_key(&device) && membership::list().contains(&interface) {
+                let is_there = || membership::list().is_ok_and(|interfaces| interfaces.contains(&interface));
+                if state.ended.contains_key(&device) && is_there() {
                     let source = state.ended.remove(&device).unwrap_or_else(|| error.clone());
                     state.failures.push(ReceiveError::NoCapture { interface: device, source });
                     self.waiter.notify();
