@@ -62,6 +62,15 @@ pub(crate) fn hostile_subscribers() {
     }
     assert_eq!(dropped(&node, DropReason::TooLong), 2);
     assert_eq!(dropped(&node, DropReason::BadSample), 1);
+    // What is skipped, in place of a handshake: empty frames, and one of an unknown kind that is 2^63 - 1 bytes long.
+    let empty = [12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(200);
+    let unknown = [&[12, 0, 9, 0, 255, 255, 255, 255, 255, 255, 255, 127][..], &[0; 2000]].concat();
+    for bytes in [empty, unknown] {
+        let mut peer = Peer::connect(port);
+        peer.write(&bytes);
+        peer.expect_closed();
+    }
+    assert_eq!(dropped(&node, DropReason::TooLong), 4);
     // More than a handshake.
     let mut talkative = Peer::connect(port);
     talkative.shake_hands();

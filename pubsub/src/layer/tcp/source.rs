@@ -28,6 +28,11 @@ const BUFFER_LEN: usize = 128 * 1024;
 const TICK: Duration = Duration::from_millis(250);
 /// Events that are taken from the system at once.
 const EVENTS: usize = 256;
+/// Connections that are accepted for one port before it is another socket's turn.
+const ACCEPTED_AT_ONCE: usize = 64;
+/// What a subscriber may send up to the end of its handshake, in bytes. The handshake is short, but skipped frames may come
+/// before it, for ever.
+const MAX_BEFORE_HANDSHAKE: usize = 1024;
 /// A pause after waiting has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -89,6 +94,8 @@ struct Subscriber {
     address: IpAddr,
     /// What it sends, until its handshake has come.
     reader: TcpFrameReader,
+    /// How many bytes those were.
+    received: usize,
     deadline: Option<Instant>,
 }
 
@@ -325,7 +332,7 @@ impl TcpSource {
     }
 
     fn accept(&mut self, token: Token) {
-        loop {
+        for _ in 0..ACCEPTED_AT_ONCE {
             let Some(Socket::Listener(listener, port)) = self.sockets.get(&token) else { return };
             let (mut stream, peer) = match listener.accept() {
                 Ok(accepted) => accepted,
@@ -369,11 +376,12 @@ impl TcpSource {
             self.shared.counters.subscribers.fetch_add(1, Ordering::Relaxed);
             let deadline = Some(Instant::now() + self.shared.config.connect_timeout);
             let reader = TcpFrameReader::new(0);
-            let subscriber = Subscriber { connection, port, address, reader, deadline };
+            let subscriber = Subscriber { connection, port, address, reader, received: 0, deadline };
             self.sockets.insert(token, Socket::Subscriber(subscriber));
             self.watched.insert(token);
             self.schedule(token);
         }
+        self.schedule(token);
     }
 
     /// Does what a socket is ready for, once.
@@ -501,7 +509,8 @@ impl TcpSource {
 }
 
 impl Subscriber {
-    /// Reads what a subscriber sends: the handshake. After it, nothing is to come.
+    /// Reads what a subscriber sends: the handshake. After it, nothing is to come. So it does not take long, however fast
+    /// the subscriber sends.
     ///
     /// # Errors
     /// When the connection is to be closed, and why if it is the subscriber's fault.
@@ -517,6 +526,10 @@ impl Subscriber {
             let mut bytes = &buffer[..count];
             if self.deadline.is_none() {
                 return Err(Some(DropReason::UnexpectedSample));
+            }
+            self.received += count;
+            if self.received > MAX_BEFORE_HANDSHAKE {
+                return Err(Some(DropReason::TooLong));
             }
             match self.reader.read(&mut bytes) {
                 Ok(None) => {}
@@ -558,5 +571,50 @@ impl Source for TcpSource {
             self.tick(now);
         }
         Flow::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ferrocal_proto::EntityId;
+
+    use super::super::Tcp;
+    use super::*;
+    use crate::layer::{Destination, Layer, Outlet};
+    use crate::{Config, PublisherConfig};
+
+    #[test]
+    fn many_that_connect_leave_others_their_turn() {
+        let layer = Tcp::open(&Config::default()).unwrap();
+        let mut source = Layer::open(&layer).unwrap().source;
+        let mut receive = || {
+            source.receive(&mut Ready::new());
+            layer.shared.counters.subscribers.load(Ordering::Relaxed) as usize
+        };
+        let config = PublisherConfig::default();
+        let outlet =
+            Outlet { topic: "topic", id: EntityId::from_wire("1"), host_name: b"host", config: &config };
+        let writer = layer.writer(&outlet);
+        let endpoint = writer.endpoint().unwrap();
+        endpoint.connect(&[Destination {
+            id: EntityId::from_wire("2"),
+            host_name: "host".into(),
+            process_id: 7,
+            local: true,
+            joins_segments: false,
+            shares_groups: false,
+        }]);
+        assert_eq!(receive(), 0, "it listens");
+        let port = endpoint.parameters().tcp_port.unwrap();
+        let connect = |_| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port.get())).unwrap();
+        let _peers: Vec<_> = (0..ACCEPTED_AT_ONCE + 10).map(connect).collect();
+        assert_eq!(receive(), ACCEPTED_AT_ONCE);
+        // Their turns come before the others are accepted.
+        for _ in 0..ACCEPTED_AT_ONCE {
+            assert_eq!(receive(), ACCEPTED_AT_ONCE);
+        }
+        assert_eq!(receive(), ACCEPTED_AT_ONCE + 10);
     }
 }
