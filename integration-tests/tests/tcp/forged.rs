@@ -44,6 +44,10 @@ impl Forger {
     pub(crate) fn publisher(&self, id: u64, topic: &str, port: u16) {
         self.send(&forge::publisher(Self::info(id, topic, Some(port))));
     }
+
+    pub(crate) fn publisher_gone(&self, id: u64, topic: &str, port: u16) {
+        self.send(&forge::publisher_gone(Self::info(id, topic, Some(port))));
+    }
 }
 
 /// The port that a publisher of the node registers.

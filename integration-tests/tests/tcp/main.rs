@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     test("ecal_6_0", &[Need::OldEcal], ecal_6_0);
     test("hostile_subscribers", &[], trouble::hostile_subscribers);
     test("hostile_publishers", &[], trouble::hostile_publishers);
+    test("a_publisher_that_registers_again", &[], trouble::a_publisher_that_registers_again);
     test("a_slow_subscriber", &[], trouble::a_slow_subscriber);
     test("too_many_connections", &[], trouble::too_many_connections);
     test("messages_that_never_end", &[], trouble::messages_that_never_end);

@@ -175,6 +175,44 @@ pub(crate) fn hostile_publishers() {
     wait::until_eq("its end", &(1, 0), || (status(&node).timed_out, status(&node).publishers));
 }
 
+/// A publisher whose end somebody else has registered.
+pub(crate) fn a_publisher_that_registers_again() {
+    let world = World::new(Mode::Local);
+    let node = node(&world, HANG);
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let forger = Forger::new();
+    let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+    let ports = listeners.each_ref().map(|listener| listener.local_addr().expect("an address").port());
+    let accept = |listener| {
+        let mut peer = Peer::accept(listener);
+        assert!(peer.frame().is_some(), "the handshake");
+        peer.write(&TCP_HANDSHAKE);
+        peer
+    };
+    let expect = |peer: &mut Peer, clock, payload: &[u8]| {
+        peer.write(&frame(1, TOPIC, clock, payload));
+        assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload, payload);
+    };
+
+    forger.publisher(1, TOPIC, ports[0]);
+    let mut good = accept(&listeners[0]);
+    expect(&mut good, 1, b"before");
+    forger.publisher_gone(1, TOPIC, ports[0]);
+    forger.publisher(1, TOPIC, ports[0]);
+    // Once this one is connected to, the node is through with the first.
+    forger.publisher(2, TOPIC, ports[0]);
+    let _other = accept(&listeners[0]);
+    expect(&mut good, 2, b"after");
+    assert_eq!(status(&node).publishers, 2);
+
+    // Elsewhere, it is another one.
+    forger.publisher(1, TOPIC, ports[1]);
+    let mut moved = accept(&listeners[1]);
+    good.expect_closed();
+    expect(&mut moved, 3, b"elsewhere");
+    assert_eq!(status(&node).publishers, 2);
+}
+
 /// A subscriber that takes messages more slowly than they are sent, and then not at all.
 pub(crate) fn a_slow_subscriber() {
     const COUNT: usize = 100;

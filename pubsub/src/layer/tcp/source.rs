@@ -244,6 +244,12 @@ impl TcpSource {
     }
 
     fn connect(&mut self, target: Target) {
+        // The connection stays when a publisher is forgotten, and is good when it registers again.
+        let is_same =
+            |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.is_same(&target));
+        if self.sockets.values().any(is_same) {
+            return;
+        }
         // Another port of the same publisher is an older one.
         let is_older =
             |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.origin == target.origin);
