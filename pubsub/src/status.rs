@@ -93,7 +93,8 @@ pub struct TcpStatus {
     /// Connections that were refused so far: there were
     /// [too many](crate::TcpConfig::max_connections), or one came from another host in local mode.
     pub refused: u64,
-    /// Connections that were closed so far because the other side took too long: to connect, or to take what was sent.
+    /// Connections that were closed so far because the other side took too long: to connect, to take what was sent,
+    /// or to go on with a message.
     pub timed_out: u64,
 }
 

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     test("a_slow_subscriber", &[], trouble::a_slow_subscriber);
     test("too_many_connections", &[], trouble::too_many_connections);
     test("messages_that_never_end", &[], trouble::messages_that_never_end);
+    test("messages_that_wait", &[], trouble::messages_that_wait);
     suite::main(tests)
 }
 

@@ -173,6 +173,19 @@ pub(crate) fn hostile_publishers() {
     assert!(silent.frame().is_some());
     silent.expect_closed();
     wait::until_eq("its end", &(1, 0), || (status(&node).timed_out, status(&node).publishers));
+
+    // One begins a message, and does not go on.
+    let mut config = self::config(&world, HANG);
+    config.tcp.write_timeout = IMPATIENT;
+    let node = Node::with_config("impatient", config).expect("a node opens");
+    let _subscriber = node.subscriber::<[u8]>("begun").expect("a good name");
+    forger.publisher(1, "begun", port);
+    let mut stuck = Peer::accept(&listener);
+    assert!(stuck.frame().is_some());
+    stuck.write(&TCP_HANDSHAKE);
+    stuck.write(&frame(1, "begun", 1, &[7; 100_000])[..50_000]);
+    stuck.expect_closed();
+    wait::until_eq("its end", &(1, 0), || (status(&node).timed_out, status(&node).publishers));
 }
 
 /// A publisher whose end somebody else has registered.
@@ -333,4 +346,43 @@ pub(crate) fn messages_that_never_end() {
     }
     good.write(&frame(1, TOPIC, 1, &[7; 100_000]));
     assert_eq!(subscriber.recv_timeout(HANG).expect("a message").payload.len(), 100_000);
+}
+
+/// Publishers that take nearly all memory for incomplete messages, and send nothing more.
+pub(crate) fn messages_that_wait() {
+    let world = World::new(Mode::Local);
+    let mut config = config(&world, HANG);
+    config.limits.reassembly.max_bytes = 6_400_000;
+    let node = Node::with_config("patient", config).expect("a node opens");
+    let subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good name");
+    let forger = Forger::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let connect = |id| {
+        forger.publisher(id, TOPIC, port);
+        let mut peer = Peer::accept(&listener);
+        assert!(peer.frame().is_some(), "the handshake");
+        peer.write(&TCP_HANDSHAKE);
+        peer
+    };
+    let mut good = connect(1);
+    // Each takes 2 MiB.
+    let _silent = [2, 3, 4].map(|id| {
+        let mut peer = connect(id);
+        peer.write(&frame(id, TOPIC, 1, &[0; 3_000_000])[..1_500_000]);
+        peer
+    });
+    let mut clock = 0;
+    let mut send = || {
+        clock += 1;
+        good.write(&frame(1, TOPIC, clock, &[7; 300_000]));
+        assert_eq!(subscriber.recv_timeout(HANG).expect("a message").clock, clock);
+    };
+    // None of these is given up for what waits.
+    wait::until("the end of one of the others", || {
+        send();
+        dropped(&node, DropReason::OverCap) > 0
+    });
+    (0..10).for_each(|_| send());
+    assert_eq!((dropped(&node, DropReason::OverCap), status(&node).publishers), (1, 3));
 }

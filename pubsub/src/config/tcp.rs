@@ -8,8 +8,8 @@ use std::time::Duration;
 pub struct TcpConfig {
     /// How long a connection may take to be made and to agree on a version. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long a subscriber may take nothing of what waits for it, before its connection is closed. Its next one is
-    /// made when the publisher registers next. Default: 10 s.
+    /// How long a subscriber may take nothing of what waits for it, or a publisher send nothing of a message that it has
+    /// begun, before the connection is closed. The next one is made when the publisher registers next. Default: 10 s.
     pub write_timeout: Duration,
     /// How many connections there are at most, of all publishers and subscribers of the node. Default: 1024.
     pub max_connections: usize,

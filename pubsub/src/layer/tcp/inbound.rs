@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrocal_proto::{DropReason, TCP_HANDSHAKE, TcpFrame, TcpFrameReader, TcpSample};
@@ -22,6 +22,8 @@ pub(super) struct Connection {
     /// Whether its host's name was looked up.
     pub(super) is_resolved: bool,
     reader: TcpFrameReader,
+    /// When something came last.
+    progressed: Instant,
 }
 
 /// How far a connection is.
@@ -59,14 +61,21 @@ impl Connection {
             candidates: VecDeque::new(),
             is_resolved: false,
             reader: TcpFrameReader::new(max_body_len),
+            progressed: Instant::now(),
         }
     }
 
+    /// When it is to be open at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Connecting { deadline } | Phase::Handshake { deadline } => Some(deadline),
             Phase::Open => None,
         }
+    }
+
+    /// Whether the publisher has not gone on with a message that it has begun for as long as that.
+    pub(super) fn is_stuck_for(&self, timeout: Duration, now: Instant) -> bool {
+        self.held() > 0 && now.saturating_duration_since(self.progressed) >= timeout
     }
 
     /// The memory of what is incomplete, in bytes.
@@ -111,6 +120,7 @@ impl Connection {
             Err(_) => return Progress::Closed,
         };
         let received = Instant::now();
+        self.progressed = received;
         let taken = if is_long {
             let frame = self.reader.filled(count);
             frame.map_or(Ok(()), |frame| self.take(frame, received, messages))

@@ -419,7 +419,7 @@ impl TcpSource {
                 }
             }
             Some(Socket::Publisher(connection)) => {
-                let was_connecting = matches!(connection.phase, Phase::Connecting { .. });
+                let was_open = connection.phase == Phase::Open;
                 if let Err(error) = connection.advance() {
                     return self.not_connected(token, error);
                 }
@@ -428,17 +428,19 @@ impl TcpSource {
                 let (held, phase) = (connection.held(), connection.phase);
                 self.held = self.held - before + held;
                 if phase == Phase::Open {
-                    if self.watched.remove(&token) || was_connecting {
+                    if !was_open {
                         self.readers.connected(&connection.target);
+                    }
+                    // What is incomplete has a deadline.
+                    if held > 0 {
+                        self.watched.insert(token);
+                    } else {
+                        self.watched.remove(&token);
                     }
                     let topic = connection.target.topic.clone();
                     self.deliver(&topic, ready);
                 }
                 match progress {
-                    Progress::More if self.held > self.shared.max_bytes => {
-                        self.shared.counters.count(DropReason::OverCap);
-                        self.close(token);
-                    }
                     Progress::More => self.schedule(token),
                     Progress::Blocked => {}
                     Progress::Closed => self.close(token),
@@ -447,7 +449,23 @@ impl TcpSource {
                         self.close(token);
                     }
                 }
+                if self.held > self.shared.max_bytes {
+                    self.close_largest(token);
+                }
             }
+        }
+    }
+
+    /// Closes the connection whose incomplete message takes most memory: those who hold much and send nothing are not to
+    /// keep out who sends. It is `growing` if no other one holds more.
+    fn close_largest(&mut self, growing: Token) {
+        let held = self.sockets.iter().filter_map(|(token, socket)| match socket {
+            Socket::Publisher(connection) => Some((connection.held(), *token == growing, *token)),
+            _ => None,
+        });
+        if let Some((_, _, token)) = held.max() {
+            self.shared.counters.count(DropReason::OverCap);
+            self.close(token);
         }
     }
 
@@ -475,6 +493,10 @@ impl TcpSource {
                 Some(Socket::Subscriber(Subscriber { connection, deadline, .. })) => {
                     deadline.is_some_and(|deadline| now >= deadline)
                         || connection.is_blocked_for(write_timeout, now)
+                }
+                // What waits to be read is progress.
+                Some(Socket::Publisher(connection)) if connection.phase == Phase::Open => {
+                    connection.is_stuck_for(write_timeout, now) && !self.waiting.contains(&token)
                 }
                 Some(Socket::Publisher(connection)) => {
                     connection.deadline().is_some_and(|deadline| now >= deadline)
