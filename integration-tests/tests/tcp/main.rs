@@ -1,5 +1,6 @@
 //! Payload over TCP between the real eCAL and ours.
 
+mod broken_pipe;
 mod forged;
 mod kills;
 mod trouble;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     test("too_many_connections", &[], trouble::too_many_connections);
     test("messages_that_never_end", &[], trouble::messages_that_never_end);
     test("messages_that_wait", &[], trouble::messages_that_wait);
+    test("a_subscriber_that_leaves", &[], broken_pipe::a_subscriber_that_leaves);
     suite::main(tests)
 }
 

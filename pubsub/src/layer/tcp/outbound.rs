@@ -1,7 +1,7 @@
 //! A connection to one subscriber, as the publisher has it.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -150,7 +150,7 @@ impl Connection {
                     }
                 }
             }
-            let mut written = match (&self.stream).write_vectored(&slices[..used]) {
+            let mut written = match write(&self.stream, &slices[..used]) {
                 Ok(0) => return Err(index),
                 Ok(written) => written,
                 Err(error) if is_temporary(&error) => 0,
@@ -208,7 +208,7 @@ impl Connection {
                     *slice = IoSlice::new(frame);
                     used += 1;
                 }
-                (&self.stream).write_vectored(&slices[..used])
+                write(&self.stream, &slices[..used])
             };
             match written {
                 Ok(0) => return state.close(&self.stream),
@@ -299,6 +299,17 @@ impl State {
         let _ = stream.shutdown(Shutdown::Both);
         Left::Closed
     }
+}
+
+/// Writes what the system takes at once. A subscriber that has left does not end a program that does not ignore SIGPIPE:
+/// the standard library sees to that where it writes a single slice, and not here.
+fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    return stream
+        .try_io(|| socket2::SockRef::from(stream).send_vectored_with_flags(slices, libc::MSG_NOSIGNAL));
+    // On macOS, each socket has an option for it from the start. Windows has no signals.
+    #[cfg(not(target_os = "linux"))]
+    return io::Write::write_vectored(&mut &*stream, slices);
 }
 
 fn is_temporary(error: &io::Error) -> bool {
