@@ -9,6 +9,7 @@ mod inbound;
 mod inlet;
 mod outbound;
 mod port;
+mod room;
 mod source;
 
 use std::io;

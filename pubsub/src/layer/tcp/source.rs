@@ -16,6 +16,7 @@ use super::inbound::{self, Phase, Progress};
 use super::inlet::{Readers, Target};
 use super::outbound::{self, Left};
 use super::port::Port;
+use super::room::{self, Kind};
 use super::{Command, Shared, WAKER};
 use crate::layer::Incoming;
 use crate::outage::Outage;
@@ -64,24 +65,14 @@ enum Socket {
     Publisher(Box<inbound::Connection>),
 }
 
-/// What shares the room for connections evenly with others.
-#[derive(PartialEq, Eq, Hash)]
-struct Kind<'a> {
-    is_outgoing: bool,
-    address: IpAddr,
-    topic: &'a str,
-}
-
 impl Socket {
     fn kind(&self) -> Option<Kind<'_>> {
         Some(match self {
             Self::Listener(..) => return None,
-            Self::Subscriber(Subscriber { port, address, .. }) => {
-                Kind { is_outgoing: false, address: *address, topic: &port.topic }
-            }
+            Self::Subscriber(Subscriber { port, address, .. }) => Kind::new(false, &port.topic, *address),
             Self::Publisher(connection) => {
                 let Target { source, topic, .. } = &connection.target;
-                Kind { is_outgoing: true, address: *source, topic }
+                Kind::new(true, topic, *source)
             }
         })
     }
@@ -212,7 +203,7 @@ impl TcpSource {
 
     /// Whether there may be another connection of this kind, for which one of a kind with more of them is closed if need
     /// be: nobody can take the place of all topics with one.
-    fn has_room(&mut self, kind: &Kind<'_>) -> bool {
+    fn has_room(&mut self, kind: Kind<'_>) -> bool {
         let max = self.shared.config.max_connections;
         if self.connections() < max {
             self.fullness.worked();
@@ -226,21 +217,9 @@ impl TcpSource {
                 kind.topic
             );
         }
-        let mut counts: HashMap<Kind<'_>, (usize, Token)> = HashMap::new();
-        for (token, socket) in &self.sockets {
-            let Some(kind) = socket.kind() else { continue };
-            let (count, newest) = counts.entry(kind).or_insert((0, *token));
-            *count += 1;
-            *newest = (*newest).max(*token);
-        }
-        let own = counts.get(kind).map_or(0, |(count, _)| *count);
-        match counts.into_values().max() {
-            Some((most, newest)) if most > own + 1 => {
-                self.close(newest);
-                true
-            }
-            _ => false,
-        }
+        let kinds = self.sockets.iter().filter_map(|(token, socket)| Some((*token, socket.kind()?)));
+        let closed = room::to_close(kind, &kinds.collect::<Vec<_>>());
+        closed.map(|token| self.close(token)).is_some()
     }
 
     fn connect(&mut self, target: Target) {
@@ -268,8 +247,7 @@ impl TcpSource {
         if !self.readers.is_wanted(&target) {
             return;
         }
-        let kind = Kind { is_outgoing: true, address: target.source, topic: &target.topic };
-        if !self.has_room(&kind) {
+        if !self.has_room(Kind::new(true, &target.topic, target.source)) {
             return self.readers.disconnected(&target);
         }
         let mut failure = None;
@@ -365,8 +343,8 @@ impl TcpSource {
                 self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let address = peer.ip().to_canonical();
-            if !self.has_room(&Kind { is_outgoing: false, address, topic: &port.topic }) {
+            let address = peer.ip();
+            if !self.has_room(Kind::new(false, &port.topic, address)) {
                 continue;
             }
             let token = self.new_token();
