@@ -202,7 +202,7 @@ struct Client {
 pub(super) fn new(
     config: &Config,
     host_name: &[u8],
-) -> std::io::Result<(Arc<Io>, impl FnOnce() + Send + 'static)> {
+) -> std::io::Result<(Arc<Io>, impl FnOnce() -> std::io::Result<()> + Send + 'static)> {
     const SCRATCH_LEN: usize = 64 * 1024;
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
@@ -237,7 +237,7 @@ pub(super) fn new(
     };
     let run = move || {
         let _end = EndOnDrop(run.shared.io.clone());
-        run.run();
+        run.run()
     };
     Ok((io, run))
 }
@@ -252,7 +252,11 @@ impl Drop for EndOnDrop {
 }
 
 impl Run {
-    fn run(&mut self) {
+    /// Runs until the node ends.
+    ///
+    /// # Errors
+    /// When the system does not let it wait any more.
+    fn run(&mut self) -> std::io::Result<()> {
         let mut events = Events::with_capacity(256);
         loop {
             let timeout = if self.shared.again.is_empty() {
@@ -263,14 +267,11 @@ impl Run {
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    log::error!("the thread of services cannot wait any more, and ends: {error}");
-                    return;
-                }
+                Err(error) => return Err(error),
             }
             let commands = match &mut *lock(&self.shared.io.commands) {
                 Some(commands) => std::mem::take(commands),
-                None => return,
+                None => return Ok(()),
             };
             let now = Instant::now();
             commands.list.into_iter().for_each(|command| self.command(command, now));

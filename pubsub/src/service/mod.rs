@@ -59,12 +59,9 @@ impl Services {
             return Ok(running.io.clone());
         }
         let (io, run) = io::new(config, host_name)?;
-        let thread = thread::Builder::new().name("ferrocal-services".into()).spawn(move || {
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-                log::error!("the thread of services panicked");
-                on_failure();
-            }
-        })?;
+        let thread = thread::Builder::new()
+            .name("ferrocal-services".into())
+            .spawn(move || run_and_report(run, on_failure))?;
         *running = Some(Running { io: io.clone(), thread });
         Ok(io)
     }
@@ -87,5 +84,32 @@ impl Services {
             // The panic hook has reported a panic.
             let _ = thread.join();
         }
+    }
+}
+
+/// Runs what the thread does, and `on_failure` if it ends before it is told to.
+fn run_and_report(run: impl FnOnce() -> std::io::Result<()>, on_failure: impl FnOnce()) {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => log::error!("the thread of services cannot wait any more, and ends: {error}"),
+        Err(_) => log::error!("the thread of services panicked"),
+    }
+    on_failure();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_ends_too_early_has_failed() {
+        let has_failed = |run: fn() -> std::io::Result<()>| {
+            let mut has_failed = false;
+            run_and_report(run, || has_failed = true);
+            has_failed
+        };
+        assert!(!has_failed(|| Ok(())));
+        assert!(has_failed(|| Err(std::io::ErrorKind::InvalidInput.into())));
+        assert!(has_failed(|| panic!("as the test wants it")));
     }
 }
