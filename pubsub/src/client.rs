@@ -217,7 +217,8 @@ impl<Q: Payload + ?Sized, R: Payload + ?Sized> ClientMethod<Q, R> {
         PendingCall { receiver, deadline, payload: PhantomData }
     }
 
-    /// Calls the method, and has `callback` called with the response, on a thread of the node. It is always called, once.
+    /// Calls the method, and has `callback` called with the response, on a thread of the node. It is always called, once,
+    /// also if the client and the node are dropped before.
     pub fn call_with(
         &self,
         request: &Q::Value,

@@ -348,6 +348,38 @@ fn everything_may_be_dropped_at_any_time() {
 }
 
 #[test]
+fn callbacks_are_called_even_if_everything_is_dropped_before_they_can_run() {
+    /// As many callbacks run at once.
+    const THREADS: usize = 64;
+    let world = World::new();
+    let client = world.node_with(limits(|limits| limits.max_message_len(10))).client(SERVICE).unwrap();
+    let echo = echo(&client);
+    let (sender, results) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let fail = |count| {
+        for _ in 0..count {
+            let (sender, released) = (sender.clone(), released.clone());
+            echo.call_with(&[0; 11], HANG, move |result| {
+                sender.send(result.map(drop)).unwrap();
+                let _ = released.lock().unwrap().recv();
+            });
+        }
+    };
+    let failed = |count| {
+        for _ in 0..count {
+            assert!(matches!(results.recv_timeout(HANG).unwrap(), Err(CallError::TooLong { .. })));
+        }
+    };
+    fail(THREADS);
+    failed(THREADS);
+    fail(3);
+    drop((echo, client));
+    drop(release);
+    failed(3);
+}
+
+#[test]
 fn names_are_checked() {
     let node = World::new().node();
     assert!(node.server("").is_err() && node.client(&"x".repeat(4097)).is_err());

@@ -1,6 +1,7 @@
 //! Threads that run code of the program: methods of servers, and callbacks of clients.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ const MAX_THREADS: usize = 64;
 /// A thread ends after this time without work.
 const KEEP_THREAD: Duration = Duration::from_secs(10);
 
-/// Something to run. It must not panic.
+/// Something to run.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// Whose job it is: [`Pool::cancel`] takes it back.
@@ -38,9 +39,14 @@ struct State {
 }
 
 impl Pool {
-    /// Runs a job. It is dropped if there is no thread, and the system refuses one.
+    /// Runs a job. If there is no thread, and the system refuses one, it is dropped if it has an owner, and waits for the
+    /// next thread otherwise, or for the end of the pool. Once the pool is to end, nothing with an owner runs.
     pub(super) fn run(&self, owner: Owner, job: Job) {
         let mut state = lock(&self.0.state);
+        if state.is_stopping && owner.is_some() {
+            // To drop it runs code of the program.
+            return drop(state);
+        }
         state.jobs.push_back((owner, job));
         if state.jobs.len() <= state.idle || state.threads >= MAX_THREADS {
             drop(state);
@@ -55,11 +61,13 @@ impl Pool {
             let lost = {
                 let mut state = lock(&self.0.state);
                 state.threads -= 1;
-                if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() }
+                if state.threads > 0 {
+                    return;
+                }
+                state.take_owned()
             };
-            if !lost.is_empty() {
-                log::error!("no thread could be started to run a method or callback of a service: {error}");
-            }
+            log::error!("no thread could be started to run a method or callback of a service: {error}");
+            drop(lost);
         }
     }
 
@@ -73,15 +81,42 @@ impl Pool {
         job.is_some()
     }
 
-    /// Has the threads end. What waits is dropped.
+    /// Has the threads end. What waits is dropped if it has an owner, and runs otherwise: on this thread if there is no
+    /// other one.
     pub(super) fn stop(&self) {
         let waiting = {
             let mut state = lock(&self.0.state);
             state.is_stopping = true;
-            std::mem::take(&mut state.jobs)
+            state.take_owned()
         };
         self.0.work.notify_all();
         drop(waiting);
+        let next = || lock(&self.0.state).next_without_thread();
+        while let Some(job) = next() {
+            run(job);
+        }
+    }
+}
+
+impl State {
+    /// Takes out what has an owner.
+    fn take_owned(&mut self) -> VecDeque<(Owner, Job)> {
+        let (owned, others) =
+            std::mem::take(&mut self.jobs).into_iter().partition(|(owner, _)| owner.is_some());
+        self.jobs = others;
+        owned
+    }
+
+    /// What waits first, if no thread will run it.
+    fn next_without_thread(&mut self) -> Option<Job> {
+        if self.threads > 0 { None } else { self.jobs.pop_front().map(|(_, job)| job) }
+    }
+}
+
+/// Runs a job. If values of the program panic when they are dropped, this thread goes on.
+fn run(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        log::error!("a value of a method or callback of a service panicked when it was dropped");
     }
 }
 
@@ -97,7 +132,7 @@ impl Shared {
         loop {
             if let Some((_, job)) = state.jobs.pop_front() {
                 drop(state);
-                job();
+                run(job);
                 state = lock(&self.state);
                 continue;
             }
@@ -144,20 +179,8 @@ mod tests {
         assert_eq!(all.into_iter().count(), 24);
     }
 
-    #[test]
-    fn what_waits_is_dropped_at_the_end() {
-        let pool = Pool::default();
-        pool.stop();
-        let (done, all) = mpsc::channel();
-        pool.run(None, Box::new(move || done.send(()).unwrap()));
-        drop(pool);
-        // It ran or was dropped: either ends the waiting.
-        let _ = all.recv();
-    }
-
-    #[test]
-    fn what_has_not_begun_is_taken_back() {
-        let pool = Pool::default();
+    /// Keeps all threads of a pool, until what it returns is dropped.
+    fn keep_all_threads(pool: &Pool) -> mpsc::Sender<()> {
         let (let_go, released) = mpsc::channel::<()>();
         let released = Arc::new(Mutex::new(released));
         let (began, begun) = mpsc::channel();
@@ -172,6 +195,55 @@ mod tests {
             );
         }
         begun.iter().take(MAX_THREADS).for_each(drop);
+        let_go
+    }
+
+    #[test]
+    fn at_the_end_methods_that_wait_are_dropped_and_callbacks_run() {
+        let pool = Pool::default();
+        let let_go = keep_all_threads(&pool);
+        let (done, all) = mpsc::channel();
+        let run = |owner: Owner, number: u32| {
+            let done = done.clone();
+            pool.run(owner, Box::new(move || done.send(number).unwrap()));
+        };
+        run(None, 1);
+        run(Some(2), 2);
+        pool.stop();
+        run(Some(2), 3);
+        run(None, 4);
+        drop((done, pool));
+        drop(let_go);
+        let mut ran: Vec<_> = all.into_iter().collect();
+        ran.sort_unstable();
+        assert_eq!(ran, [1, 4]);
+    }
+
+    #[test]
+    fn what_no_thread_could_be_started_for_runs_at_the_end() {
+        let pool = Pool::default();
+        let (done, all) = mpsc::channel();
+        let job = move || done.send(thread::current().id()).unwrap();
+        lock(&pool.0.state).jobs.push_back((None, Box::new(job)));
+        drop(pool);
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [thread::current().id()]);
+    }
+
+    #[test]
+    fn what_panics_takes_no_thread_away() {
+        let pool = Pool::default();
+        for _ in 0..MAX_THREADS {
+            pool.run(None, Box::new(|| panic!("as the test wants it")));
+        }
+        let (done, all) = mpsc::channel();
+        pool.run(None, Box::new(move || done.send(()).unwrap()));
+        assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(()));
+    }
+
+    #[test]
+    fn what_has_not_begun_is_taken_back() {
+        let pool = Pool::default();
+        let let_go = keep_all_threads(&pool);
         let (done, all) = mpsc::channel();
         for owner in [2, 3] {
             let done = done.clone();
