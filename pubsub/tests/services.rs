@@ -448,8 +448,9 @@ fn hostile_clients_are_cut_off_and_others_are_served() {
     let (server, client) = world.pair();
     add_echo(&server);
     let echo = echo(&client);
-    let hostile: [(&str, Vec<u8>, bool); 8] = [
+    let hostile: [(&str, Vec<u8>, bool); 9] = [
         ("a false length at first", header(u32::MAX, 1, 16).to_vec(), false),
+        ("a long handshake", header(1025, 1, 16).to_vec(), false),
         ("a request at first", ServiceRequest::encode("echo", b"").unwrap(), false),
         ("no version in common", [&header(2, 1, 16)[..], &[2, 9]].concat(), false),
         ("noise", vec![0xa5; 100], false),
@@ -527,6 +528,84 @@ fn connections_and_their_memory_are_bounded() {
     assert!(second.is_closed());
     first.send(&ServiceRequest::encode("echo", b"fine").unwrap());
     assert_eq!(ServiceResponse::decode(&first.frame().unwrap().payload).unwrap().payload, "fine");
+}
+
+/// Those who begin long requests and do not end them keep nobody out.
+#[test]
+fn who_takes_most_memory_makes_room() {
+    let world = World::new();
+    let config = limits(|limits| limits.max_bytes(100_000));
+    let server = world.node_with(config).server(SERVICE).unwrap();
+    add_echo(&server);
+    let client = world.node().client(SERVICE).unwrap();
+    assert!(client.wait_for_server(HANG));
+    let mut greedy = [(); 2].map(|()| {
+        let mut peer = Peer::connect(&server);
+        peer.shake_hands();
+        // A buffer takes up to twice as much.
+        peer.send(&[&header(60_000, 3, 16)[..], &[0; 48_000]].concat());
+        peer
+    });
+    let request = vec![1; 10_000];
+    until("one makes room", || {
+        assert_eq!(echo(&client).call(&request, HANG).unwrap().payload, request);
+        server.stats().broken > 0
+    });
+    greedy.iter().for_each(|peer| peer.0.set_nonblocking(true).unwrap());
+    let is_open = |peer: &mut Peer| matches!(peer.0.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    until("it is closed", || !greedy.iter_mut().all(is_open));
+}
+
+#[test]
+fn a_response_that_there_is_no_room_for_is_counted() {
+    let world = World::new();
+    let config = limits(|limits| limits.max_bytes(100_000));
+    let server = world.node_with(config).server(SERVICE).unwrap();
+    let client = world.node().client(SERVICE).unwrap();
+    assert!(client.wait_for_server(HANG));
+    server.method::<[u8], [u8]>("grow", |_| Ok(vec![0; 200_000].into())).unwrap();
+    let grow = client.method::<[u8], [u8]>("grow").unwrap();
+    assert!(matches!(grow.call(b"", HANG), Err(CallError::ConnectionLost)));
+    assert_eq!(server.stats().broken, 1);
+}
+
+/// Panics when it is dropped.
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        // A second panic would end the process.
+        assert!(std::thread::panicking(), "as the test wants it");
+    }
+}
+
+#[test]
+fn the_memory_of_a_request_that_gets_no_answer_is_given_back() {
+    let world = World::new();
+    let config = limits(|limits| limits.max_bytes(1_000_000));
+    let server = world.node_with(config).server(SERVICE).unwrap();
+    let (entered, wait_entered) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    for _ in 0..4 {
+        let (entered, released, value) = (entered.clone(), released.clone(), PanicsOnDrop);
+        server
+            .method::<[u8], [u8]>("hang", move |bytes| {
+                let _value = &value;
+                entered.send(()).unwrap();
+                let _ = released.lock().unwrap().recv();
+                Ok(bytes)
+            })
+            .unwrap();
+        let mut peer = Peer::connect(&server);
+        peer.shake_hands();
+        peer.send(&ServiceRequest::encode("hang", &[0; 300_000]).unwrap());
+        wait_entered.recv_timeout(HANG).expect("there is room");
+        // It is dropped when it ends, which panics.
+        assert!(server.remove_method("hang"));
+        release.send(()).unwrap();
+        assert!(peer.is_closed());
+    }
 }
 
 /// What it works on for clients that are gone stays within the limits, and keeps nobody out.
@@ -653,6 +732,17 @@ fn hostile_servers_cost_their_calls_and_nothing_else() {
     let _peer = fake.connect();
     assert_eq!(events.recv_timeout(HANG).unwrap().kind, ServiceEventKind::Connected);
     assert_eq!(events.try_recv(), None);
+}
+
+#[test]
+fn a_response_that_nobody_asked_for_is_not_begun() {
+    let world = World::new();
+    let fake = FakeServer::new(&world, limits(|limits| limits));
+    for begun in [&header(1_000_000, 4, 16)[..], &header(0, 4, 16)[..1]] {
+        let mut peer = fake.connect();
+        peer.send(begun);
+        assert!(peer.is_closed());
+    }
 }
 
 #[test]

@@ -51,7 +51,8 @@ impl Default for LimitsConfig {
 pub struct ServiceLimits {
     /// The longest request or response in bytes. Default: 64 MiB.
     pub max_message_len: usize,
-    /// The requests and responses that the node is receiving or answering, all together, in bytes. Default: 256 MiB.
+    /// The requests and responses that the node is receiving or answering, all together, in bytes. Beyond that, the
+    /// connection that holds most is closed. Default: 256 MiB.
     pub max_bytes: usize,
     /// The connections of one server, and the servers that one client is connected to. Default: 256.
     pub max_connections: usize,

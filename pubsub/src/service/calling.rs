@@ -74,8 +74,6 @@ pub(super) struct ClientSession {
     has_names: bool,
     state: State,
     link: Option<Link>,
-    /// The memory that it is charged.
-    charged: usize,
     waiting: VecDeque<Call>,
     /// None of those that wait is late before this.
     earliest: Option<Instant>,
@@ -124,7 +122,6 @@ impl ClientSession {
             has_names: false,
             state: State::Pausing(now),
             link: None,
-            charged: 0,
             waiting: VecDeque::new(),
             earliest: None,
             calling: None,
@@ -297,8 +294,12 @@ impl ClientSession {
             let Some(link) = &mut self.link else { return Ok(()) };
             let turn = link.read(&mut shared.scratch, now);
             let bytes = link.buffered();
-            if !shared.charge(&mut self.charged, bytes) {
+            if !shared.memory.hold(self.token, bytes) {
                 return Err(Broken::Frame(DropReason::OverCap));
+            }
+            // What is not called has nothing to respond, and is to hold no memory with it.
+            if self.state == State::Ready && self.calling.is_none() && link.is_amid_frame() {
+                return Err(Broken::Frame(DropReason::UnexpectedSample));
             }
             match turn? {
                 Turn::Frame(frame) => self.take(&frame, now)?,
@@ -316,6 +317,9 @@ impl ClientSession {
             (State::Handshake(_), ServiceFrameKind::HandshakeResponse) if frame.agrees() => {
                 self.state = State::Ready;
                 self.is_reported = false;
+                if let Some(link) = &mut self.link {
+                    link.agreed();
+                }
                 if !std::mem::replace(&mut self.is_connected, true) {
                     self.client.event(ServiceEventKind::Connected, &self.server);
                 }
@@ -400,8 +404,16 @@ impl ClientSession {
         }
     }
 
+    /// Makes room for another connection.
+    pub(super) fn evicted(&mut self, shared: &mut Shared, now: Instant) -> Next {
+        self.broken(&Broken::Frame(DropReason::OverCap), shared, now)
+    }
+
     /// The connection is of no use, or could not be made.
     fn broken(&mut self, why: &Broken, shared: &mut Shared, now: Instant) -> Next {
+        if let Broken::Frame(reason) = why {
+            shared.io.count(*reason);
+        }
         match self.state {
             State::Connecting(_) | State::Handshake(_) => {
                 if let Some(address) = self.reached.take() {
@@ -435,7 +447,7 @@ impl ClientSession {
 
     fn unlink(&mut self, shared: &mut Shared) {
         self.link = None;
-        let _ = shared.charge(&mut self.charged, 0);
+        shared.memory.release(self.token);
     }
 
     /// Ends its calls, and has the program hear of it.

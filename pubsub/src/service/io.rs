@@ -13,6 +13,7 @@ use super::CallError;
 use super::calling::{Call, ClientSession, Known};
 use super::client_end::{ClientEnd, ServerIdentity};
 use super::listening::{Listener, ServerSession};
+use super::memory::Memory;
 use super::pool::{Job, Owner, Pool};
 use super::server_end::ServerEnd;
 use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
@@ -88,7 +89,12 @@ impl Io {
 
     /// Counts the registration of a server that there was no room for.
     fn refuse_server(&self) {
-        lock(&self.drops).count(DropReason::RegistryFull);
+        self.count(DropReason::RegistryFull);
+    }
+
+    /// Counts what came and could not be used.
+    pub(super) fn count(&self, reason: DropReason) {
+        lock(&self.drops).count(reason);
     }
 
     /// What came and could not be used.
@@ -136,10 +142,8 @@ pub(super) struct Shared {
     /// A server that did not register for this time has ended.
     pub(super) expiry: Duration,
     pub(super) scratch: Vec<u8>,
-    /// What all connections are receiving and answering, in bytes.
-    pub(super) bytes: usize,
-    /// What methods work on whose clients are gone, by the token of the connection.
-    pub(super) left_running: HashMap<usize, usize>,
+    /// What all connections are receiving and answering, and what methods work on whose clients are gone.
+    pub(super) memory: Memory,
     /// Connections on which more may be there to read.
     pub(super) again: Vec<usize>,
     last_token: usize,
@@ -160,15 +164,6 @@ impl Shared {
     /// Has events of a socket that accepts come under a token.
     pub(super) fn watch_reading(&self, source: &mut impl Source, token: usize) -> std::io::Result<()> {
         self.registry.register(source, Token(token), Interest::READABLE)
-    }
-
-    /// Stores that a connection takes other memory than before. Returns whether there is room for that.
-    #[must_use]
-    pub(super) fn charge(&mut self, before: &mut usize, bytes: usize) -> bool {
-        let grows = bytes > *before;
-        self.bytes = self.bytes - *before + bytes;
-        *before = bytes;
-        !grows || self.bytes <= self.limits.max_bytes
     }
 }
 
@@ -222,8 +217,7 @@ pub(super) fn new(
         host_name: host_name.to_vec(),
         expiry: config.registration.timeout,
         scratch: vec![0; SCRATCH_LEN],
-        bytes: 0,
-        left_running: HashMap::new(),
+        memory: Memory::new(config.limits.service.max_bytes),
         again: Vec::new(),
         last_token: WAKE.0,
     };
@@ -310,8 +304,9 @@ impl Run {
                 closed.into_iter().for_each(|(_, session)| session.close(&mut self.shared));
             }
             Command::Answer { connection, frame } => {
-                if let Some(mut charged) = self.shared.left_running.remove(&connection) {
-                    let _ = self.shared.charge(&mut charged, 0);
+                if !self.servers.contains_key(&connection) {
+                    // Its client is gone.
+                    self.shared.memory.release(connection);
                 }
                 self.server(connection, |session, shared| session.answer(frame, shared, now));
             }
@@ -455,6 +450,7 @@ impl Run {
                 Next::Drop => session.close(&mut self.shared),
             }
         }
+        self.close_evicted();
     }
 
     /// Has something done with the connection of a client, if it is still there.
@@ -471,6 +467,15 @@ impl Run {
                     session.close(|| CallError::ConnectionLost, &mut self.shared);
                 }
             }
+        }
+        self.close_evicted();
+    }
+
+    /// Closes the connections that have made room for what another one receives.
+    fn close_evicted(&mut self) {
+        while let Some(token) = self.shared.memory.next_evicted() {
+            self.server(token, |session, _| session.evicted());
+            self.call(token, |session, shared| session.evicted(shared, Instant::now()));
         }
     }
 }

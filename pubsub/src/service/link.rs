@@ -13,6 +13,9 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// So many bytes are read of one connection before it is the turn of others.
 const TURN: usize = 1024 * 1024;
 
+/// The longest frame before both sides have agreed on a version. Theirs has two bytes.
+const HANDSHAKE_LEN: usize = 1024;
+
 /// Why a connection is of no use any more.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -38,6 +41,8 @@ impl std::fmt::Display for Broken {
 pub(super) struct Link {
     stream: TcpStream,
     frames: ServiceFrames,
+    /// The longest frame after the handshake.
+    max_len: usize,
     /// What was read behind the end of a frame.
     rest: Vec<u8>,
     out: Vec<u8>,
@@ -63,7 +68,8 @@ impl Link {
         let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         Self {
             stream,
-            frames: ServiceFrames::new(max_len),
+            frames: ServiceFrames::new(HANDSHAKE_LEN.min(max_len)),
+            max_len,
             rest: Vec::new(),
             out: Vec::new(),
             written: 0,
@@ -73,6 +79,11 @@ impl Link {
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    /// The other side has ended its handshake, and may send long frames from now on.
+    pub(super) fn agreed(&mut self) {
+        self.frames = ServiceFrames::new(self.max_len);
     }
 
     /// Whether the other side has begun a frame and not ended it.

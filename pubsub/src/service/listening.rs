@@ -117,8 +117,6 @@ pub(super) struct ServerSession {
     address: SocketAddr,
     link: Link,
     state: State,
-    /// The memory that it is charged.
-    charged: usize,
     /// The length of the request that is being answered.
     answering: usize,
     opened: Instant,
@@ -150,16 +148,7 @@ impl ServerSession {
         // It may have sent already.
         shared.again.push(token);
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Ok(Self {
-            server,
-            token,
-            address,
-            link,
-            state: State::Handshake,
-            charged: 0,
-            answering: 0,
-            opened: now,
-        })
+        Ok(Self { server, token, address, link, state: State::Handshake, answering: 0, opened: now })
     }
 
     /// When the client has kept it waiting for too long.
@@ -177,21 +166,24 @@ impl ServerSession {
         Next::Drop
     }
 
+    /// Makes room for another connection.
+    pub(super) fn evicted(&self) -> Next {
+        self.broken(&Broken::Frame(DropReason::OverCap))
+    }
+
+    fn broken(&self, why: &Broken) -> Next {
+        if matches!(why, Broken::Frame(_)) {
+            count(&self.server.counters.broken);
+        }
+        log::debug!("service `{}`: the connection of {} ends: {why}", self.server.service, self.address);
+        Next::Drop
+    }
+
     /// Something can be read or written.
     pub(super) fn ready(&mut self, shared: &mut Shared, now: Instant) -> Next {
         match self.advance(shared, now) {
             Ok(()) => Next::Keep,
-            Err(broken) => {
-                if matches!(broken, Broken::Frame(_)) {
-                    count(&self.server.counters.broken);
-                }
-                log::debug!(
-                    "service `{}`: the connection of {} ends: {broken}",
-                    self.server.service,
-                    self.address
-                );
-                Next::Drop
-            }
+            Err(broken) => self.broken(&broken),
         }
     }
 
@@ -225,6 +217,7 @@ impl ServerSession {
         match (self.state, frame.kind) {
             (State::Handshake, ServiceFrameKind::HandshakeRequest) if frame.agrees() => {
                 self.state = State::Idle;
+                self.link.agreed();
                 self.server.event(ServiceEventKind::Connected, self.address);
                 // It fits any buffer.
                 self.link.send(ServiceFrame::handshake_response(), now)
@@ -233,6 +226,7 @@ impl ServerSession {
                 self.answering = frame.payload.len();
                 self.charge(shared)?;
                 self.state = State::Running;
+                shared.memory.use_held(self.token);
                 let server = self.server.clone();
                 let answer = Answer { io: shared.io.clone(), connection: self.token, frame: Vec::new() };
                 shared
@@ -247,30 +241,31 @@ impl ServerSession {
     /// Writes what a method has answered.
     pub(super) fn answer(&mut self, frame: Vec<u8>, shared: &mut Shared, now: Instant) -> Next {
         if frame.is_empty() {
+            // No method runs any more whose end would give back what it works on.
+            self.state = State::Idle;
             return Next::Drop;
         }
         self.state = State::Answering;
         self.answering = frame.len();
         let sent = self.charge(shared).and_then(|()| self.link.send(frame, now));
         if let Err(broken) = sent {
-            log::debug!("service `{}`: {} gets no response: {broken}", self.server.service, self.address);
-            return Next::Drop;
+            return self.broken(&broken);
         }
         self.ready(shared, now)
     }
 
     fn charge(&mut self, shared: &mut Shared) -> Result<(), Broken> {
         let bytes = self.link.buffered() + self.answering;
-        if shared.charge(&mut self.charged, bytes) { Ok(()) } else { Err(Broken::Frame(DropReason::OverCap)) }
+        if shared.memory.hold(self.token, bytes) { Ok(()) } else { Err(Broken::Frame(DropReason::OverCap)) }
     }
 
-    pub(super) fn close(mut self, shared: &mut Shared) {
+    pub(super) fn close(self, shared: &mut Shared) {
         // What has not begun is not begun, and what runs holds its request until it ends.
-        let is_left = self.state == State::Running && !shared.io.cancel(self.token);
-        let left = if is_left { self.answering } else { 0 };
-        let _ = shared.charge(&mut self.charged, left);
-        if is_left {
-            shared.left_running.insert(self.token, left);
+        if self.state == State::Running && !shared.io.cancel(self.token) {
+            let _less = shared.memory.hold(self.token, self.answering);
+            shared.memory.use_held(self.token);
+        } else {
+            shared.memory.release(self.token);
         }
         if self.state != State::Handshake {
             self.server.event(ServiceEventKind::Disconnected, self.address);

@@ -14,6 +14,7 @@ mod error;
 mod io;
 mod link;
 mod listening;
+mod memory;
 mod methods;
 mod pool;
 mod reply;

@@ -75,7 +75,8 @@ pub struct ServerStats {
     /// Connections of other hosts, which were closed at once in local mode, and of addresses that
     /// [`AllowConfig`](crate::AllowConfig) does not allow.
     pub refused_hosts: u64,
-    /// Connections that were closed because of what came on them: it was not eCAL's protocol, damaged or too long.
+    /// Connections that were closed because of what came on them: it was not eCAL's protocol, damaged or too long, or there
+    /// was no room for it or for its response.
     pub broken: u64,
     /// Connections that were closed because the other side kept waiting.
     pub stalled: u64,
