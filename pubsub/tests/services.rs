@@ -63,10 +63,14 @@ impl World {
 
     /// Registers a server that does not exist, on the host of the nodes.
     fn register(&self, action: Action, port: u16) {
+        self.register_as("1", action, port);
+    }
+
+    fn register_as(&self, id: &str, action: Action, port: u16) {
         let info = ServiceInfo {
             host_name: host_name(),
             process_id: 1,
-            service_id: EntityId::from_wire("1"),
+            service_id: EntityId::from_wire(id),
             service_name: SERVICE.into(),
             version: 1,
             tcp_port_v1: port.into(),
@@ -397,7 +401,10 @@ struct Peer(TcpStream);
 
 impl Peer {
     fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(HANG)).unwrap();
         Self(stream)
     }
@@ -608,6 +615,48 @@ fn the_memory_of_a_request_that_gets_no_answer_is_given_back() {
     }
 }
 
+#[test]
+fn connections_without_a_handshake_make_room() {
+    let world = World::new();
+    let server = world.node_with(limits(|limits| limits.max_connections(2))).server(SERVICE).unwrap();
+    let mut silent = [(); 2].map(|()| Peer::connect(&server));
+    let mut peer = Peer::connect(&server);
+    peer.shake_hands();
+    assert!(silent[0].is_closed());
+    let mut other = Peer::connect(&server);
+    other.shake_hands();
+    assert!(silent[1].is_closed());
+    assert!(Peer::connect(&server).is_closed());
+    assert_eq!(server.stats().refused, 3);
+    assert_eq!(server.client_count(), 2);
+}
+
+/// Where all of `127.0.0.0/8` is this host.
+#[cfg(not(target_os = "macos"))]
+#[test]
+fn connections_of_the_address_with_most_make_room_for_others() {
+    let world = World::new();
+    let server = world.node_with(limits(|limits| limits.max_connections(3))).server(SERVICE).unwrap();
+    add_echo(&server);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| {
+        let mut peer = Peer::connect(&server);
+        peer.shake_hands();
+        peer
+    });
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+    socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, server.port()).into()).unwrap();
+    let mut other = Peer::over(socket.into());
+    other.shake_hands();
+    assert!(third.is_closed());
+    assert!(Peer::connect(&server).is_closed());
+    for peer in [&mut first, &mut second, &mut other] {
+        peer.send(&ServiceRequest::encode("echo", b"fine").unwrap());
+        assert_eq!(ServiceResponse::decode(&peer.frame().unwrap().payload).unwrap().payload, "fine");
+    }
+    assert_eq!(server.stats().refused, 2);
+}
+
 /// What it works on for clients that are gone stays within the limits, and keeps nobody out.
 #[test]
 fn clients_that_give_up_leave_their_place() {
@@ -770,6 +819,22 @@ fn a_server_that_does_not_agree_is_tried_again_and_forgotten_when_it_unregisters
     fake.listener.set_nonblocking(true).unwrap();
     world.register(Action::Register, fake.listener.local_addr().unwrap().port());
     until("it connects again", || fake.listener.accept().is_ok());
+}
+
+#[test]
+fn servers_that_are_forged_make_room_for_others() {
+    let world = World::new();
+    let fake = FakeServer::new(&world, limits(|limits| limits.max_connections(3)));
+    let mut forged = vec![fake.connect()];
+    for id in ["2", "3"] {
+        world.register_as(id, Action::Register, fake.listener.local_addr().unwrap().port());
+        forged.push(fake.accept(&ServiceFrame::handshake_response()));
+    }
+    assert!(fake.client.wait_for_servers(3, HANG));
+    let server = world.node().server(SERVICE).unwrap();
+    until("it is connected", || fake.client.servers().iter().any(|one| one.id == server.id()));
+    assert!(forged[2].is_closed(), "the newest");
+    assert_eq!(fake.client.servers().len(), 3);
 }
 
 #[test]

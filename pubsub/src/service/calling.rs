@@ -15,6 +15,7 @@ use super::io::{Command, Next, Shared};
 use super::link::{Broken, Link, Turn};
 use super::listening::OWN;
 use super::reply::{Reply, ReplyResult, ReplySender};
+use super::room::{Place, Usage};
 use super::{CallError, ServiceEventKind};
 
 /// The time between two tries to connect, at first and at most.
@@ -138,6 +139,12 @@ impl ClientSession {
     /// Whether it could not be connected to, and is tried again later.
     pub(super) fn is_pausing(&self) -> bool {
         !self.is_connected && matches!(self.state, State::Pausing(_))
+    }
+
+    /// Its place among the servers of its client.
+    pub(super) fn place(&self) -> Place<(Ipv4Addr, u16)> {
+        let usage = if self.waiting() > 0 { Usage::Busy } else { Usage::Idle };
+        Place { token: self.token, peer: (self.source, self.port), usage }
     }
 
     /// How many calls have no response yet.

@@ -1,8 +1,7 @@
 //! The thread of a node's connections.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,8 @@ use super::client_end::{ClientEnd, ServerIdentity};
 use super::listening::{Listener, ServerSession};
 use super::memory::Memory;
 use super::pool::{Job, Owner, Pool};
-use super::server_end::ServerEnd;
+use super::room;
+use super::server_end::{ServerEnd, count};
 use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
 
 /// What the thread is told.
@@ -357,7 +357,7 @@ impl Run {
                 );
             }
             self.shared.io.refuse_server();
-            if !self.make_room(id) {
+            if !self.make_room(id, (source, port)) {
                 return;
             }
         }
@@ -370,15 +370,36 @@ impl Run {
         self.call(token, |session, shared| session.start(shared, now));
     }
 
-    /// Gives up one of a client's servers that cannot be reached at present. Returns whether there was one.
-    fn make_room(&mut self, client: EntityId) -> bool {
+    /// Gives up one of a client's servers for another one: one that cannot be reached at present, or of a port that
+    /// registers as many. Returns whether there was one.
+    fn make_room(&mut self, client: EntityId, newcomer: (Ipv4Addr, u16)) -> bool {
         let tokens = self.clients.get(&client).into_iter().flat_map(|client| client.connections.values());
-        let unreachable = tokens.filter(|token| self.calls.get(token).is_some_and(ClientSession::is_pausing));
-        let oldest = unreachable.min().copied();
-        if let Some(token) = oldest {
+        let sessions: Vec<_> = tokens.filter_map(|token| self.calls.get(token)).collect();
+        let unreachable = sessions.iter().filter(|session| session.is_pausing());
+        let oldest = unreachable.map(|session| session.token).min();
+        let chosen = oldest.or_else(|| {
+            let places: Vec<_> = sessions.iter().map(|session| session.place()).collect();
+            room::make_room(&places, &newcomer)
+        });
+        if let Some(token) = chosen {
             self.call(token, |_, _| Next::Drop);
         }
-        oldest.is_some()
+        chosen.is_some()
+    }
+
+    /// Whether there may be another connection of this address to a server. One is closed for it if need be.
+    fn has_room(&mut self, server: &ServerEnd, address: IpAddr) -> bool {
+        let sessions = self.servers.values().filter(|session| session.server.id == server.id);
+        let places: Vec<_> = sessions.map(ServerSession::place).collect();
+        if places.len() < self.shared.limits.max_connections {
+            return true;
+        }
+        count(&server.counters.refused);
+        let chosen = room::make_room(&places, &address.to_canonical());
+        if let Some(token) = chosen {
+            self.server(token, |_, _| Next::Drop);
+        }
+        chosen.is_some()
     }
 
     /// Has the connection with the fewest calls make this one.
@@ -396,10 +417,13 @@ impl Run {
 
     fn ready(&mut self, token: usize, now: Instant) {
         if let Some(listener) = self.listeners.get_mut(&token) {
-            for (address, stream) in listener.accept(&self.servers, &mut self.shared, now) {
-                let server = listener.server.clone();
+            let server = listener.server.clone();
+            for (address, stream) in listener.accept(&mut self.shared, now) {
+                if !self.has_room(&server, address.ip()) {
+                    continue;
+                }
                 let token = self.shared.new_token();
-                match ServerSession::new(token, server, address, stream, &mut self.shared, now) {
+                match ServerSession::new(token, server.clone(), address, stream, &mut self.shared, now) {
                     Ok(session) => {
                         self.servers.insert(token, session);
                     }

@@ -1,6 +1,5 @@
 //! The connections of a server.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::io::{Command, Io, Next, Shared};
 use super::link::{Broken, Link, Turn};
+use super::room::{Place, Usage};
 use super::server_end::{ServerEnd, ServiceEventKind, count};
 
 /// After this time, what could not be accepted for lack of file descriptors or memory is tried again.
@@ -60,16 +60,10 @@ impl Listener {
         Ok((token, Self { server, listener, token, retry: None }))
     }
 
-    /// Takes the connections that wait, as many as there is room for.
-    pub(super) fn accept(
-        &mut self,
-        sessions: &HashMap<usize, ServerSession>,
-        shared: &mut Shared,
-        now: Instant,
-    ) -> Vec<(SocketAddr, TcpStream)> {
+    /// Takes connections that wait.
+    pub(super) fn accept(&mut self, shared: &mut Shared, now: Instant) -> Vec<(SocketAddr, TcpStream)> {
         const MAX_AT_ONCE: usize = 64;
         self.retry = None;
-        let open = sessions.values().filter(|session| session.server.id == self.server.id).count();
         let mut accepted = Vec::new();
         for _ in 0..MAX_AT_ONCE {
             match self.listener.accept() {
@@ -78,9 +72,6 @@ impl Listener {
                         || shared.is_local && !is_own(&stream, address) =>
                 {
                     count(&self.server.counters.refused_hosts);
-                }
-                Ok(_) if open + accepted.len() >= shared.limits.max_connections => {
-                    count(&self.server.counters.refused);
                 }
                 Ok((stream, address)) => accepted.push((address, stream)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return accepted,
@@ -149,6 +140,17 @@ impl ServerSession {
         shared.again.push(token);
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         Ok(Self { server, token, address, link, state: State::Handshake, answering: 0, opened: now })
+    }
+
+    /// Its place among the connections of its server.
+    pub(super) fn place(&self) -> Place<IpAddr> {
+        let usage = match self.state {
+            State::Handshake => Usage::Handshake,
+            State::Idle if !self.link.is_amid_frame() => Usage::Idle,
+            State::Idle | State::Answering => Usage::Busy,
+            State::Running => Usage::Running,
+        };
+        Place { token: self.token, peer: self.address.ip(), usage }
     }
 
     /// When the client has kept it waiting for too long.

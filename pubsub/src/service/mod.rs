@@ -18,6 +18,7 @@ mod memory;
 mod methods;
 mod pool;
 mod reply;
+mod room;
 mod server_end;
 
 use std::sync::{Arc, Mutex};

@@ -69,8 +69,8 @@ pub struct ServerStats {
     pub calls: u64,
     /// Those that failed, and calls of methods that it does not have.
     pub failed: u64,
-    /// Connections that were closed at once, because there were
-    /// [`max_connections`](crate::ServiceLimits::max_connections).
+    /// Connections that there was no room for, because there were
+    /// [`max_connections`](crate::ServiceLimits::max_connections). They were closed at once, or another one for them.
     pub refused: u64,
     /// Connections of other hosts, which were closed at once in local mode, and of addresses that
     /// [`AllowConfig`](crate::AllowConfig) does not allow.
