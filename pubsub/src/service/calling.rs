@@ -173,24 +173,20 @@ impl ClientSession {
     }
 
     /// The server has registered again, or unregistered.
-    pub(super) fn registered(
-        &mut self,
-        source: Ipv4Addr,
-        port: u16,
-        shared: &mut Shared,
-        now: Instant,
-    ) -> Next {
+    pub(super) fn registered(&mut self, source: Ipv4Addr, port: u16, now: Instant) -> Next {
         if port == 0 {
             self.registered = None;
             return if self.is_connected { Next::Keep } else { Next::Drop };
         }
         self.registered = Some(now);
-        (self.source, self.port) = (source, port);
-        match self.state {
-            // It is there: no need to wait.
-            State::Pausing(_) if !self.is_connected => self.start(shared, now),
-            _ => Next::Keep,
+        if (self.source, self.port) != (source, port) {
+            (self.source, self.port) = (source, port);
+            // It is somewhere else now: no need to wait as long as for where it was.
+            if let State::Pausing(at) = &mut self.state {
+                *at = (*at).min(now + BACKOFF.0);
+            }
         }
+        Next::Keep
     }
 
     /// Begins to connect.
@@ -472,5 +468,38 @@ impl ClientSession {
     pub(super) fn close(mut self, why: fn() -> CallError, shared: &mut Shared) {
         self.unlink(shared);
         self.disconnected(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::registry::Identity;
+
+    #[test]
+    fn a_server_that_registers_again_is_not_connected_to_earlier_unless_it_has_moved() {
+        let config = Config::default();
+        let (io, _thread) = crate::service::io::new(&config, b"host").expect("the system has what it takes");
+        let client = Arc::new(ClientEnd::new(&Identity::new("node", &config), "arm", io));
+        let server = ServerIdentity {
+            host_name: "host".into(),
+            process_id: 7,
+            process_name: "".into(),
+            unit_name: "".into(),
+            id: EntityId::from_wire("1"),
+        };
+        let [here, there] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)];
+        let now = Instant::now();
+        let mut session = ClientSession::new(1, client, server, here, 1, true, now);
+        let mut pause_after = |source, port| {
+            session.state = State::Pausing(now + BACKOFF.1);
+            session.registered(source, port, now);
+            session.state
+        };
+        let (soon, late) = (State::Pausing(now + BACKOFF.0), State::Pausing(now + BACKOFF.1));
+        assert_eq!(pause_after(here, 1), late);
+        assert_eq!([pause_after(here, 2), pause_after(here, 2)], [soon, late]);
+        assert_eq!([pause_after(there, 2), pause_after(there, 2)], [soon, late]);
     }
 }

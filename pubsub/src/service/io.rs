@@ -342,7 +342,7 @@ impl Run {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let key = Known::new(&identity);
         if let Some(&token) = client.connections.get(&key) {
-            self.call(token, |session, shared| session.registered(source, port, shared, now));
+            self.call(token, |session, _| session.registered(source, port, now));
             return;
         }
         if port == 0 {
