@@ -23,6 +23,7 @@ ORDER = {
         "wakers",
         "error",
         "config",
+        "resolver",
         "outage shown",
         "lib",
     ],

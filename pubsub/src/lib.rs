@@ -437,6 +437,7 @@ mod outage;
 mod payload;
 mod publisher;
 mod registry;
+mod resolver;
 #[cfg(feature = "tokio")]
 mod sending;
 mod server;

@@ -1,7 +1,7 @@
 //! The connection of a client to one server.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::listening::OWN;
 use super::reply::{Reply, ReplyResult, ReplySender};
 use super::room::{Place, Usage};
 use super::{CallError, ServiceEventKind};
+use crate::resolver::LookUp;
 
 /// The time between two tries to connect, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
@@ -73,6 +74,7 @@ pub(super) struct ClientSession {
     candidates: VecDeque<SocketAddr>,
     /// Whether its names are still to be looked up.
     has_names: bool,
+    look_up: Option<LookUp>,
     state: State,
     link: Option<Link>,
     waiting: VecDeque<Call>,
@@ -83,7 +85,9 @@ pub(super) struct ClientSession {
     /// connection, and another one is opened.
     is_connected: bool,
     backoff: Duration,
-    /// Whether it was logged that the server cannot be reached.
+    /// Whether it is not to be logged that the server cannot be reached.
+    is_quiet: bool,
+    /// Whether it was logged.
     is_reported: bool,
 }
 
@@ -108,7 +112,7 @@ impl ClientSession {
         server: ServerIdentity,
         source: Ipv4Addr,
         port: u16,
-        is_reported: bool,
+        is_quiet: bool,
         now: Instant,
     ) -> Self {
         Self {
@@ -121,6 +125,7 @@ impl ClientSession {
             reached: None,
             candidates: VecDeque::new(),
             has_names: false,
+            look_up: None,
             state: State::Pausing(now),
             link: None,
             waiting: VecDeque::new(),
@@ -128,7 +133,8 @@ impl ClientSession {
             calling: None,
             is_connected: false,
             backoff: BACKOFF.0,
-            is_reported,
+            is_quiet,
+            is_reported: false,
         }
     }
 
@@ -136,9 +142,9 @@ impl ClientSession {
         self.is_connected
     }
 
-    /// Whether it could not be connected to, and is tried again later.
+    /// Whether it could not be connected to, and is tried again later, or by its names.
     pub(super) fn is_pausing(&self) -> bool {
-        !self.is_connected && matches!(self.state, State::Pausing(_))
+        !self.is_connected && matches!(self.state, State::Pausing(_) | State::Resolving(_))
     }
 
     /// Its place among the servers of its client.
@@ -214,12 +220,11 @@ impl ClientSession {
                     self.state = State::Connecting(now + shared.limits.timeout);
                     return Next::Keep;
                 }
-                Err(error) => self.report(address, &Broken::Io(error)),
+                Err(error) => self.report(address, &Broken::Io(error), shared),
             }
         }
         if std::mem::take(&mut self.has_names) {
-            self.resolve(shared, now);
-            return Next::Keep;
+            return self.resolve(shared, now);
         }
         self.lost(shared, now)
     }
@@ -234,35 +239,38 @@ impl ClientSession {
     }
 
     /// Looks up the names that eCAL connects to. That may take seconds, and is done on another thread.
-    fn resolve(&mut self, shared: &Shared, now: Instant) {
+    fn resolve(&mut self, shared: &mut Shared, now: Instant) -> Next {
         /// Resolvers give up before.
         const MAX_TIME: Duration = Duration::from_secs(60);
+        let (connection, io) = (self.token, shared.io.clone());
+        let found = move |addresses| io.submit(Command::Resolved { connection, addresses });
+        self.look_up = shared.resolver.look_up(&self.server.host_name, self.port, found);
+        if self.look_up.is_none() {
+            // There were too many. It is tried again like others that cannot be reached.
+            return self.lost(shared, now);
+        }
         self.state = State::Resolving(now + MAX_TIME);
-        let (connection, port, io) = (self.token, self.port, shared.io.clone());
-        let host_name = self.server.host_name.clone();
-        shared.io.run(Box::new(move || {
-            let names = str::from_utf8(&host_name).ok().filter(|name| !name.is_empty());
-            let names = names.into_iter().flat_map(|name| [name.to_owned(), format!("{name}.local")]);
-            let addresses = names.filter_map(|name| (name, port).to_socket_addrs().ok()).flatten().collect();
-            io.submit(Command::Resolved { connection, addresses });
-        }));
+        Next::Keep
     }
 
     pub(super) fn resolved(&mut self, addresses: Vec<SocketAddr>, shared: &mut Shared, now: Instant) -> Next {
-        const MAX_ADDRESSES: usize = 16;
         if !matches!(self.state, State::Resolving(_)) {
             return Next::Keep;
         }
-        self.candidates = addresses.into_iter().take(MAX_ADDRESSES).collect();
+        self.candidates = addresses.into();
         self.connect(shared, now)
     }
 
-    /// Logs once that the server cannot be reached.
-    fn report(&mut self, address: SocketAddr, why: &Broken) {
+    /// Logs once that the server cannot be reached, and of so many servers.
+    fn report(&mut self, address: SocketAddr, why: &Broken, shared: &mut Shared) {
+        const MAX_REPORTED: u32 = 32;
         log::debug!("service `{}`: no connection to {address}: {why}", self.client.service);
-        if !std::mem::replace(&mut self.is_reported, true) {
+        if !self.is_quiet && !self.is_reported && shared.reported < MAX_REPORTED {
+            self.is_reported = true;
+            shared.reported += 1;
+            let end = if shared.reported == MAX_REPORTED { "; no more like this is logged" } else { "" };
             log::warn!(
-                "service `{}`: the server of process {} on {} cannot be reached at {address}: {why}; trying again",
+                "service `{}`: the server of process {} on {} cannot be reached at {address}: {why}; trying again{end}",
                 self.client.service,
                 self.server.process_id,
                 self.server.host_name,
@@ -305,7 +313,7 @@ impl ClientSession {
                 return Err(Broken::Frame(DropReason::UnexpectedSample));
             }
             match turn? {
-                Turn::Frame(frame) => self.take(&frame, now)?,
+                Turn::Frame(frame) => self.take(&frame, shared, now)?,
                 Turn::Nothing => return Ok(()),
                 Turn::Later => {
                     shared.again.push(self.token);
@@ -315,11 +323,12 @@ impl ClientSession {
         }
     }
 
-    fn take(&mut self, frame: &ServiceFrame, now: Instant) -> Result<(), Broken> {
+    fn take(&mut self, frame: &ServiceFrame, shared: &mut Shared, now: Instant) -> Result<(), Broken> {
         match (self.state, frame.kind) {
             (State::Handshake(_), ServiceFrameKind::HandshakeResponse) if frame.agrees() => {
                 self.state = State::Ready;
-                self.is_reported = false;
+                self.is_quiet = false;
+                shared.reported -= u32::from(std::mem::take(&mut self.is_reported));
                 if let Some(link) = &mut self.link {
                     link.agreed();
                 }
@@ -420,7 +429,7 @@ impl ClientSession {
         match self.state {
             State::Connecting(_) | State::Handshake(_) => {
                 if let Some(address) = self.reached.take() {
-                    self.report(address, why);
+                    self.report(address, why, shared);
                 }
                 self.connect(shared, now)
             }
@@ -450,6 +459,7 @@ impl ClientSession {
 
     fn unlink(&mut self, shared: &mut Shared) {
         self.link = None;
+        self.look_up = None;
         shared.memory.release(self.token);
     }
 
@@ -480,7 +490,7 @@ mod tests {
     #[test]
     fn a_server_that_registers_again_is_not_connected_to_earlier_unless_it_has_moved() {
         let config = Config::default();
-        let (io, _thread) = crate::service::io::new(&config, b"host").expect("the system has what it takes");
+        let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1)).expect("the system has what it takes");
         let client = Arc::new(ClientEnd::new(&Identity::new("node", &config), "arm", io));
         let server = ServerIdentity {
             host_name: "host".into(),

@@ -16,6 +16,7 @@ use super::memory::Memory;
 use super::pool::{Job, Owner, Pool};
 use super::room;
 use super::server_end::{ServerEnd, count};
+use crate::resolver::Resolver;
 use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
 
 /// What the thread is told.
@@ -134,6 +135,9 @@ impl Io {
 pub(super) struct Shared {
     registry: Registry,
     pub(super) io: Arc<Io>,
+    pub(super) resolver: Resolver,
+    /// Of how many servers the log said that they cannot be reached, without those that were reached since.
+    pub(super) reported: u32,
     pub(super) limits: ServiceLimits,
     /// Whether only programs of this host are to connect, and to be connected.
     pub(super) is_local: bool,
@@ -197,6 +201,7 @@ struct Client {
 pub(super) fn new(
     config: &Config,
     host_name: &[u8],
+    resolver: Resolver,
 ) -> std::io::Result<(Arc<Io>, impl FnOnce() -> std::io::Result<()> + Send + 'static)> {
     const SCRATCH_LEN: usize = 64 * 1024;
     let poll = Poll::new()?;
@@ -211,6 +216,8 @@ pub(super) fn new(
     let shared = Shared {
         registry: poll.registry().try_clone()?,
         io: io.clone(),
+        resolver,
+        reported: 0,
         limits: config.limits.service.clone(),
         is_local: config.mode == Mode::Local,
         allow: config.allow.clone(),
@@ -524,7 +531,8 @@ mod tests {
     fn registrations_of_servers_wait_within_bounds() {
         let mut config = Config::default();
         config.limits.service.max_connections = 3;
-        let (io, _thread) = new(&config, b"host").expect("the system has what it takes");
+        let resolver = Resolver::new(1);
+        let (io, _thread) = new(&config, b"host", resolver).expect("the system has what it takes");
         (0..10).for_each(|number| io.submit(registration(number)));
         // What the program wants is not among them.
         io.submit(Command::CloseClient(EntityId::from_wire("1")));

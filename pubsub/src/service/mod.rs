@@ -2,8 +2,9 @@
 //!
 //! A node has one thread for the connections of all its servers and clients, which never blocks and runs no code of the
 //! program but wakers, and a pool of threads for methods and callbacks. Both start with the first server or client. The
-//! thread waits in mio (epoll, kqueue, IOCP): the core needs no runtime, and one thread a connection would be bounded by
-//! what others connect.
+//! names of hosts have [threads of their own](crate::resolver), as others decide how many there are. The thread of
+//! connections waits in mio (epoll, kqueue, IOCP): the core needs no runtime, and one thread a connection would be bounded
+//! by what others connect.
 //!
 //! Nothing on the wire says which request a response is of. So a connection has one call at a time, and one whose call
 //! took too long is closed and opened anew.
@@ -20,6 +21,8 @@ mod pool;
 mod reply;
 mod room;
 mod server_end;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -37,6 +40,7 @@ pub(crate) use reply::{Reply, ReplyReceiver, ReplyResult, ReplySender};
 pub(crate) use server_end::{Handler, ServerEnd};
 pub use server_end::{MethodError, ServerEvent, ServerStats, ServiceEventKind};
 
+use crate::resolver::Resolver;
 use crate::{Config, lock};
 
 /// The thread of a node's connections, once there was a server or client.
@@ -60,7 +64,8 @@ impl Services {
         if let Some(running) = &*running {
             return Ok(running.io.clone());
         }
-        let (io, run) = io::new(config, host_name)?;
+        let resolver = Resolver::new(config.limits.service.max_connections);
+        let (io, run) = io::new(config, host_name, resolver)?;
         let thread = thread::Builder::new()
             .name("ferrocal-services".into())
             .spawn(move || run_and_report(run, on_failure))?;
@@ -97,21 +102,4 @@ fn run_and_report(run: impl FnOnce() -> std::io::Result<()>, on_failure: impl Fn
         Err(_) => log::error!("the thread of services panicked"),
     }
     on_failure();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_that_ends_too_early_has_failed() {
-        let has_failed = |run: fn() -> std::io::Result<()>| {
-            let mut has_failed = false;
-            run_and_report(run, || has_failed = true);
-            has_failed
-        };
-        assert!(!has_failed(|| Ok(())));
-        assert!(has_failed(|| Err(std::io::ErrorKind::InvalidInput.into())));
-        assert!(has_failed(|| panic!("as the test wants it")));
-    }
 }

@@ -1,17 +1,14 @@
 //! Where to listen, and where publishers may be found.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::inlet::Target;
-use super::{Command, Shared};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -60,24 +57,4 @@ pub(super) fn is_from_here(stream: &TcpStream, peer: SocketAddr) -> bool {
 pub(super) struct Resolved {
     pub(super) target: Target,
     pub(super) addresses: Vec<SocketAddr>,
-}
-
-/// Looks up the name of a publisher's host, and hands the addresses to the source. The system may take seconds for it,
-/// so this needs a thread.
-///
-/// # Errors
-/// When the system refuses a thread.
-pub(super) fn resolve(target: Target, shared: Arc<Shared>) -> io::Result<()> {
-    let look_up = move || {
-        let name = target.origin.host_name.to_string();
-        let port = target.port.get();
-        // The second is what mDNS calls it.
-        let addresses = [name.clone(), format!("{name}.local")].into_iter().find_map(|name| {
-            let found: Vec<_> = (name.as_str(), port).to_socket_addrs().ok()?.collect();
-            (!found.is_empty()).then_some(found)
-        });
-        let addresses = addresses.unwrap_or_default();
-        shared.command(Command::Resolved(Resolved { target, addresses }));
-    };
-    thread::Builder::new().name("ferrocal-resolve".into()).spawn(look_up).map(drop)
 }

@@ -10,6 +10,7 @@ use ferrocal_proto::{EntityId, Text};
 
 use super::{Command, Shared};
 use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
+use crate::resolver::LookUp;
 use crate::{NodeError, lock};
 
 /// The sinks of one topic.
@@ -68,6 +69,8 @@ struct Publisher {
     is_taken: bool,
     /// Whether the log said that it cannot be connected to.
     is_reported: bool,
+    /// Its host's name is looked up. It is not any more when the publisher has gone, or registers another port.
+    look_up: Option<LookUp>,
 }
 
 impl Readers {
@@ -90,6 +93,15 @@ impl Readers {
             && known.target.is_same(target)
         {
             known.is_taken = false;
+        }
+    }
+
+    /// Keeps the look-up of a publisher's host for as long as it is to be connected to.
+    pub(super) fn looks_up(&self, target: &Target, look_up: LookUp) {
+        if let Some(known) = lock(&self.0).publishers.get_mut(&target.origin)
+            && known.target.is_same(target)
+        {
+            known.look_up = Some(look_up);
         }
     }
 
@@ -166,10 +178,11 @@ impl Inlet for TcpInlet {
                 if known.is_taken && known.target.is_same(&target) {
                     return;
                 }
-                (known.target, known.is_taken) = (target.clone(), true);
+                (known.target, known.is_taken, known.look_up) = (target.clone(), true, None);
             }
             Entry::Vacant(entry) => {
-                entry.insert(Publisher { target: target.clone(), is_taken: true, is_reported: false });
+                let target = target.clone();
+                entry.insert(Publisher { target, is_taken: true, is_reported: false, look_up: None });
             }
         }
         drop(state);
@@ -229,39 +242,12 @@ impl Drop for TcpReader {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
     use std::sync::atomic::Ordering;
-
-    use ferrocal_proto::LayerParameters;
 
     use super::*;
     use crate::Config;
-    use crate::layer::Incoming;
     use crate::layer::tcp::Tcp;
-    use crate::source::Ready;
-
-    struct Nobody;
-
-    impl Sink for Nobody {
-        fn push(&self, _: &mut dyn Iterator<Item = Incoming>, _: &mut Ready) {}
-        fn lost(&self, _: &Arc<Origin>, _: i64) {}
-        fn left(&self, _: &[u8], _: EntityId) {}
-        fn end(&self, _: Ended) {}
-    }
-
-    /// A publisher registers, at a port.
-    fn register(inlet: &TcpInlet, id: u64, port: u16) {
-        let parameters = LayerParameters { tcp_port: NonZeroU16::new(port), ..LayerParameters::default() };
-        inlet.registered(&RegisteredPublisher {
-            topic: "topic",
-            host_name: &"host".into(),
-            process_id: 7,
-            id: EntityId::from_wire(id.to_string()),
-            local: true,
-            parameters: &parameters,
-            source: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
-        });
-    }
+    use crate::layer::tcp::tests::{Nobody, register};
 
     #[test]
     fn what_others_want_is_bounded_and_forgotten() {

@@ -11,6 +11,8 @@ mod outbound;
 mod port;
 mod room;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +24,7 @@ use mio::net::TcpListener;
 use mio::{Poll, Token, Waker};
 
 use crate::layer::{Layer, Opened, Outlet, Writer};
+use crate::resolver::Resolver;
 use crate::{AllowConfig, Config, Mode, NodeError, TcpConfig, TcpStatus, lock};
 use addresses::Resolved;
 use inlet::{Target, TcpInlet};
@@ -76,7 +79,8 @@ pub(crate) struct TcpCounters {
     /// Present connections to subscribers, and to publishers.
     subscribers: AtomicU64,
     publishers: AtomicU64,
-    /// Connections that were refused because there were too many, or because they came from another host in local mode.
+    /// Connections that were refused because there were too many, or because they came from another host in local mode,
+    /// and look-ups of hosts' names for which there was no room.
     refused: AtomicU64,
     /// Connections that were closed because the other side took too long.
     timed_out: AtomicU64,
@@ -146,7 +150,8 @@ impl Layer for Tcp {
         let gone = || NodeError::Thread(io::Error::other("the TCP layer was opened before"));
         let poll = lock(&self.poll).take().ok_or_else(gone)?;
         let inlet = Arc::new(TcpInlet::new(self.shared.clone()));
-        let source = TcpSource::new(poll, self.shared.clone(), inlet.readers());
+        let resolver = Resolver::new(self.shared.config.max_connections);
+        let source = TcpSource::new(poll, self.shared.clone(), inlet.readers(), resolver);
         let interrupt = self.shared.clone();
         Ok(Opened { source: Box::new(source), inlet, interrupt, joins_segments: None })
     }

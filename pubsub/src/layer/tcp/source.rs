@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use ferrocal_proto::{DropReason, TcpFrame, TcpFrameReader};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::addresses::{Resolved, is_from_here, prepare, resolve};
+use super::addresses::{Resolved, is_from_here, prepare};
 use super::inbound::{self, Phase, Progress};
 use super::inlet::{Readers, Target};
 use super::outbound::{self, Left};
@@ -20,6 +20,7 @@ use super::room::{self, Kind};
 use super::{Command, Shared, WAKER};
 use crate::layer::Incoming;
 use crate::outage::Outage;
+use crate::resolver::Resolver;
 use crate::source::{Flow, Ready, Source};
 use crate::{Mode, lock};
 
@@ -43,6 +44,7 @@ pub(super) struct TcpSource {
     events: Events,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    resolver: Resolver,
     sockets: HashMap<Token, Socket>,
     next_token: usize,
     /// Sockets that have something to do, in turn.
@@ -91,12 +93,13 @@ struct Subscriber {
 }
 
 impl TcpSource {
-    pub(super) fn new(poll: Poll, shared: Arc<Shared>, readers: Arc<Readers>) -> Self {
+    pub(super) fn new(poll: Poll, shared: Arc<Shared>, readers: Arc<Readers>, resolver: Resolver) -> Self {
         Self {
             poll,
             events: Events::with_capacity(EVENTS),
             shared,
             readers,
+            resolver,
             sockets: HashMap::new(),
             next_token: 0,
             turns: VecDeque::new(),
@@ -238,12 +241,7 @@ impl TcpSource {
     }
 
     /// Connects to the first of some addresses that does not refuse at once.
-    fn connect_to(
-        &mut self,
-        target: Target,
-        mut candidates: VecDeque<std::net::SocketAddr>,
-        is_resolved: bool,
-    ) {
+    fn connect_to(&mut self, target: Target, mut candidates: VecDeque<SocketAddr>, is_resolved: bool) {
         if !self.readers.is_wanted(&target) {
             return;
         }
@@ -291,13 +289,20 @@ impl TcpSource {
     /// No address is left: looks the name up, if that was not done.
     fn give_up(&mut self, target: Target, is_resolved: bool, failure: Option<std::io::Error>) {
         if !is_resolved {
-            let known = target.clone();
-            match resolve(target, self.shared.clone()) {
+            let (resolved, shared) = (target.clone(), self.shared.clone());
+            let found = move |addresses| {
+                shared.command(Command::Resolved(Resolved { target: resolved, addresses }));
+            };
+            let name = &target.origin.host_name;
+            match self.resolver.look_up(name, target.port.get(), found) {
                 // Whether it could be connected to is not known yet.
-                Ok(()) => return,
-                Err(error) => log::warn!("a host's name could not be looked up: {error}"),
+                Some(look_up) => self.readers.looks_up(&target, look_up),
+                None => {
+                    // Its next registration tries again.
+                    self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    self.readers.disconnected(&target);
+                }
             }
-            self.readers.disconnected(&known);
             return;
         }
         if let Some(end) = self.readers.is_new_failure(&target) {
