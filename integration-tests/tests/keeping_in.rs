@@ -2,20 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use ferrocal::{
     Config, DropCounts, DropReason, LayersConfig, LogLevel, Mode, Node, Selection, SendPath, Status,
 };
-use ferrocal_integration_tests::netns::{FIRST_ADDRESS, FIRST_LINK, FIRST_NAME, Host, SecondHost};
+use ferrocal_integration_tests::netns::{
+    FIRST_ADDRESS, FIRST_LINK, FIRST_NAME, Host, SECOND_ADDRESS, SecondHost,
+};
 use ferrocal_integration_tests::pair::{GROUP, Pair};
 use ferrocal_integration_tests::process::HANG;
 use ferrocal_integration_tests::suite::{self, Need, Test};
 use ferrocal_integration_tests::wiretap::{Packet, Wiretap};
-use ferrocal_integration_tests::{forge, wait};
-use ferrocal_proto::{HashVersion, topic_group};
+use ferrocal_integration_tests::{forge, logged, wait};
+use ferrocal_proto::{HashVersion, LayerKind, topic_group};
 use ferrocal_transport::{Config as TransportConfig, NpcapTransport, SocketTransport, Transport};
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     // The capture is libpcap's.
     test("local_mode_stays_on_loopback::sockets", || local_mode_stays_on_loopback(Selection::Socket));
     test("local_mode_stays_on_loopback::raw_frames", || local_mode_stays_on_loopback(Selection::Npcap));
+    test("local_mode_connects_on_loopback", local_mode_connects_on_loopback);
     test("network_mode_keeps_to_its_settings::sockets", || network_mode(Selection::Socket, SendPath::Socket));
     test("network_mode_keeps_to_its_settings::raw_frames", || network_mode(Selection::Npcap, SendPath::Raw));
     suite::main(tests)
@@ -220,6 +224,31 @@ fn local_mode_stays_on_loopback(backend: Selection) {
     let ports: BTreeSet<_> = inside.iter().filter_map(|packet| packet.port).collect();
     assert!(ports.is_superset(&[14_000, 14_001, 14_002].into()), "{ports:?}");
     assert!(inside.iter().all(|packet| packet.destination.is_loopback() && packet.ttl <= 1), "{inside:?}");
+}
+
+/// A publisher that poses as one of this host, with an address of another one for a name.
+fn local_mode_connects_on_loopback() {
+    logged::start();
+    let _second = SecondHost::new().unwrap_or_else(|error| panic!("{error}"));
+    let outside = Wiretap::new(FIRST_LINK);
+    let mut config = Config::default();
+    config.subscriber.layers = LayersConfig::NONE.tcp(true);
+    let node = Node::with_config("local", config).expect("a node opens");
+    let _subscriber = node.subscriber::<[u8]>(TOPIC).expect("a good topic");
+    let mut info = forge::on_this_host(forge::topic_info("", 7, 1, TOPIC));
+    info.host_name = SECOND_ADDRESS.to_string().into();
+    info.layers[0].kind = LayerKind::Tcp;
+    // Nobody is there, on either host.
+    info.layers[0].parameters.tcp_port = NonZeroU16::new(9);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    socket.set_broadcast(true).expect("it may broadcast");
+    let registration = forge::whole(&forge::publisher(info));
+    socket.send_to(&registration, (Ipv4Addr::new(127, 255, 255, 255), 14_000)).expect("it is sent");
+    wait::until("it cannot be connected to", || {
+        !logged::warnings("cannot be connected to by TCP").is_empty()
+    });
+    let packets = outside.packets(FIRST_ADDRESS, BROADCAST);
+    assert!(packets.is_empty(), "{packets:?}");
 }
 
 /// Of two interfaces, one is named, with a group and a time to live of its own.

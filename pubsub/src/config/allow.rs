@@ -21,7 +21,8 @@ use thiserror::Error;
 #[non_exhaustive]
 pub struct AllowConfig {
     /// The networks and addresses that datagrams and connections may come from (`networks`). Other datagrams are dropped
-    /// before they are decoded, other connections closed before anything is read or sent. Default: none, which allows all.
+    /// before they are decoded, other connections closed before anything is read or sent. A host's name leads to no other
+    /// address either. Default: none, which allows all.
     pub networks: Vec<Network>,
     /// The hosts that may be heard, by the names that they register (`host_names`). What others send is dropped as soon as
     /// its host name is known, and nothing is stored of it. Default: none, which allows all.

@@ -257,7 +257,11 @@ impl ClientSession {
         if !matches!(self.state, State::Resolving(_)) {
             return Next::Keep;
         }
-        self.candidates = addresses.into();
+        // Whose name it is, and who answers for it, are not trusted either.
+        let (allowed, others): (VecDeque<_>, VecDeque<_>) =
+            addresses.into_iter().partition(|address| shared.allow.allows_connection(address.ip()));
+        others.iter().for_each(|_| shared.io.count(DropReason::SourceNotAllowed));
+        self.candidates = allowed;
         self.connect(shared, now)
     }
 

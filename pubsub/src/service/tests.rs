@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ferrocal_proto::EntityId;
+use ferrocal_proto::{DropReason, EntityId};
 
 use super::{Call, CallError, ClientEnd, Command, Io, ReplySender, ServerIdentity, io, run_and_report};
 use crate::registry::Identity;
@@ -150,4 +150,17 @@ fn a_thread_that_ends_too_early_has_failed() {
     assert!(!has_failed(|| Ok(())));
     assert!(has_failed(|| Err(std::io::ErrorKind::InvalidInput.into())));
     assert!(has_failed(|| panic!("as the test wants it")));
+}
+
+#[test]
+fn names_lead_to_no_network_that_is_not_allowed() {
+    const FIRST_CONNECTION: usize = 1;
+    let mut config = Config::default();
+    config.allow.networks = vec!["10.0.0.0/8".parse().expect("a network")];
+    let services = Services::new(config);
+    services.register(1, 1);
+    let address = (Ipv4Addr::LOCALHOST, 1).into();
+    services.io.submit(Command::Resolved { connection: FIRST_CONNECTION, addresses: vec![address] });
+    services.settle();
+    assert_eq!(services.io.drops().get(DropReason::SourceNotAllowed), 1);
 }

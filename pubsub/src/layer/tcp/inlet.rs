@@ -11,7 +11,7 @@ use ferrocal_proto::{EntityId, Text};
 use super::{Command, Shared};
 use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
 use crate::resolver::LookUp;
-use crate::{NodeError, lock};
+use crate::{Mode, NodeError, lock};
 
 /// The sinks of one topic.
 pub(super) type Sinks = Arc<[Arc<dyn Sink>]>;
@@ -34,9 +34,12 @@ impl Target {
         SocketAddr::new(self.source, self.port.get())
     }
 
-    /// Where it may be found, without a look at its host's name.
-    pub(super) fn addresses(&self) -> VecDeque<SocketAddr> {
+    /// Where it may be found, without a look at its host's name. In local mode, that is on loopback, whatever it registers.
+    pub(super) fn addresses(&self, mode: Mode) -> VecDeque<SocketAddr> {
         let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port.get());
+        if mode == Mode::Local {
+            return VecDeque::from([loopback]);
+        }
         let mut addresses = VecDeque::from([self.address()]);
         if self.is_local && self.address() != loopback {
             addresses.push_back(loopback);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -148,9 +148,7 @@ impl TcpSource {
                 Command::Close(port) => self.close_port(&port),
                 Command::Flush(token) => self.schedule(token),
                 Command::Connect(target) => self.connect(target),
-                Command::Resolved(Resolved { target, addresses }) => {
-                    self.connect_to(target, addresses.into(), true);
-                }
+                Command::Resolved(resolved) => self.resolved(resolved),
                 Command::Unread(topic) => {
                     let is_unread = |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.topic == topic);
                     self.close_all(is_unread);
@@ -236,8 +234,18 @@ impl TcpSource {
         let is_older =
             |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.origin == target.origin);
         self.close_all(is_older);
-        let addresses = target.addresses();
-        self.connect_to(target, addresses, false);
+        let mode = self.shared.mode;
+        let addresses = target.addresses(mode);
+        // In local mode, no name is looked up, as that may ask the network. Others have no say in where to connect to.
+        self.connect_to(target, addresses, mode == Mode::Local);
+    }
+
+    /// Goes on with the addresses of a host's name. Whose name it is, and who answers for it, are not trusted either.
+    fn resolved(&mut self, Resolved { target, addresses }: Resolved) {
+        let (allowed, others): (VecDeque<_>, VecDeque<_>) =
+            addresses.into_iter().partition(|address| self.shared.allow.allows_connection(address.ip()));
+        others.iter().for_each(|_| self.shared.counters.count(DropReason::SourceNotAllowed));
+        self.connect_to(target, allowed, true);
     }
 
     /// Connects to the first of some addresses that does not refuse at once.
@@ -306,15 +314,18 @@ impl TcpSource {
             return;
         }
         if let Some(end) = self.readers.is_new_failure(&target) {
+            let (address, nor) = match self.shared.mode {
+                Mode::Local => (SocketAddr::from((Ipv4Addr::LOCALHOST, target.port.get())), ""),
+                Mode::Network => (target.address(), ", nor by its host's name"),
+            };
             let why = failure.map_or_else(|| "its name has no address".into(), |error| error.to_string());
             log::warn!(
-                "topic `{}`: the publisher {} of process {} on {} cannot be connected to by TCP, neither at {} nor by its host's name: \
-                 {why}; trying again with each of its registrations{end}",
+                "topic `{}`: the publisher {} of process {} on {} cannot be connected to by TCP at {address}{nor}: {why}; \
+                 trying again with each of its registrations{end}",
                 target.topic,
                 target.origin.id,
                 target.process_id,
                 target.origin.host_name,
-                target.address(),
             );
         }
         self.readers.disconnected(&target);

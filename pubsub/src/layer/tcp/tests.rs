@@ -1,17 +1,18 @@
 //! Names of publishers' hosts, which others choose.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::num::NonZeroU16;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use ferrocal_proto::{EntityId, LayerParameters};
+use ferrocal_proto::{DropReason, EntityId, LayerParameters};
 use socket2::{Domain, Socket, Type};
 
-use super::Tcp;
-use super::inlet::TcpInlet;
+use super::addresses::Resolved;
+use super::inlet::{Target, TcpInlet};
 use super::source::TcpSource;
+use super::{Command, Tcp};
 use crate::layer::{Ended, Incoming, Inlet, Origin, Reader, RegisteredPublisher, Sink};
 use crate::resolver::Resolver;
 use crate::source::{Ready, Source};
@@ -81,6 +82,16 @@ impl Layer {
             self.receive();
         }
     }
+
+    /// A publisher registers, whose name then has an address.
+    fn resolve(&mut self, port: u16, address: IpAddr) {
+        register(&self.inlet, 1, port);
+        let command = lock(&self.tcp.shared.commands).pop();
+        let Some(Command::Connect(target)) = command else { panic!("it is to be connected to") };
+        let addresses = vec![SocketAddr::new(address, port)];
+        self.tcp.shared.command(Command::Resolved(Resolved { target, addresses }));
+        self.receive();
+    }
 }
 
 /// Nobody listens at it, and nobody else gets it, as long as the socket is there.
@@ -127,4 +138,46 @@ fn names_are_looked_up_within_bounds() {
     // What was refused is tried again when it registers.
     layer.register_in_vain(ALL, port);
     assert_eq!(refused(&layer), ALL - RUNNING - WAITING + 1);
+}
+
+#[test]
+fn no_name_is_looked_up_in_local_mode() {
+    let (_socket, port) = closed_port();
+    let (resolver, names, let_go) = silent(10);
+    let mut layer = Layer::new(&Config::default().mode(Mode::Local), resolver);
+    // The second time, it is not being connected to any more.
+    (0..2).for_each(|_| layer.register_in_vain(1, port));
+    drop((layer, let_go));
+    assert_eq!(names.iter().count(), 0);
+}
+
+#[test]
+fn local_mode_connects_to_loopback_alone() {
+    let target = |source: Ipv4Addr| Target {
+        topic: "topic".into(),
+        origin: Arc::new(Origin { host_name: "host".into(), id: EntityId::from_wire("1") }),
+        port: NonZeroU16::MIN,
+        source: source.into(),
+        process_id: 7,
+        is_local: true,
+    };
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let elsewhere = Ipv4Addr::new(10, 9, 9, 77);
+    assert_eq!(target(elsewhere).addresses(Mode::Local), [loopback]);
+    assert_eq!(target(Ipv4Addr::LOCALHOST).addresses(Mode::Local), [loopback]);
+    assert_eq!(target(elsewhere).addresses(Mode::Network), [(elsewhere, 1).into(), loopback]);
+}
+
+#[test]
+fn names_lead_to_no_network_that_is_not_allowed() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    for (allowed, publishers) in [("10.0.0.0/8", 0), ("127.0.0.0/8", 1)] {
+        let mut config = Config::default().mode(Mode::Network);
+        config.allow.networks = vec![allowed.parse().expect("a network")];
+        let mut layer = Layer::new(&config, Resolver::with(1, |_, _| Vec::new()));
+        layer.resolve(port, Ipv4Addr::LOCALHOST.into());
+        let drops = layer.tcp.shared.counters.drops().get(DropReason::SourceNotAllowed);
+        assert_eq!((layer.publishers(), drops), (publishers, 1 - publishers), "{allowed}");
+    }
 }
