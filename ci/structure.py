@@ -24,7 +24,7 @@ ORDER = {
         "error",
         "config",
         "resolver",
-        "outage shown",
+        "descriptors outage shown",
         "lib",
     ],
     "transport": [

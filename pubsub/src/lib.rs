@@ -426,6 +426,7 @@ mod client;
 mod config;
 mod core;
 mod delivery;
+mod descriptors;
 mod error;
 mod feed;
 mod layer;

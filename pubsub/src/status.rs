@@ -91,8 +91,8 @@ pub struct TcpStatus {
     /// Connections of this node to publishers.
     pub publishers: u64,
     /// Connections that were refused so far: there were
-    /// [too many](crate::TcpConfig::max_connections), or one came from another host in local mode. Also those that were put
-    /// off since as many names of hosts were to be looked up.
+    /// [too many](crate::TcpConfig::max_connections), few descriptors were left to the program, or one came from another host
+    /// in local mode. Also those that were put off since as many names of hosts were to be looked up.
     pub refused: u64,
     /// Connections that were closed so far because the other side took too long: to connect, to take what was sent,
     /// or to go on with a message.

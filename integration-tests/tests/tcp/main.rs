@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     test("a_publisher_that_registers_again", &[], trouble::a_publisher_that_registers_again);
     test("a_slow_subscriber", &[], trouble::a_slow_subscriber);
     test("too_many_connections", &[], trouble::too_many_connections);
+    test("connections_leave_descriptors", &[], trouble::connections_leave_descriptors);
     test("messages_that_never_end", &[], trouble::messages_that_never_end);
     test("messages_that_wait", &[], trouble::messages_that_wait);
     test("a_subscriber_that_leaves", &[], broken_pipe::a_subscriber_that_leaves);

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use ferrocal::{Config, DropReason, Node, TcpStatus};
@@ -9,6 +10,7 @@ use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_proto::TCP_HANDSHAKE;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::forged::{Forger, Peer, frame, port_of};
 use super::tcp_only;
@@ -316,6 +318,27 @@ pub(crate) fn too_many_connections() {
     wait::until_eq("connections", &(MAX as u64 - 2), || status(&node).subscribers);
     forger.publisher(3, "of others", other_port);
     assert!(Peer::accept(&listener).frame().is_some(), "the handshake");
+}
+
+/// The program may need those that are left.
+pub(crate) fn connections_leave_descriptors() {
+    let world = World::new(Mode::Local);
+    let node = node(&world, HANG);
+    let publisher = node.publisher::<[u8]>(TOPIC).expect("a good name");
+    let forger = Forger::new();
+    (0..2).for_each(|_| forger.subscriber(1, TOPIC));
+    assert!(publisher.wait_for_subscriber(HANG));
+    let port = port_of(&node, TOPIC);
+    let mut first = Peer::connect(port);
+    first.shake_hands();
+    let before = getrlimit(Resource::Nofile);
+    let newest = u64::from(first.stream.as_raw_fd().unsigned_abs());
+    let few = Rlimit { current: Some(newest + 6), ..before };
+    setrlimit(Resource::Nofile, few).expect("the limit can be lowered");
+    Peer::connect(port).expect_closed();
+    setrlimit(Resource::Nofile, before).expect("the limit can be raised again");
+    wait::until_eq("refused ones", &1, || status(&node).refused);
+    Peer::connect(port).shake_hands();
 }
 
 /// Publishers that begin long messages and do not end them take no more memory than all may take together.

@@ -494,7 +494,8 @@ mod tests {
     #[test]
     fn a_server_that_registers_again_is_not_connected_to_earlier_unless_it_has_moved() {
         let config = Config::default();
-        let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1)).expect("the system has what it takes");
+        let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1))
+            .expect("the system has what it takes");
         let client = Arc::new(ClientEnd::new(&Identity::new("node", &config), "arm", io));
         let server = ServerIdentity {
             host_name: "host".into(),

@@ -13,6 +13,7 @@ use super::io::{Command, Io, Next, Shared};
 use super::link::{Broken, Link, Turn};
 use super::room::{Place, Usage};
 use super::server_end::{ServerEnd, ServiceEventKind, count};
+use crate::descriptors::is_one_of_the_last;
 
 /// After this time, what could not be accepted for lack of file descriptors or memory is tried again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -73,6 +74,7 @@ impl Listener {
                 {
                     count(&self.server.counters.refused_hosts);
                 }
+                Ok((stream, _)) if is_one_of_the_last(&stream) => count(&self.server.counters.refused),
                 Ok((stream, address)) => accepted.push((address, stream)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return accepted,
                 Err(error) if is_of_one(&error) => {}

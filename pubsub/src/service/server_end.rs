@@ -70,7 +70,8 @@ pub struct ServerStats {
     /// Those that failed, and calls of methods that it does not have.
     pub failed: u64,
     /// Connections that there was no room for, because there were
-    /// [`max_connections`](crate::ServiceLimits::max_connections). They were closed at once, or another one for them.
+    /// [`max_connections`](crate::ServiceLimits::max_connections), or few descriptors were left to the program. They were
+    /// closed at once, or another one for them.
     pub refused: u64,
     /// Connections of other hosts, which were closed at once in local mode, and of addresses that
     /// [`AllowConfig`](crate::AllowConfig) does not allow.

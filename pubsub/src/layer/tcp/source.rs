@@ -22,7 +22,7 @@ use crate::layer::Incoming;
 use crate::outage::Outage;
 use crate::resolver::Resolver;
 use crate::source::{Flow, Ready, Source};
-use crate::{Mode, lock};
+use crate::{Mode, descriptors, lock};
 
 /// What is read at once, unless a long message is being read to its place.
 const BUFFER_LEN: usize = 128 * 1024;
@@ -356,6 +356,10 @@ impl TcpSource {
                 continue;
             }
             if self.shared.mode == Mode::Local && !is_from_here(&stream, peer) {
+                self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            if descriptors::is_one_of_the_last(&stream) {
                 self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
