@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sys::now_ns;
+use crate::sys::tick_ns;
 
 /// Writes a message's number to both its ends, so that a message put together wrongly shows.
 pub(crate) fn stamp(message: &mut [u8], number: u64) {
@@ -23,7 +23,7 @@ pub(crate) fn number(message: &[u8], len: usize) -> Option<u64> {
 pub(crate) struct Tally {
     received: AtomicU64,
     damaged: AtomicU64,
-    /// When the last message came.
+    /// When the last message came, to some milliseconds. The exact time costs more than to receive a short message.
     last_ns: AtomicU64,
 }
 
@@ -46,7 +46,7 @@ impl Tally {
         } else {
             add(&self.damaged);
         }
-        self.last_ns.store(now_ns(), Ordering::Relaxed);
+        self.last_ns.store(tick_ns(), Ordering::Relaxed);
     }
 
     /// Messages, damaged ones, and the time of the last one.

@@ -55,7 +55,7 @@ pub use registration::{
     MAX_MEMORY_FILES, MAX_METHODS, MAX_NAME_LEN, MAX_REGISTRATION_LEN, MAX_TEXT_LEN, MAX_TOPIC_NAME_LEN,
     MethodInfo, ProcessInfo, ProcessState, Registration, ServiceInfo, Severity, TimeSyncState, TopicInfo,
 };
-pub use sample::{PayloadSample, SampleHead, split_name};
+pub use sample::{MAX_CONTENT_HEAD_LEN, PayloadSample, SampleHead, split_name};
 pub use service::{
     CallState, SERVICE_HEADER_LEN, SERVICE_VERSION, ServiceFrame, ServiceFrameKind, ServiceFrames,
     ServiceRequest, ServiceResponse,

@@ -134,6 +134,17 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Writes a varint that is as long as `room`.
+#[inline]
+pub(crate) fn fill_with_varint(room: &mut [u8], mut value: u64) {
+    let Some((last, others)) = room.split_last_mut() else { return };
+    for byte in others {
+        *byte = value as u8 | 0x80;
+        value >>= 7;
+    }
+    *last = value as u8;
+}
+
 /// Appends a varint field.
 pub(crate) fn put_varint_field(out: &mut Vec<u8>, number: u32, value: u64) {
     put_varint(out, u64::from(number) << 3);
@@ -152,14 +163,19 @@ pub(crate) fn put_text_field(out: &mut Vec<u8>, number: u32, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
+/// The most bytes that a varint takes.
+pub(crate) const MAX_VARINT_LEN: usize = 10;
+
 /// Returns the length of a varint in bytes.
 pub(crate) const fn varint_len(value: u64) -> usize {
-    ((u64::BITS - (value | 1).leading_zeros()) as usize).div_ceil(7)
+    // A seventh of the number of bits, rounded up, for as many bits as there can be.
+    ((value | 1).ilog2() as usize * 9 + 73) / 64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
 
     #[test]
     fn varints_round_trip() {
@@ -169,6 +185,9 @@ mod tests {
                 put_varint(&mut bytes, value);
                 let len = bytes.len();
                 assert_eq!(len, varint_len(value));
+                let mut room = vec![0; len];
+                fill_with_varint(&mut room, value);
+                assert_eq!(room, bytes);
                 // Whatever is behind it.
                 for behind in [&[][..], &[0; 9], &[0xff; 9]] {
                     bytes.truncate(len);

@@ -167,6 +167,42 @@ fn other_errors_are_returned_and_what_is_too_long_is_not_published() {
     });
 }
 
+/// A batch is the same datagrams as single messages are, also where a message is nearly too long for one of them.
+#[test]
+fn a_batch_is_cut_as_single_messages_are() {
+    within_hang(|| {
+        let network = Network::new(1);
+        let datagrams = Arc::new(AtomicUsize::new(0));
+        let transport = Faulty::new(&network).on_send({
+            let datagrams = datagrams.clone();
+            move |datagram| {
+                if datagram.destination.port() == 14_002 {
+                    datagrams.fetch_add(1, Ordering::SeqCst);
+                }
+                Fate::Send
+            }
+        });
+        let config = config().udp(UdpConfig::default().max_datagram_len(2000));
+        let node = Node::with_transport("cuts", config, Arc::new(transport)).unwrap();
+        let publisher = node.publisher::<[u8]>("topic").unwrap();
+        let subscriber = node.subscriber::<[u8]>("topic").unwrap();
+        assert!(publisher.wait_for_subscriber(HANG));
+        let messages: Vec<Vec<u8>> = (1800..2001).map(|len| vec![len as u8; len]).collect();
+        let messages = messages.iter().map(Vec::as_slice);
+        // From here on, clocks take two bytes.
+        publisher.send_batch([&[][..]; 128]).unwrap();
+        datagrams.store(0, Ordering::SeqCst);
+        messages.clone().for_each(|message| publisher.send(message).unwrap());
+        let single = datagrams.swap(0, Ordering::SeqCst);
+        publisher.send_batch(messages.clone()).unwrap();
+        assert_eq!(datagrams.load(Ordering::SeqCst), single);
+        assert!(single > messages.len(), "the longest ones are cut");
+        for message in [&[][..]; 128].into_iter().chain(messages.clone()).chain(messages) {
+            assert_eq!(subscriber.recv_timeout(HANG).unwrap().payload, message);
+        }
+    });
+}
+
 #[cfg(feature = "tokio")]
 mod from_tasks {
     use std::thread;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{io, iter};
 
-use ferrocal_proto::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN};
+use ferrocal_proto::{HEADER_LEN, Header, Kind, MAX_DATAGRAM_LEN, PayloadSample};
 use ferrocal_transport::{ReceiveQueues, SendError, SendLimits, Sender, Transmit};
 
 use super::pacing::Pacer;
@@ -160,7 +160,12 @@ impl Outbound {
 /// The header of a message of `len` bytes, if that is a single datagram and short.
 pub(super) fn short_header(len: usize, plan: Plan<'_>) -> Option<[u8; HEADER_LEN]> {
     let is_short = len <= SHORT_LEN && HEADER_LEN + len <= plan.max_datagram_len;
-    is_short.then(|| Header { kind: Kind::Whole, id: -1, num: 1, len: len as u32 }.encode())
+    is_short.then(|| whole(len))
+}
+
+/// The header of a message of `len` bytes that is a single datagram.
+fn whole(len: usize) -> [u8; HEADER_LEN] {
+    Header { kind: Kind::Whole, id: -1, num: 1, len: len as u32 }.encode()
 }
 
 /// Whether the network is the reason: it cannot be reached at present, its routes or firewall prohibit it, or it has no
@@ -194,10 +199,16 @@ impl ShortBatch {
         self.ends.len() == SEND_BATCH || self.bytes.len() >= Self::FULL_BYTES
     }
 
-    pub(super) fn push(&mut self, parts: [&[u8]; 3]) {
-        for part in parts {
-            self.bytes.extend_from_slice(part);
-        }
+    /// Adds the message with that content. `head` is what is before it.
+    pub(super) fn push(&mut self, head: &[u8], content: &PayloadSample<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+        let message_start = self.bytes.len();
+        self.bytes.extend_from_slice(head);
+        content.encode_content(&mut self.bytes);
+        self.bytes.extend_from_slice(content.payload);
+        let header = whole(self.bytes.len() - message_start);
+        self.bytes[start..message_start].copy_from_slice(&header);
         self.ends.push(self.bytes.len());
     }
 

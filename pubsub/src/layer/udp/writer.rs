@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrocal_proto::{EntityId, PayloadSample};
+use ferrocal_proto::{EntityId, MAX_CONTENT_HEAD_LEN, PayloadSample};
 use ferrocal_transport::{SendError, Transmit};
 
 use super::pacing::Pacer;
@@ -125,32 +125,33 @@ impl Writer for UdpWriter {
         };
         let mut written = Written::default();
         for message in messages {
-            head.truncate(*same_len);
-            content(*id, message).encode_content(head);
-            let Some(header) = short_header(head.len() + message.payload.len(), plan) else {
-                batch.flush(outbound, plan, outage, &mut written)?;
-                let result = outbound.send_long([head, message.payload], plan, window.as_mut());
-                outbound.tolerate(result, 1, outage, &mut written)?;
+            let content = content(*id, message);
+            // An upper bound, which is known before the content is written.
+            let most = *same_len + MAX_CONTENT_HEAD_LEN + message.payload.len();
+            if messages.len() > 1 && short_header(most, plan).is_some() {
+                if batch.is_full() {
+                    batch.flush(outbound, plan, outage, &mut written)?;
+                }
+                batch.push(&head[..*same_len], &content);
                 continue;
+            }
+            batch.flush(outbound, plan, outage, &mut written)?;
+            head.truncate(*same_len);
+            content.encode_content(head);
+            let result = match short_header(head.len() + message.payload.len(), plan) {
+                Some(header) => {
+                    let parts = [&header[..], head, message.payload];
+                    outbound.send_short(&[Transmit { destination: *destination, parts }], plan)
+                }
+                None => outbound.send_long([head, message.payload], plan, window.as_mut()),
             };
-            let parts = [&header[..], head, message.payload];
-            if messages.len() == 1 {
-                let result = outbound.send_short(&[Transmit { destination: *destination, parts }], plan);
-                outbound.tolerate(result, 1, outage, &mut written)?;
-                return Ok(written);
-            }
-            if batch.is_full() {
-                batch.flush(outbound, plan, outage, &mut written)?;
-            }
-            batch.push(parts);
+            outbound.tolerate(result, 1, outage, &mut written)?;
         }
         batch.flush(outbound, plan, outage, &mut written)?;
         Ok(written)
     }
 
     fn check(&mut self, message: &Outgoing<'_>) -> Result<(), TooLong> {
-        /// More than the content of a sample takes beside its payload: tags, lengths and numbers.
-        const MAX_CONTENT_HEAD_LEN: usize = 64;
         let Self { id, head, same_len, max_len, .. } = self;
         if *same_len + MAX_CONTENT_HEAD_LEN + message.payload.len() <= *max_len {
             return Ok(());
