@@ -280,7 +280,8 @@ fn take(answers: &mut BTreeMap<String, Answer>, run: u64, probe: &Probe) {
     let now = i128::from(now_us());
     let (round_trip, ahead) =
         ((now - sent) - (answered - received), ((received - sent) + (answered - now)) / 2);
-    if let (Ok(round_trip), Ok(ahead)) = (i64::try_from(round_trip), i64::try_from(ahead))
+    // A clock that is set back meanwhile makes it negative.
+    if let (Ok(round_trip @ 0..), Ok(ahead)) = (i64::try_from(round_trip), i64::try_from(ahead))
         && answer.best.is_none_or(|(best, _)| round_trip < best)
     {
         answer.best = Some((round_trip, ahead));

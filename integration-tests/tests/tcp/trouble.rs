@@ -336,9 +336,18 @@ pub(crate) fn connections_leave_descriptors() {
     let few = Rlimit { current: Some(newest + 6), ..before };
     setrlimit(Resource::Nofile, few).expect("the limit can be lowered");
     Peer::connect(port).expect_closed();
-    setrlimit(Resource::Nofile, before).expect("the limit can be raised again");
     wait::until_eq("refused ones", &1, || status(&node).refused);
+    // Nor are there any for connections to those that register.
+    let _subscriber = node.subscriber::<[u8]>("other").expect("a good name");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let other = listener.local_addr().expect("an address").port();
+    forger.publisher(2, "other", other);
+    wait::until_eq("refused ones", &2, || status(&node).refused);
+    setrlimit(Resource::Nofile, before).expect("the limit can be raised again");
     Peer::connect(port).shake_hands();
+    assert_eq!(Peer::accept(&listener).frame(), None, "it was closed at once");
+    forger.publisher(2, "other", other);
+    assert!(Peer::accept(&listener).frame().is_some(), "the handshake");
 }
 
 /// Publishers that begin long messages and do not end them take no more memory than all may take together.

@@ -249,6 +249,11 @@ impl<P> Incoming<P> {
     }
 }
 
+/// Keeps a part of a message. A share of it would keep all, which must not be much more than what queues account for.
+pub(crate) fn part_of(message: &Bytes, part: &[u8]) -> Bytes {
+    if part.len() < message.len() / 2 { Bytes::copy_from_slice(part) } else { message.slice_ref(part) }
+}
+
 /// Where a layer passes the messages of a topic.
 pub(crate) trait Sink: Send + Sync {
     /// Takes messages that came together. If a callback is to be called for them, it is appended to `ready`.

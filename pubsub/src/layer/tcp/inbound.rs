@@ -10,7 +10,7 @@ use ferrocal_proto::{DropReason, TCP_HANDSHAKE, TcpFrame, TcpFrameReader, TcpSam
 use mio::net::TcpStream;
 
 use super::inlet::Target;
-use crate::layer::Incoming;
+use crate::layer::{Incoming, part_of};
 
 /// A connection to a publisher.
 pub(super) struct Connection {
@@ -162,8 +162,9 @@ impl Connection {
             // The port belongs to somebody else by now.
             return Err(DropReason::UnexpectedSample);
         }
+        let body = Bytes::from(body);
         messages.push(Incoming {
-            payload: Bytes::from(body).slice(sample.payload),
+            payload: part_of(&body, &body[sample.payload]),
             clock: sample.clock,
             time_us: sample.time_us,
             origin: self.target.origin.clone(),
@@ -171,5 +172,46 @@ impl Connection {
             received_ns: 0,
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, TcpListener};
+    use std::num::NonZeroU16;
+    use std::sync::Arc;
+
+    use ferrocal_proto::{EntityId, TCP_HEADER_LEN, TcpFrameWriter};
+
+    use super::*;
+    use crate::layer::Origin;
+
+    #[test]
+    fn a_payload_keeps_no_more_than_twice_its_length() {
+        let id = EntityId::from_wire("1");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = Target {
+            topic: "topic".into(),
+            origin: Arc::new(Origin { host_name: "host".into(), id }),
+            port: NonZeroU16::MIN,
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            process_id: 7,
+            is_local: true,
+        };
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut connection = Connection::new(target, stream, Instant::now(), 1 << 20);
+        // A frame may be longer than the payload says.
+        for (len, behind) in [(1, 100_000), (60_000, 40_000)] {
+            let mut frame = Vec::new();
+            TcpFrameWriter::new(b"topic", id).put_head(&mut frame, 1, 0, 0, len).unwrap();
+            let mut body = frame.split_off(TCP_HEADER_LEN);
+            body.resize(body.len() + len + behind, 7);
+            let mut messages = Vec::new();
+            connection.take(TcpFrame::Payload(body), Instant::now(), &mut messages).unwrap();
+            let payload = messages.pop().unwrap().payload;
+            assert_eq!(payload.len(), len);
+            let room = payload.try_into_mut().expect("nobody else has it").capacity();
+            assert!(room <= 2 * len, "{len} bytes keep {room}");
+        }
     }
 }

@@ -28,6 +28,7 @@ use crate::resolver::Resolver;
 use crate::{AllowConfig, Config, Mode, NodeError, TcpConfig, TcpStatus, lock};
 use addresses::Resolved;
 use inlet::{Target, TcpInlet};
+use outbound::Copies;
 use port::{Port, TcpWriter};
 use source::TcpSource;
 
@@ -47,6 +48,8 @@ struct Shared {
     max_message_len: usize,
     /// The memory that all incomplete messages may take, in bytes.
     max_bytes: usize,
+    /// What waits for subscribers. It may take as much.
+    copies: Arc<Copies>,
     /// What the source is to do next.
     commands: Mutex<Vec<Command>>,
     waker: Waker,
@@ -62,6 +65,8 @@ enum Command {
     Close(Arc<Port>),
     /// Go on writing.
     Flush(Token),
+    /// Close the subscriber that takes longest for a message: there is no room for what waits for others.
+    MakeRoom,
     /// Connect to a publisher.
     Connect(Target),
     /// Go on connecting, to addresses of a host's name.
@@ -120,6 +125,7 @@ impl Tcp {
             mode: config.mode,
             max_message_len: limits.max_message_len,
             max_bytes: limits.max_bytes,
+            copies: Copies::new(limits.max_bytes),
             commands: Mutex::default(),
             waker,
             is_interrupted: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,9 @@ struct State {
     is_closed: bool,
     /// Whether nothing more will be sent, so that it is to be closed once nothing waits.
     is_ending: bool,
-    /// The rest of the frame that is being transferred.
+    /// The rest of what is being transferred, and since when, if that is a frame.
     current: Bytes,
+    begun: Option<Instant>,
     /// Frames behind it, and their bytes.
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
@@ -70,6 +72,53 @@ pub(super) struct Frames<'a> {
     pub(super) copies: &'a mut Vec<Option<Bytes>>,
 }
 
+/// The memory that copies of frames take, of all publishers of the node, until the last subscriber has them.
+pub(super) struct Copies {
+    bytes: AtomicUsize,
+    max_bytes: usize,
+    /// Whether one was refused, and none was given back for it yet.
+    pub(super) is_full: AtomicBool,
+}
+
+impl Copies {
+    pub(super) fn new(max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), max_bytes, is_full: AtomicBool::new(false) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Joins the parts, if there is room for that. One has room in any case.
+    fn add(self: &Arc<Self>, parts: [&[u8]; 2]) -> Option<Bytes> {
+        let len = parts[0].len() + parts[1].len();
+        let before = self.bytes.fetch_add(len, Ordering::Relaxed);
+        if before > 0 && before.saturating_add(len) > self.max_bytes {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
+            return None;
+        }
+        Some(Bytes::from_owner(Copy { frame: parts.concat(), of: self.clone() }))
+    }
+}
+
+struct Copy {
+    frame: Vec<u8>,
+    of: Arc<Copies>,
+}
+
+impl AsRef<[u8]> for Copy {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.frame.len(), Ordering::Relaxed);
+    }
+}
+
 impl Frames<'_> {
     fn head(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -80,14 +129,13 @@ impl Frames<'_> {
         self.head(index).len() + self.payloads[index].len()
     }
 
-    fn copy(&mut self, index: usize) -> Bytes {
+    /// `None` if there is no room for another copy.
+    fn copy(&mut self, index: usize, all: &Arc<Copies>) -> Option<Bytes> {
         self.copies.resize(self.ends.len(), None);
-        if let Some(copy) = &self.copies[index] {
-            return copy.clone();
+        if self.copies[index].is_none() {
+            self.copies[index] = all.add([self.head(index), self.payloads[index]]);
         }
-        let copy = Bytes::from([self.head(index), self.payloads[index]].concat());
-        self.copies[index] = Some(copy.clone());
-        copy
+        self.copies[index].clone()
     }
 }
 
@@ -105,30 +153,53 @@ impl Connection {
         }
         let mut next = 0;
         if state.is_ready && state.is_idle() {
-            let (index, offset) = match self.write_now(frames) {
-                Ok(position) => position,
+            let begun = match self.write_now(frames) {
+                Ok((index, 0)) => Ok((index, None)),
+                Ok((index, offset)) => match self.copy(frames, index) {
+                    Some(frame) => Ok((index + 1, Some(frame.slice(offset..)))),
+                    None => Err(index),
+                },
+                Err(sent) => Err(sent),
+            };
+            match begun {
+                Ok((index, rest)) => {
+                    next = index;
+                    if let Some(rest) = rest {
+                        state.begin(rest);
+                    }
+                }
                 Err(sent) => {
                     state.close(&self.stream);
                     drop(state);
                     self.shared.command(Command::Flush(self.token));
                     return (frames.ends.len() - sent) as u64;
                 }
-            };
-            next = index;
-            if index < frames.ends.len() && offset > 0 {
-                state.current = frames.copy(index).slice(offset..);
-                next += 1;
             }
         }
         let was_idle = state.blocked_since.is_none();
-        let overwritten =
-            (next..frames.ends.len()).map(|index| state.push(frames.copy(index), max_bytes)).sum();
+        let mut overwritten = 0;
+        for index in next..frames.ends.len() {
+            overwritten += match self.copy(frames, index) {
+                Some(frame) => state.push(frame, max_bytes),
+                None => 1,
+            };
+        }
         if state.is_ready && !state.is_idle() && was_idle {
             state.blocked_since = Some(Instant::now());
             drop(state);
             self.shared.command(Command::Flush(self.token));
         }
         overwritten
+    }
+
+    /// Copies a frame. If there is no room for it, who keeps others' copies for longest is closed for those that follow.
+    fn copy(&self, frames: &mut Frames<'_>, index: usize) -> Option<Bytes> {
+        let copies = &self.shared.copies;
+        let copy = frames.copy(index, copies);
+        if copy.is_none() && !copies.is_full.swap(true, Ordering::Relaxed) {
+            self.shared.command(Command::MakeRoom);
+        }
+        copy
     }
 
     /// Writes frames without waiting. Returns which one comes next, and how much of it is written; or, if the connection is
@@ -240,6 +311,11 @@ impl Connection {
         lock(&self.state).close(&self.stream);
     }
 
+    /// Since when the same frame is being transferred.
+    pub(super) fn begun(&self) -> Option<Instant> {
+        lock(&self.state).begun
+    }
+
     /// How many frames waited when it was closed.
     pub(super) fn given_up(&self) -> u64 {
         lock(&self.state).given_up
@@ -255,6 +331,11 @@ impl Connection {
 impl State {
     fn is_idle(&self) -> bool {
         self.current.is_empty() && self.waiting.is_empty()
+    }
+
+    /// A frame is being transferred. This is what is left of it.
+    fn begin(&mut self, rest: Bytes) {
+        (self.current, self.begun) = (rest, Some(Instant::now()));
     }
 
     /// Adds a frame behind those that wait. Returns how many were given up for it.
@@ -280,20 +361,20 @@ impl State {
             if !self.current.is_empty() {
                 return;
             }
+            self.begun = None;
             let Some(next) = self.waiting.pop_front() else { return };
-            self.waiting_bytes -= next.len();
-            self.current = next;
             if count == 0 {
                 // A frame of which nothing is written may still be given up for a newer one.
-                self.waiting_bytes += self.current.len();
-                self.waiting.push_front(std::mem::take(&mut self.current));
+                self.waiting.push_front(next);
                 return;
             }
+            self.waiting_bytes -= next.len();
+            self.begin(next);
         }
     }
 
     fn close(&mut self, stream: &TcpStream) -> Left {
-        let given_up = self.given_up + self.waiting.len() as u64 + u64::from(!self.current.is_empty());
+        let given_up = self.given_up + self.waiting.len() as u64 + u64::from(self.begun.is_some());
         *self = Self { is_closed: true, is_ready: self.is_ready, given_up, ..Self::default() };
         // It may be closed already.
         let _ = stream.shutdown(Shutdown::Both);
@@ -341,6 +422,20 @@ mod tests {
         assert_eq!((send(), connection.given_up()), (2, 2));
     }
 
+    #[test]
+    fn a_handshake_is_no_message() {
+        let mut state =
+            State { is_ready: true, current: Bytes::from_static(&TCP_HANDSHAKE), ..State::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        state.close(&stream);
+        assert_eq!(state.given_up, 0);
+        let mut state = State { is_ready: true, ..State::default() };
+        state.begin(vec![0; 5].into());
+        state.close(&stream);
+        assert_eq!(state.given_up, 1);
+    }
+
     fn waiting(state: &State) -> Vec<usize> {
         state.waiting.iter().map(Bytes::len).collect()
     }
@@ -358,7 +453,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_taken_from_the_front() {
-        let mut state = State { current: vec![0; 5].into(), ..State::default() };
+        let mut state = State::default();
+        state.begin(vec![0; 5].into());
         state.push(vec![1; 10].into(), 100);
         state.push(vec![2; 10].into(), 100);
         state.written(3);

@@ -147,6 +147,7 @@ impl TcpSource {
                 }
                 Command::Close(port) => self.close_port(&port),
                 Command::Flush(token) => self.schedule(token),
+                Command::MakeRoom => self.close_slowest(),
                 Command::Connect(target) => self.connect(target),
                 Command::Resolved(resolved) => self.resolved(resolved),
                 Command::Unread(topic) => {
@@ -224,16 +225,9 @@ impl TcpSource {
     }
 
     fn connect(&mut self, target: Target) {
-        // The connection stays when a publisher is forgotten, and is good when it registers again.
-        let is_same =
-            |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.is_same(&target));
-        if self.sockets.values().any(is_same) {
-            return;
-        }
         // Another port of the same publisher is an older one.
-        let is_older =
-            |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.origin == target.origin);
-        self.close_all(is_older);
+        let is_older = |other: &Target| other.origin == target.origin && !other.is_same(&target);
+        self.close_all(|socket| matches!(socket, Socket::Publisher(one) if is_older(&one.target)));
         let mode = self.shared.mode;
         let addresses = target.addresses(mode);
         // In local mode, no name is looked up, as that may ask the network. Others have no say in where to connect to.
@@ -250,7 +244,10 @@ impl TcpSource {
 
     /// Connects to the first of some addresses that does not refuse at once.
     fn connect_to(&mut self, target: Target, mut candidates: VecDeque<SocketAddr>, is_resolved: bool) {
-        if !self.readers.is_wanted(&target) {
+        // The connection stays when a publisher is forgotten, and is good when it registers again.
+        let is_same =
+            |socket: &Socket| matches!(socket, Socket::Publisher(one) if one.target.is_same(&target));
+        if !self.readers.is_wanted(&target) || self.sockets.values().any(is_same) {
             return;
         }
         if !self.has_room(Kind::new(true, &target.topic, target.source)) {
@@ -264,6 +261,10 @@ impl TcpSource {
                 self.poll.registry().register(&mut stream, token, interest).map(|()| stream)
             });
             match stream {
+                Ok(stream) if descriptors::is_one_of_the_last(&stream) => {
+                    self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    return self.readers.disconnected(&target);
+                }
                 Ok(stream) => {
                     let deadline = Instant::now() + self.shared.config.connect_timeout;
                     let max = self.shared.max_body_len();
@@ -467,6 +468,19 @@ impl TcpSource {
         }
     }
 
+    /// Closes the subscriber that takes longest for a message.
+    fn close_slowest(&mut self) {
+        let begun = self.sockets.iter().filter_map(|(token, socket)| match socket {
+            Socket::Subscriber(subscriber) => Some((subscriber.connection.begun()?, *token)),
+            _ => None,
+        });
+        if let Some((_, token)) = begun.min() {
+            self.shared.counters.count(DropReason::OverCap);
+            self.close(token);
+        }
+        self.shared.copies.is_full.store(false, Ordering::Relaxed);
+    }
+
     fn deliver(&mut self, topic: &str, ready: &mut Ready) {
         if self.messages.is_empty() {
             return;
@@ -602,23 +616,18 @@ impl Source for TcpSource {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::Ipv4Addr;
 
-    use ferrocal_proto::EntityId;
+    use ferrocal_proto::{EntityId, TCP_HANDSHAKE};
 
     use super::super::Tcp;
     use super::*;
-    use crate::layer::{Destination, Layer, Outlet};
+    use crate::layer::{Destination, Layer, Outgoing, Outlet, Writer};
     use crate::{Config, PublisherConfig};
 
-    #[test]
-    fn many_that_connect_leave_others_their_turn() {
-        let layer = Tcp::open(&Config::default()).unwrap();
-        let mut source = Layer::open(&layer).unwrap().source;
-        let mut receive = || {
-            source.receive(&mut Ready::new());
-            layer.shared.counters.subscribers.load(Ordering::Relaxed) as usize
-        };
+    /// The writer of a publisher that listens, and its port.
+    fn publisher(layer: &Tcp) -> (Box<dyn Writer>, SocketAddr) {
         let config = PublisherConfig::default();
         let outlet =
             Outlet { topic: "topic", id: EntityId::from_wire("1"), host_name: b"host", config: &config };
@@ -632,9 +641,21 @@ mod tests {
             joins_segments: false,
             shares_groups: false,
         }]);
-        assert_eq!(receive(), 0, "it listens");
         let port = endpoint.parameters().tcp_port.unwrap();
-        let connect = |_| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port.get())).unwrap();
+        (writer, (Ipv4Addr::LOCALHOST, port.get()).into())
+    }
+
+    #[test]
+    fn many_that_connect_leave_others_their_turn() {
+        let layer = Tcp::open(&Config::default()).unwrap();
+        let mut source = Layer::open(&layer).unwrap().source;
+        let mut receive = || {
+            source.receive(&mut Ready::new());
+            layer.shared.counters.subscribers.load(Ordering::Relaxed) as usize
+        };
+        let (_writer, address) = publisher(&layer);
+        assert_eq!(receive(), 0, "it listens");
+        let connect = |_| std::net::TcpStream::connect(address).unwrap();
         let _peers: Vec<_> = (0..ACCEPTED_AT_ONCE + 10).map(connect).collect();
         assert_eq!(receive(), ACCEPTED_AT_ONCE);
         // Their turns come before the others are accepted.
@@ -642,5 +663,45 @@ mod tests {
             assert_eq!(receive(), ACCEPTED_AT_ONCE);
         }
         assert_eq!(receive(), ACCEPTED_AT_ONCE + 10);
+    }
+
+    /// Each of them is in the middle of another message.
+    #[test]
+    fn many_that_are_slow_take_no_more_memory_than_all_may() {
+        // More than the system takes of a connection that nobody reads.
+        const LEN: usize = 32 << 20;
+        const ROOM: usize = 3;
+        let mut config = Config::default();
+        config.limits.reassembly.max_bytes = ROOM * (LEN + 1000);
+        let layer = Tcp::open(&config).unwrap();
+        let mut source = Layer::open(&layer).unwrap().source;
+        let (mut writer, address) = publisher(&layer);
+        let payload = vec![7; LEN];
+        let mut peers: Vec<std::net::TcpStream> = Vec::new();
+        let mut overwritten = Vec::new();
+        for clock in 1..=5 {
+            let mut peer = std::net::TcpStream::connect(address).unwrap();
+            peer.write_all(&TCP_HANDSHAKE).unwrap();
+            peer.set_nonblocking(true).unwrap();
+            let mut answer = [0; TCP_HANDSHAKE.len()];
+            while peer.peek(&mut answer).is_err() {
+                layer.shared.wake();
+                source.receive(&mut Ready::new());
+            }
+            peers.push(peer);
+            let message = Outgoing { clock, time_us: 0, payload: &payload };
+            overwritten.push(writer.write(&[message]).unwrap().overwritten);
+            assert!(layer.shared.copies.bytes() <= config.limits.reassembly.max_bytes, "message {clock}");
+        }
+        layer.shared.wake();
+        source.receive(&mut Ready::new());
+        let is_open = |mut peer: &std::net::TcpStream| {
+            let mut rest = Vec::new();
+            peer.read_to_end(&mut rest).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        };
+        let open: Vec<_> = peers.iter().map(is_open).collect();
+        // The first one was closed for what came after the fourth message, for which there was no room.
+        assert_eq!(open, [false, true, true, false, true]);
+        assert_eq!(overwritten, [0, 0, 1, 4, 3], "a newer one, nobody's message, and two of the first one");
     }
 }

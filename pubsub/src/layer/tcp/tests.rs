@@ -141,6 +141,18 @@ fn names_are_looked_up_within_bounds() {
 }
 
 #[test]
+fn two_look_ups_make_one_connection() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let mut layer = Layer::new(&Config::default().mode(Mode::Network), Resolver::with(1, |_, _| Vec::new()));
+    layer.resolve(port, Ipv4Addr::LOCALHOST.into());
+    // It is forgotten, and registers again.
+    layer.inlet.unregistered("topic", &"host".into(), EntityId::from_wire("1"));
+    layer.resolve(port, Ipv4Addr::LOCALHOST.into());
+    assert_eq!(layer.publishers(), 1);
+}
+
+#[test]
 fn no_name_is_looked_up_in_local_mode() {
     let (_socket, port) = closed_port();
     let (resolver, names, let_go) = silent(10);

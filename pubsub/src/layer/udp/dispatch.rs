@@ -10,7 +10,7 @@ use ferrocal_transport::Datagram;
 
 use super::readers::{Readers, Sinks};
 use crate::AllowConfig;
-use crate::layer::{Incoming, Origin};
+use crate::layer::{Incoming, Origin, part_of};
 use crate::source::Ready;
 use crate::wire::Intake;
 
@@ -176,8 +176,6 @@ impl Topic {
 fn payload(datagram: &Datagram<'_>, message: &Message<'_>, payload: &[u8]) -> Bytes {
     match message {
         Message::Whole(_) => datagram.keep(payload),
-        // A share keeps the whole message, which must not be much more than what the queue accounts for.
-        Message::Assembled(bytes) if payload.len() < bytes.len() / 2 => Bytes::copy_from_slice(payload),
-        Message::Assembled(bytes) => bytes.slice_ref(payload),
+        Message::Assembled(bytes) => part_of(bytes, payload),
     }
 }
