@@ -1,4 +1,4 @@
-//! Named locks: that of a memory file, and the one that outlives its holder.
+//! The lock of a memory file.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ impl NamedLock {
     pub fn lock(&self, timeout: Duration) -> Result<(), LockError> {
         // Mostly nobody has it, and no clock is read.
         match self.0.try_lock() {
-            Ok(_) if self.take()? => return Ok(()),
-            Ok(_) | Err(LockError::TimedOut) => {}
+            Ok(()) if self.take()? => return Ok(()),
+            Ok(()) | Err(LockError::TimedOut) => {}
             Err(error) => return Err(error),
         }
         let deadline = Instant::now() + timeout;
@@ -71,30 +71,5 @@ impl NamedLock {
     pub fn unlock_and_wake(&self) {
         self.unlock();
         let _ = self.0.signal(LEAVING);
-    }
-}
-
-/// A lock that can be taken after its holder died with it.
-#[derive(Debug)]
-pub struct RobustLock(Sync);
-
-impl RobustLock {
-    /// Opens a lock, or makes it.
-    ///
-    /// # Errors
-    /// If the system refuses, or something else has that name.
-    pub fn open(name: &str) -> Result<Self, OpenError> {
-        Sync::open(name, Kind::Robust).map(Self)
-    }
-
-    /// Runs a function with the lock held. The function gets whether the last holder died with it.
-    ///
-    /// # Errors
-    /// If somebody else has it for longer than `timeout`, or its memory is damaged.
-    pub fn with<T>(&self, timeout: Duration, run: impl FnOnce(bool) -> T) -> Result<T, LockError> {
-        let has_died = self.0.lock_for(timeout)?;
-        let result = run(has_died);
-        self.0.unlock()?;
-        Ok(result)
     }
 }

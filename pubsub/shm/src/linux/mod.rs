@@ -8,13 +8,15 @@ mod file;
 mod guard;
 mod lock;
 mod map;
+mod robust;
 mod sync;
 #[cfg(test)]
 mod tests;
 
 pub use event::NamedEvent;
 pub use file::{MemoryFile, unlink, unlink_parts};
-pub use lock::{NamedLock, RobustLock};
+pub use lock::NamedLock;
+pub use robust::RobustLock;
 pub use sync::monotonic_ns;
 
 use std::fs;

@@ -163,6 +163,11 @@ impl Sync {
         self.map.start()
     }
 
+    /// Where it begins in memory.
+    pub(super) fn start<T>(&self) -> *mut T {
+        self.map.start()
+    }
+
     fn condition(&self) -> *mut libc::pthread_cond_t {
         debug_assert!(self.kind == Kind::Plain);
         // SAFETY: the map is as long as the layout.
@@ -215,35 +220,31 @@ impl Sync {
         }
     }
 
-    /// Whether what is there still is a mutex of this kind. glibc follows pointers of the robust ones, and ends the program
-    /// for some others.
-    fn is_intact(&self) -> bool {
+    /// Whether what is there still is a mutex of this kind. glibc follows pointers of robust ones, and ends the program for
+    /// some others.
+    pub(super) fn is_intact(&self) -> bool {
         // SAFETY: the map is longer than that, and its start is that of a page.
         let kind = unsafe { &*self.map.start::<u8>().add(KIND_OFFSET).cast::<AtomicU32>() };
         let expected = if self.kind == Kind::Robust { ROBUST } else { PLAIN };
         kind.load(Ordering::Relaxed) == expected && self.map.is_intact()
     }
 
-    /// Takes the mutex if it is free: whether its last holder died with it, or why not.
-    pub(super) fn try_lock(&self) -> Result<bool, LockError> {
+    /// Takes a plain mutex if it is free.
+    pub(super) fn try_lock(&self) -> Result<(), LockError> {
+        debug_assert!(self.kind == Kind::Plain);
         if !self.is_intact() {
             return Err(LockError::Lost);
         }
         // SAFETY: the map holds an initialized mutex of a known kind.
         match unsafe { libc::pthread_mutex_trylock(self.mutex()) } {
-            0 => Ok(false),
-            libc::EOWNERDEAD => {
-                // SAFETY: this thread has just taken it.
-                unsafe { libc::pthread_mutex_consistent(self.mutex()) };
-                Ok(true)
-            }
+            0 => Ok(()),
             libc::EBUSY => Err(LockError::TimedOut),
             _ => Err(LockError::Lost),
         }
     }
 
     /// As [`try_lock`](Self::try_lock), until a deadline.
-    pub(super) fn lock(&self, deadline: Instant) -> Result<bool, LockError> {
+    pub(super) fn lock(&self, deadline: Instant) -> Result<(), LockError> {
         let mut pause = Pause::default();
         loop {
             match self.try_lock() {
@@ -255,7 +256,7 @@ impl Sync {
     }
 
     /// As [`lock`](Self::lock), for so long. It reads no clock if nobody has the mutex.
-    pub(super) fn lock_for(&self, timeout: Duration) -> Result<bool, LockError> {
+    pub(super) fn lock_for(&self, timeout: Duration) -> Result<(), LockError> {
         match self.try_lock() {
             Err(LockError::TimedOut) => self.lock(Instant::now() + timeout),
             result => result,
@@ -340,7 +341,7 @@ impl Sync {
     /// it was held all the time until the deadline.
     pub(super) fn force(&self, deadline: Instant) -> bool {
         match self.lock(deadline) {
-            Ok(_) => {
+            Ok(()) => {
                 let _ = self.unlock();
                 false
             }

@@ -233,14 +233,69 @@ fn a_robust_lock_outlives_its_holder() {
     assert_eq!(lock.with(LONG, |has_died| has_died), Ok(false));
     let (holding, held) = mpsc::channel();
     let holder = thread::spawn(move || {
-        let lock = Sync::open("robust", Kind::Robust).unwrap();
-        lock.lock(Instant::now() + LONG).unwrap();
-        holding.send(()).unwrap();
         // The thread ends with the lock held, so the mapping has to outlive it.
-        std::mem::forget(lock);
+        let lock = Box::leak(Box::new(RobustLock::open("robust").unwrap()));
+        std::mem::forget(lock.lock(LONG).unwrap());
+        holding.send(()).unwrap();
     });
     held.recv().unwrap();
     holder.join().unwrap();
     assert_eq!(lock.with(LONG, |has_died| has_died), Ok(true));
     assert_eq!(lock.with(LONG, |has_died| has_died), Ok(false));
+}
+
+/// The pointers of a robust mutex lie in its file, where everybody may write, and glibc follows them.
+#[test]
+fn a_robust_lock_follows_no_pointers_of_others() {
+    let name = Name("robust_pointers");
+    let lock = RobustLock::open(name.0).unwrap();
+    let file = OpenOptions::new().write(true).open(path(name.0)).unwrap();
+    let result = lock.with(LONG, |_| {
+        file.write_all_at(&[0x41; 16], 24).unwrap();
+    });
+    assert_eq!(result, Ok(()));
+    assert_eq!(lock.with(LONG, |has_died| has_died), Ok(false));
+    // Nor is anything left of a file that is cut meanwhile.
+    assert_eq!(lock.with(LONG, |_| file.set_len(0).unwrap()), Err(LockError::Lost));
+    drop(lock);
+    let other = Name("robust_other");
+    let lock = RobustLock::open(other.0).unwrap();
+    assert_eq!(lock.with(LONG, |has_died| has_died), Ok(false));
+}
+
+/// The same mutex, as a program of eCAL uses it. Returns what glibc does.
+fn glibc_locks(lock: &Sync) -> i32 {
+    // SAFETY: the file holds an initialized mutex.
+    let code = unsafe { libc::pthread_mutex_trylock(lock.start()) };
+    if code == libc::EOWNERDEAD {
+        // SAFETY: this thread has just taken it.
+        unsafe { libc::pthread_mutex_consistent(lock.start()) };
+    }
+    code
+}
+
+fn glibc_unlocks(lock: &Sync) {
+    // SAFETY: as above, and this thread has it.
+    assert_eq!(unsafe { libc::pthread_mutex_unlock(lock.start()) }, 0);
+}
+
+#[test]
+fn glibc_and_this_know_the_same_robust_lock() {
+    let name = Name("robust_glibc");
+    let lock = RobustLock::open(name.0).unwrap();
+    let theirs = Sync::open(name.0, Kind::Robust).unwrap();
+    assert_eq!(glibc_locks(&theirs), 0);
+    assert_eq!(lock.with(SHORT, |_| ()), Err(LockError::TimedOut));
+    glibc_unlocks(&theirs);
+    let in_another = || thread::scope(|scope| scope.spawn(|| glibc_locks(&theirs)).join().unwrap());
+    assert_eq!(lock.with(LONG, |_| in_another()), Ok(libc::EBUSY));
+    // Each finds that the other has died.
+    let dies_with_it = || std::mem::forget(lock.lock(LONG).unwrap());
+    thread::scope(|scope| scope.spawn(dies_with_it).join().unwrap());
+    assert_eq!(glibc_locks(&theirs), libc::EOWNERDEAD);
+    glibc_unlocks(&theirs);
+    assert_eq!(in_another(), 0);
+    assert_eq!(lock.with(LONG, |has_died| has_died), Ok(true));
+    assert_eq!(glibc_locks(&theirs), 0, "it is as new");
+    glibc_unlocks(&theirs);
 }
