@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::DropReason;
 use crate::wire::{
     Fields, MAX_VARINT_LEN, fill_with_varint, put_len_prefix, put_text_field, put_varint_field, varint_len,
 };
+use crate::{DropReason, MAX_NAME_LEN, MAX_TOPIC_NAME_LEN};
 
 /// `bct_set_sample`, the command of payload samples.
 const SET_SAMPLE: i32 = 1;
@@ -53,7 +53,8 @@ impl<'a> PayloadSample<'a> {
     /// # Errors
     ///
     /// [`DropReason::Truncated`] or [`DropReason::BadSample`] when the message is damaged,
-    /// [`DropReason::UnexpectedSample`] when it is not a payload sample.
+    /// [`DropReason::UnexpectedSample`] when it is not a payload sample, [`DropReason::TooLong`] when a name is longer than
+    /// in a registration.
     pub fn decode(message: &'a [u8]) -> Result<Self, DropReason> {
         let (_, sample) = split_name(message)?;
         let mut decoded = Self::default();
@@ -108,11 +109,15 @@ impl<'a> PayloadSample<'a> {
     fn decode_topic(&mut self, topic: &'a [u8]) -> Result<(), DropReason> {
         let mut fields = Fields(topic);
         while let Some((number, value)) = fields.next()? {
-            match number {
-                TOPIC_HOST_NAME => self.host_name = value.bytes()?,
-                TOPIC_ID => self.topic_id = value.bytes()?,
-                TOPIC_NAME => self.topic_name = value.bytes()?,
-                _ => {}
+            let (text, max_len) = match number {
+                TOPIC_HOST_NAME => (&mut self.host_name, MAX_NAME_LEN),
+                TOPIC_ID => (&mut self.topic_id, MAX_NAME_LEN),
+                TOPIC_NAME => (&mut self.topic_name, MAX_TOPIC_NAME_LEN),
+                _ => continue,
+            };
+            *text = value.bytes()?;
+            if text.len() > max_len {
+                return Err(DropReason::TooLong);
             }
         }
         Ok(())
@@ -359,6 +364,26 @@ mod tests {
         assert_eq!(decode(&[]), Err(DropReason::UnexpectedSample));
         assert_eq!(decode(&[0x08, 1, 0x2a, 3, 0x3a, 1, 0xff]), Ok(()), "not UTF-8");
         assert_eq!(decode(&[0x0a, 0]), Err(DropReason::BadSample), "another wire type");
+    }
+
+    #[test]
+    fn names_are_as_long_as_in_registrations() {
+        let (name, topic_name) = (vec![b'n'; MAX_NAME_LEN + 1], vec![b'n'; MAX_TOPIC_NAME_LEN + 1]);
+        let decode = |sample: PayloadSample<'_>| {
+            let mut message = Vec::new();
+            sample.encode_head(&mut message);
+            PayloadSample::decode(&message).map(|_| ())
+        };
+        let sample = PayloadSample { payload: b"", ..SAMPLE };
+        let longest = PayloadSample { host_name: &name[1..], topic_id: &name[1..], ..sample };
+        assert_eq!(decode(PayloadSample { topic_name: &topic_name[1..], ..longest }), Ok(()));
+        for too_long in [
+            PayloadSample { host_name: &name, ..sample },
+            PayloadSample { topic_id: &name, ..sample },
+            PayloadSample { topic_name: &topic_name, ..sample },
+        ] {
+            assert_eq!(decode(too_long), Err(DropReason::TooLong));
+        }
     }
 
     #[test]

@@ -221,7 +221,8 @@ impl Callback {
         drop(dropped);
         drop_quietly(handler);
         if let Some(on_panic) = on_panic {
-            on_panic();
+            // It calls the program's logger and those who wait for events. Whoever closes this waits for the end of the run.
+            let _ = catch_unwind(AssertUnwindSafe(on_panic));
         }
         self.end_run(lock(&self.state));
     }

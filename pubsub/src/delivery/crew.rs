@@ -15,6 +15,7 @@ use std::{io, mem};
 
 use ferrocal_transport::Interrupt;
 
+use crate::outage::Outage;
 use crate::source::{Flow, Ready, Source, Task};
 use crate::thread::apply_here;
 use crate::{ReceiveThreadConfig, lock};
@@ -69,6 +70,8 @@ struct State {
     jobs: VecDeque<Arc<dyn Task>>,
     /// Threads of the pool that wait for work.
     idle: usize,
+    /// The system refuses threads.
+    outage: Outage,
 }
 
 impl Crew {
@@ -269,9 +272,24 @@ impl Shared {
             self.work.notify_one();
             return None;
         }
-        let Err(error) = self.spawn("ferrocal-callback", |shared| shared.work()) else { return None };
-        log::warn!("a thread for a slow callback could not be started: {error}; it delays other topics");
-        lock(&self.state).jobs.pop_back()
+        match self.spawn("ferrocal-callback", |shared| shared.work()) {
+            Ok(()) => {
+                lock(&self.state).outage.worked();
+                None
+            }
+            Err(error) => {
+                self.is_without_thread(&error);
+                lock(&self.state).jobs.pop_back()
+            }
+        }
+    }
+
+    /// Reports that, unless it was reported before: others may be the reason, and how often it comes is theirs, too.
+    fn is_without_thread(&self, error: &io::Error) {
+        let is_news = lock(&self.state).outage.failed();
+        if is_news {
+            log::warn!("a thread for a slow callback could not be started: {error}; it delays other topics");
+        }
     }
 
     /// Runs slow callbacks, until there were none for a while.
@@ -342,9 +360,7 @@ impl Shared {
                 if taken.is_ok() {
                     lock(&self.state).has_watcher = false;
                     if let Err(error) = self.start_watcher() {
-                        log::warn!(
-                            "a thread could not be started: {error}; slow callbacks delay other topics"
-                        );
+                        self.is_without_thread(&error);
                     }
                     return self.lead(turn + 1);
                 }

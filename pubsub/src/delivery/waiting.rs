@@ -9,7 +9,7 @@ use ferrocal_proto::EntityId;
 use super::clock::{ClockFilter, Order};
 use crate::SubscriberConfig;
 use crate::layer::{Ended, Incoming, Origin};
-use crate::stats::{Counters, Delays, add};
+use crate::stats::{Counters, Delays};
 use crate::wall_clock::Reading;
 
 /// What was not passed to the program, and why.
@@ -111,7 +111,7 @@ impl Waiting {
         match self.filter.check(&message.origin, message.clock, message.received) {
             Order::New { missing: 0 } => {}
             Order::New { missing } => {
-                admitted.lost += missing;
+                admitted.lost = admitted.lost.saturating_add(missing);
                 self.counters.losses.add(&message.origin.host_name, message.origin.id, missing);
             }
             Order::Duplicate => {
@@ -151,7 +151,7 @@ impl Waiting {
             self.counters.add(admitted.count as u64, admitted.bytes as u64, admitted.last_len);
         }
         if admitted.lost > 0 {
-            add(&self.counters.lost, admitted.lost);
+            self.counters.add_lost(admitted.lost);
         }
     }
 
@@ -159,7 +159,7 @@ impl Waiting {
     pub(super) fn lost(&mut self, origin: &Arc<Origin>, clock: i64) {
         let lost = self.filter.lost(origin, clock, Instant::now());
         if lost > 0 {
-            add(&self.counters.lost, lost);
+            self.counters.add_lost(lost);
             self.counters.losses.add(&origin.host_name, origin.id, lost);
         }
     }
@@ -230,6 +230,17 @@ pub(super) mod tests {
         assert_eq!(waiting.discarded, Discarded { duplicate: 1, out_of_order: 1, queue_full: 0 });
         assert_eq!(waiting.counters.lost.load(Ordering::Relaxed), 2);
         assert_eq!(waiting.counters.messages.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn what_publishers_claim_does_not_overflow() {
+        let mut waiting = Waiting::new(&SubscriberConfig::default(), 3, Arc::default());
+        let mut messages = [1, 2, 3].into_iter().flat_map(|id| [message(id, 1, 1), message(id, i64::MAX, 1)]);
+        assert_eq!(waiting.push(&mut messages, &Reading::Now(0)), 6);
+        assert_eq!(waiting.counters.lost.load(Ordering::Relaxed), u64::MAX);
+        push(&mut waiting, message(4, 1, 1));
+        push(&mut waiting, message(4, 4, 1));
+        assert_eq!(waiting.counters.lost.load(Ordering::Relaxed), u64::MAX);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use ferrocal_proto::{
     Action, Announcement, DataType, DropReason, EntityId, LayerKind, ProcessState, Registration, Text,
     TopicInfo,
 };
-use ferrocal_transport::Sender;
+use ferrocal_transport::{SendError, Sender};
 
 pub(crate) use entity::{Entity, Role};
 pub(crate) use host_board::HostBoard;
@@ -71,6 +71,8 @@ pub(crate) struct Registry {
     clock: AtomicI32,
     /// Of sending registrations.
     outage: Mutex<Outage>,
+    /// How that went since [`post`](Registry::post): the first error, if there was one.
+    sent: Mutex<Option<Result<(), SendError>>>,
     /// Whether nobody will be connected any more.
     has_failed: AtomicBool,
     report: Mutex<Report>,
@@ -110,6 +112,7 @@ impl Registry {
             destination: SocketAddrV4::new(config.destination().group, config.registration_port()),
             clock: AtomicI32::new(0),
             outage: Mutex::default(),
+            sent: Mutex::default(),
             has_failed: AtomicBool::new(false),
             report: Mutex::default(),
             watch: Watch::new(limits.max_peers, limits.max_registry_bytes),
@@ -307,10 +310,28 @@ impl Registry {
         }
     }
 
-    /// Has others see what was sent by way of shared memory: all of it at once.
+    /// Has others see what was sent by way of shared memory, all of it at once, and logs if that did not work. Called without
+    /// locks: the program's logger may publish.
     fn post(&self) {
-        let Some(board) = &self.board else { return };
         let name = &self.identity.unit_name;
+        let Some(board) = &self.board else {
+            let sent = lock(&self.sent).take();
+            return match sent {
+                None => {}
+                Some(Ok(())) => self.is_announced(),
+                Some(Err(_)) if !lock(&self.outage).failed() => {}
+                Some(Err(error)) => {
+                    let hint = match self.mode {
+                        Mode::Local => "local mode needs the loopback interface.",
+                        Mode::Network => "is there a network, and a route to this group?",
+                    };
+                    log::warn!(
+                        "node `{name}` cannot announce itself: {error}: {}; {hint} Trying again",
+                        error.source
+                    );
+                }
+            };
+        };
         match board.post() {
             Ok(()) => self.is_announced(),
             Err(_) if !lock(&self.outage).failed() => {}
@@ -326,26 +347,15 @@ impl Registry {
         }
     }
 
-    /// Sends a registration. It is repeated anyway, so a failure is only logged.
+    /// Sends a registration, until [`post`](Self::post). It is repeated anyway, so a failure is only logged.
     fn send(&self, registration: &Registration) {
         if let Some(board) = &self.board {
             return board.put(registration);
         }
-        match send_message(&*self.sender, self.destination, &registration.encode()) {
-            Ok(()) => self.is_announced(),
-            Err(error) => {
-                if lock(&self.outage).failed() {
-                    let hint = match self.mode {
-                        Mode::Local => "local mode needs the loopback interface.",
-                        Mode::Network => "is there a network, and a route to this group?",
-                    };
-                    log::warn!(
-                        "node `{}` cannot announce itself: {error}: {}; {hint} Trying again",
-                        self.identity.unit_name,
-                        error.source
-                    );
-                }
-            }
+        let result = send_message(&*self.sender, self.destination, &registration.encode());
+        let sent = &mut *lock(&self.sent);
+        if result.is_err() || sent.is_none() {
+            *sent = Some(result);
         }
     }
 

@@ -17,6 +17,12 @@ pub(super) struct Full;
 /// The entities of this node whose connections changed.
 pub(super) type Changed = Vec<Arc<Entity>>;
 
+/// One that has changed several times is announced once, as it is then.
+pub(super) fn keep_once(changed: &mut Changed) {
+    changed.sort_unstable_by_key(Arc::as_ptr);
+    changed.dedup_by(|one, other| Arc::ptr_eq(one, other));
+}
+
 /// What a step changed.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {

@@ -9,7 +9,7 @@ use ferrocal_transport::{Interrupt, Receiver, Wait};
 
 use super::Registry;
 use super::host_board::{HostBoard, Look};
-use super::outcome::Changed;
+use super::outcome::{Changed, keep_once};
 use crate::lock;
 use crate::source::{Flow, Ready, Source};
 use crate::wire::{Failures, Intake};
@@ -17,6 +17,10 @@ use crate::{AllowConfig, Config};
 
 /// So many bytes may wait at a receiver that has no buffer in the kernel, or a small one.
 const MIN_WAITING: usize = 1 << 20;
+/// What a datagram takes in the kernel's buffer beyond its bytes, at least: 768 bytes for an empty one on Linux 6.18.
+const OVERHEAD: usize = 512;
+/// What has changed is announced so often at most, as others decide how often it does.
+const ANSWER_EVERY: Duration = Duration::from_millis(20);
 
 /// Reads the port of registrations, one batch a call.
 pub(crate) struct RegistrationReceiver {
@@ -26,6 +30,9 @@ pub(crate) struct RegistrationReceiver {
     allow: AllowConfig,
     failures: Failures,
     next_refresh: Instant,
+    /// What is to be announced, and when.
+    changed: Changed,
+    next_answer: Instant,
     /// Whether nothing can be received any more.
     has_ended: bool,
 }
@@ -42,17 +49,18 @@ impl RegistrationReceiver {
             allow: config.allow.clone(),
             failures: Failures::default(),
             next_refresh: Instant::now(),
+            changed: Changed::new(),
+            next_answer: Instant::now(),
             has_ended: false,
         }
     }
 
     /// Reads one batch: how many bytes it had, and how to go on.
     fn read(&mut self, timeout: Duration) -> (usize, Flow) {
-        let Self { registry, receiver, intake, allow, failures, .. } = self;
-        let mut changed = Changed::new();
+        let Self { registry, receiver, intake, allow, failures, changed, .. } = self;
         let mut bytes = 0;
         let result = receiver.recv(Wait::sleep(timeout), &mut |datagram| {
-            bytes += datagram.bytes.len().max(1);
+            bytes += datagram.bytes.len() + OVERHEAD;
             let (now, source) = (datagram.received, datagram.source);
             let refused = intake.each_message(datagram, |message| {
                 let registration = Registration::decode(message.as_slice())?;
@@ -64,8 +72,13 @@ impl RegistrationReceiver {
                 registry.report_refused(source, reason);
             }
         });
-        registry.answer(changed);
-        intake.expire(Instant::now());
+        keep_once(changed);
+        let now = Instant::now();
+        if !changed.is_empty() && now >= self.next_answer && now < self.next_refresh {
+            registry.answer(std::mem::take(changed));
+            self.next_answer = now + ANSWER_EVERY;
+        }
+        intake.expire(now);
         intake.report(&registry.report, &**receiver);
         (bytes, failures.after(result))
     }
@@ -74,8 +87,14 @@ impl RegistrationReceiver {
 impl Source for RegistrationReceiver {
     /// Waits until the next refresh is due at most, and refreshes when it is.
     fn receive(&mut self, _: &mut Ready) -> Flow {
-        let left = self.next_refresh.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let left = self.next_refresh.saturating_duration_since(now);
         if !left.is_zero() {
+            let left = if self.changed.is_empty() {
+                left
+            } else {
+                left.min(self.next_answer.saturating_duration_since(now))
+            };
             if self.has_ended {
                 return Flow::Pause(left);
             }
@@ -138,11 +157,12 @@ impl BoardReceiver {
     fn read(&mut self) {
         let Self { registry, board, look, allow, .. } = self;
         let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-        let (mut changed, now) = (Changed::new(), Instant::now());
+        let mut changed = Changed::new();
         let result = board.look(look, |registration| {
             let registered = registration.and_then(|registration| {
                 allow.check_host(registration.announcement.host_name())?;
-                registry.registered(now, source, registration)
+                // A look may wait for locks that others hold.
+                registry.registered(Instant::now(), source, registration)
             });
             match registered {
                 Ok(entities) => changed.extend(entities),
@@ -152,6 +172,7 @@ impl BoardReceiver {
         if let Err(error) = result {
             log::debug!("registrations in shared memory cannot be read at present: {error}");
         }
+        keep_once(&mut changed);
         registry.answer(changed);
     }
 }

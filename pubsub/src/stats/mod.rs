@@ -101,6 +101,12 @@ impl Counters {
         }
     }
 
+    /// Counts messages that did not arrive: as many as publishers' clocks claim.
+    pub(crate) fn add_lost(&self, messages: u64) {
+        let add = |lost: u64| Some(lost.saturating_add(messages));
+        let _ = self.lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
     /// Counts messages and their bytes, of which the last one had `last_len`.
     pub(crate) fn add(&self, messages: u64, bytes: u64, last_len: usize) {
         add(&self.messages, messages);

@@ -310,3 +310,45 @@ fn nodes_whose_topics_have_other_groups_reach_each_other() {
         }
     }
 }
+
+/// A peer that comes and goes without end has a node announce itself no more often than it would in any case.
+#[test]
+fn who_comes_and_goes_is_not_answered_each_time() {
+    /// In milliseconds.
+    const ANSWER_EVERY: u128 = 20;
+    const TIMES: usize = 1000;
+    /// Process and subscriber, twice.
+    const SENT_AT_ONCE: u128 = 4;
+    within_hang(|| {
+        let network = Network::new(1);
+        let sent = Arc::new(AtomicUsize::new(0));
+        let transport = Faulty::new(&network).on_send({
+            let sent = sent.clone();
+            move |_| {
+                sent.fetch_add(1, Ordering::SeqCst);
+                Fate::Send
+            }
+        });
+        let node = Node::with_transport("asked", config(), Arc::new(transport)).unwrap();
+        let subscriber = node.subscriber::<[u8]>("topic").unwrap();
+        let forger = Forger::new(&network);
+        let peer = || Announcement::Publisher(forge::topic("topic", 1));
+        let start = Instant::now();
+        sent.store(0, Ordering::SeqCst);
+        for _ in 0..TIMES {
+            // The first one may be an old one that comes late.
+            (0..2).for_each(|_| forger.register(peer()));
+            forger.unregister(peer());
+        }
+        // Some of them find the buffer full.
+        until("they were read", || {
+            forger.register(Announcement::Publisher(forge::topic("topic", 2)));
+            subscriber.publishers().iter().any(|peer| peer.id == EntityId::from_wire("2"))
+        });
+        let sent = sent.load(Ordering::SeqCst) as u128;
+        let elapsed = start.elapsed().as_millis();
+        // And once for each second.
+        let most = (elapsed / ANSWER_EVERY + elapsed / 1000 + 4) * SENT_AT_ONCE;
+        assert!(sent <= most, "{sent} registrations in {elapsed} ms");
+    });
+}

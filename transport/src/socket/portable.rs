@@ -72,7 +72,7 @@ pub(super) fn recv(
     buffers: &mut Buffers,
     wait: Wait,
     is_interrupted: &AtomicBool,
-    _lost: &mut u32,
+    _lost: &mut u64,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<()> {
     let deadline = Instant::now().checked_add(wait.timeout);

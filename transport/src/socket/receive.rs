@@ -22,7 +22,7 @@ pub(super) struct Receiver {
     interrupter: Arc<Interrupter>,
     buffers: sys::Buffers,
     /// The number of datagrams that the kernel has reported as lost.
-    lost: u32,
+    lost: u64,
     drops: ReceiveDrops,
     /// Whether a loss was reported with a datagram of another host, and no datagram was passed on since.
     is_after_loss: bool,
@@ -81,7 +81,7 @@ impl seam::Receiver for Receiver {
     }
 
     fn drops(&self) -> ReceiveDrops {
-        ReceiveDrops { buffer_full: self.lost.into(), ..self.drops.clone() }
+        ReceiveDrops { buffer_full: self.lost, ..self.drops.clone() }
     }
 
     fn granted(&self) -> Granted {

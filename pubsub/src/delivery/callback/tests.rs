@@ -129,6 +129,15 @@ fn a_panic_before_anybody_asked_for_it_is_reported() {
     assert!(reported.try_recv().is_ok());
 }
 
+/// The report calls code of the program.
+#[test]
+fn a_report_of_a_panic_that_panics_ends_the_run_all_the_same() {
+    let callback = callback(SubscriberConfig::default(), |_| resume_unwind(Box::new("on purpose")));
+    callback.set_on_panic(Box::new(|| resume_unwind(Box::new("on purpose"))));
+    push(&callback, [1]);
+    assert!(callback.is_finished());
+}
+
 /// The clocks of messages, and whether they lay in place.
 type Seen = Arc<Mutex<Vec<(i64, bool)>>>;
 

@@ -40,14 +40,17 @@ impl Groups {
 
     pub(super) fn leave(&self, group: Ipv4Addr) {
         let mut readers = lock(&self.readers);
-        if let Some(count) = readers.get_mut(&group) {
-            *count -= 1;
-            if *count == 0 {
-                readers.remove(&group);
-                if let Err(error) = self.membership.leave(group) {
-                    log::warn!("{error}");
-                }
-            }
+        let Some(count) = readers.get_mut(&group) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        readers.remove(&group);
+        let left = self.membership.leave(group);
+        // The program's logger may subscribe.
+        drop(readers);
+        if let Err(error) = left {
+            log::warn!("{error}");
         }
     }
 }

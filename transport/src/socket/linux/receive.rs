@@ -105,7 +105,7 @@ pub(in crate::socket) fn recv(
     buffers: &mut Buffers,
     wait: Wait,
     is_interrupted: &AtomicBool,
-    lost: &mut u32,
+    lost: &mut u64,
     sink: &mut dyn FnMut(Datagram<'_>),
 ) -> io::Result<()> {
     let is_interrupted = || is_interrupted.load(Ordering::SeqCst);
@@ -189,7 +189,7 @@ pub(in crate::socket) fn recv(
         // SAFETY: `count` is at most `batch`, and as many headers were written.
         let message = unsafe { message.assume_init_ref() };
         let Ancillary { lost: now_lost, segment_len } = ancillary(&message.msg_hdr);
-        let lost_before = mem::replace(lost, now_lost.unwrap_or(*lost));
+        let lost_before = mem::replace(lost, now_lost.map_or(*lost, |now| later(*lost, now)));
         let len = (message.msg_len as usize).min(SLOT_LEN);
         total += len;
         let (slot, memory) = buffers.slots.written(index);
@@ -207,6 +207,11 @@ pub(in crate::socket) fn recv(
     }
     buffers.adapt(received, count, total);
     Ok(())
+}
+
+/// How many datagrams were lost in all, of which the kernel tells the lower 32 bits.
+fn later(before: u64, now: u32) -> u64 {
+    before + u64::from(now.wrapping_sub(before as u32))
 }
 
 /// What the kernel reports with a datagram.
@@ -249,6 +254,15 @@ mod tests {
     /// Never set.
     static NOT_INTERRUPTED: AtomicBool = AtomicBool::new(false);
     const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn losses_are_counted_beyond_what_the_kernel_does() {
+        let mut lost = 0;
+        for (now, all) in [(5, 5), (u32::MAX, u64::from(u32::MAX)), (3, (1 << 32) + 3), (3, (1 << 32) + 3)] {
+            lost = later(lost, now);
+            assert_eq!(lost, all);
+        }
+    }
 
     #[test]
     fn a_call_that_timed_out_counts_for_nothing() -> io::Result<()> {
