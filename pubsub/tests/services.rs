@@ -784,6 +784,23 @@ fn hostile_servers_cost_their_calls_and_nothing_else() {
 }
 
 #[test]
+fn a_server_that_answers_nothing_any_more_is_called_after_others() {
+    let world = World::new();
+    let frozen = FakeServer::new(&world, limits(|limits| limits));
+    let mut peer = frozen.connect();
+    let [server] = &frozen.client.servers()[..] else { panic!("one server") };
+    let other = world.node().server(SERVICE).unwrap();
+    add_echo(&other);
+    assert!(frozen.client.wait_for_servers(2, HANG));
+    let call = echo(&frozen.client).of_server(server).call_async(b"", SHORT);
+    assert!(peer.frame().is_some());
+    assert!(matches!(call.wait(), Err(CallError::Timeout)));
+    let _silent = frozen.accept(b"");
+    let response = echo(&frozen.client).call(b"", HANG).unwrap();
+    assert_eq!(response.server.id, other.id());
+}
+
+#[test]
 fn a_response_that_nobody_asked_for_is_not_begun() {
     let world = World::new();
     let fake = FakeServer::new(&world, limits(|limits| limits));

@@ -142,6 +142,11 @@ impl ClientSession {
         self.is_connected
     }
 
+    /// Whether a call can be made, or waits for nothing but other calls.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
     /// Whether it could not be connected to, and is tried again later, or by its names.
     pub(super) fn is_pausing(&self) -> bool {
         !self.is_connected && matches!(self.state, State::Pausing(_) | State::Resolving(_))
@@ -197,18 +202,23 @@ impl ClientSession {
 
     /// Begins to connect.
     pub(super) fn start(&mut self, shared: &mut Shared, now: Instant) -> Next {
-        let own = shared.host_name == *self.server.host_name;
+        self.candidates = self.seen(shared.is_local, &shared.host_name);
+        self.has_names = !shared.is_local;
+        self.connect(shared, now)
+    }
+
+    /// Where it may be reached, without a look at its names.
+    fn seen(&self, is_local: bool, host_name: &[u8]) -> VecDeque<SocketAddr> {
+        let own = *host_name == *self.server.host_name;
         // In local mode, no name is looked up, as that may ask the network. Others have no say in where to connect to.
         let addresses: Vec<IpAddr> = match () {
-            () if shared.is_local => OWN.to_vec(),
+            () if is_local => OWN.to_vec(),
             () if self.source.is_loopback() && !own => Vec::new(),
             () => vec![self.source.into()],
         };
         let seen = addresses.into_iter().map(|address| SocketAddr::new(address, self.port));
-        self.candidates =
-            self.reached.filter(|one| one.port() == self.port).into_iter().chain(seen).collect();
-        self.has_names = !shared.is_local;
-        self.connect(shared, now)
+        let reached = self.reached.filter(|one| one.port() == self.port);
+        reached.into_iter().chain(seen.filter(|one| Some(*one) != reached)).collect()
     }
 
     /// Tries the next address.
@@ -491,8 +501,7 @@ mod tests {
     use crate::Config;
     use crate::registry::Identity;
 
-    #[test]
-    fn a_server_that_registers_again_is_not_connected_to_earlier_unless_it_has_moved() {
+    fn session(source: Ipv4Addr, port: u16, now: Instant) -> ClientSession {
         let config = Config::default();
         let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1))
             .expect("the system has what it takes");
@@ -504,9 +513,29 @@ mod tests {
             unit_name: "".into(),
             id: EntityId::from_wire("1"),
         };
+        ClientSession::new(1, client, server, source, port, true, now)
+    }
+
+    #[test]
+    fn no_address_is_tried_twice() {
+        let mut session = session(Ipv4Addr::LOCALHOST, 1, Instant::now());
+        let [v4, v6] = OWN.map(|address| SocketAddr::new(address, 1));
+        let seen = |session: &ClientSession, is_local| Vec::from(session.seen(is_local, b"host"));
+        assert_eq!(seen(&session, true), [v4, v6]);
+        for (reached, first_local, first) in [(v4, [v4, v6], vec![v4]), (v6, [v6, v4], vec![v6, v4])] {
+            session.reached = Some(reached);
+            assert_eq!(seen(&session, true), first_local);
+            assert_eq!(seen(&session, false), first);
+        }
+        session.port = 2;
+        assert_eq!(seen(&session, false), [SocketAddr::new(OWN[0], 2)], "where it was is another port");
+    }
+
+    #[test]
+    fn a_server_that_registers_again_is_not_connected_to_earlier_unless_it_has_moved() {
         let [here, there] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)];
         let now = Instant::now();
-        let mut session = ClientSession::new(1, client, server, here, 1, true, now);
+        let mut session = session(here, 1, now);
         let mut pause_after = |source, port| {
             session.state = State::Pausing(now + BACKOFF.1);
             session.registered(source, port, now);

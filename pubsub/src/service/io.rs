@@ -409,13 +409,14 @@ impl Run {
         chosen.is_some()
     }
 
-    /// Has the connection with the fewest calls make this one.
+    /// Has the connection with the fewest calls make this one. One that is opened anew comes last: its server may answer nothing
+    /// any more.
     fn begin_call(&mut self, id: EntityId, server: Option<&ServerIdentity>, call: Call, now: Instant) {
         let sessions = self.clients.get(&id).into_iter().flat_map(|client| client.connections.values());
         let chosen = sessions
             .filter_map(|token| self.calls.get(token))
             .filter(|session| session.is_connected() && server.is_none_or(|one| *one == *session.server))
-            .min_by_key(|session| (session.waiting(), session.token));
+            .min_by_key(|session| (!session.is_ready(), session.waiting(), session.token));
         match chosen.map(|session| session.token) {
             Some(token) => self.call(token, |session, shared| session.call(call, shared, now)),
             None => call.fail(super::CallError::NoServer),
