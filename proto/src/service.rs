@@ -157,9 +157,11 @@ impl ServiceFrames {
             return Err(DropReason::TooLong);
         }
         if let Some((taken, rest)) = split(input, len - self.payload.len()) {
-            if taken.len() == len {
-                // It came in one piece, and takes no more memory than it needs.
-                self.payload.reserve_exact(len);
+            let came = self.payload.len() + taken.len();
+            if came > self.payload.capacity() {
+                // Twice as much as came before, so that nobody gets memory for a length alone.
+                let room = len.min(came.max(2 * self.payload.len()));
+                self.payload.reserve_exact(room - self.payload.len());
             }
             self.payload.extend_from_slice(taken);
             *input = rest;

@@ -261,6 +261,22 @@ fn a_hundred_calls_at_once_and_long_ones_are_answered() {
     assert!(matches!(echo.call(&too_long, HANG), Err(CallError::TooLong { .. })));
 }
 
+/// With all the room that there is for messages, and the longest name beside it.
+#[test]
+fn a_call_at_the_limits_is_answered() {
+    let world = World::new();
+    let config = || limits(|limits| limits.max_message_len(300_000).max_bytes(300_000));
+    let server = world.node_with(config()).server(SERVICE).unwrap();
+    let client = world.node_with(config()).client(SERVICE).unwrap();
+    assert!(client.wait_for_server(HANG));
+    for name in ["echo".to_owned(), "x".repeat(4096)] {
+        server.method::<[u8], [u8]>(&name, Ok).unwrap();
+        let method = client.method::<[u8], [u8]>(&name).unwrap();
+        let response = method.call(&vec![1; 300_000], HANG);
+        assert_eq!(response.map(|response| response.payload.len()).ok(), Some(300_000), "{}", name.len());
+    }
+}
+
 #[test]
 fn what_a_server_does_not_take_ends_the_connection_and_no_other() {
     let world = World::new();
@@ -549,7 +565,6 @@ fn who_takes_most_memory_makes_room() {
     let mut greedy = [(); 2].map(|()| {
         let mut peer = Peer::connect(&server);
         peer.shake_hands();
-        // A buffer takes up to twice as much.
         peer.send(&[&header(60_000, 3, 16)[..], &[0; 48_000]].concat());
         peer
     });

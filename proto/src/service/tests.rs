@@ -79,6 +79,23 @@ fn no_more_is_stored_than_came() {
 }
 
 #[test]
+fn a_frame_takes_no_more_memory_than_its_length() {
+    const LEN: usize = 100_000;
+    let stream = frame(ServiceFrameKind::Request, |out| out.resize(SERVICE_HEADER_LEN + LEN, 1)).unwrap();
+    for step in [1, 999, 65_536, stream.len()] {
+        let mut decoder = ServiceFrames::new(LEN);
+        let mut came = 0;
+        let mut frames = Vec::new();
+        for mut piece in stream.chunks(step) {
+            came += piece.len();
+            frames.extend(decoder.take(&mut piece).unwrap());
+            assert!(decoder.buffered() <= LEN.min(2 * came), "{came} came in pieces of {step}");
+        }
+        assert_eq!(frames[0].payload.len(), LEN);
+    }
+}
+
+#[test]
 fn a_request_of_ecal_is_read() {
     // eCAL writes every field of the header, also those that are empty.
     let header = b"\x0a\0\x12\0\x3a\0\x1a\x04echo\x22\0\x28\0\x30\0";

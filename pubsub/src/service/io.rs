@@ -224,7 +224,7 @@ pub(super) fn new(
         host_name: host_name.to_vec(),
         expiry: config.registration.timeout,
         scratch: vec![0; SCRATCH_LEN],
-        memory: Memory::new(config.limits.service.max_bytes),
+        memory: Memory::new(&config.limits.service),
         again: Vec::new(),
         last_token: WAKE.0,
     };

@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 
+use crate::ServiceLimits;
+
 /// What connections hold, by their tokens.
 pub(super) struct Memory {
     max: usize,
+    /// More than this counts for none: the longest message has room in all of them, with what is sent beside it.
+    max_each: usize,
     bytes: usize,
     held: HashMap<usize, Held>,
     /// Connections that had to make room, and are still to be closed.
@@ -18,14 +22,16 @@ struct Held {
 }
 
 impl Memory {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max, bytes: 0, held: HashMap::new(), evicted: Vec::new() }
+    pub(super) fn new(limits: &ServiceLimits) -> Self {
+        let ServiceLimits { max_bytes: max, max_message_len: max_each, .. } = *limits;
+        Self { max, max_each, bytes: 0, held: HashMap::new(), evicted: Vec::new() }
     }
 
     /// Stores what a connection holds. If that is too much, those that hold more than it make room: whoever begins long
     /// requests and does not end them is to keep nobody out. Returns whether there is room.
     #[must_use]
     pub(super) fn hold(&mut self, token: usize, bytes: usize) -> bool {
+        let bytes = bytes.min(self.max_each);
         let before = self.release(token);
         self.bytes += bytes;
         self.held.insert(token, Held { bytes, is_in_use: false });
@@ -66,9 +72,22 @@ impl Memory {
 mod tests {
     use super::*;
 
+    fn memory(max_bytes: usize) -> Memory {
+        Memory::new(&ServiceLimits::default().max_bytes(max_bytes))
+    }
+
+    #[test]
+    fn the_longest_message_has_room_with_its_header() {
+        let mut memory = Memory::new(&ServiceLimits::default().max_bytes(100).max_message_len(100));
+        assert!(memory.hold(1, 130));
+        memory.use_held(1);
+        assert!(!memory.hold(2, 1));
+        assert_eq!([memory.release(2), memory.release(1), memory.bytes], [1, 100, 0]);
+    }
+
     #[test]
     fn who_holds_most_makes_room() {
-        let mut memory = Memory::new(100);
+        let mut memory = memory(100);
         assert!(memory.hold(1, 30) && memory.hold(2, 40) && memory.hold(3, 20));
         assert!(memory.hold(4, 20));
         assert_eq!([memory.next_evicted(), memory.next_evicted()], [Some(2), None]);
@@ -78,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_a_method_works_on_is_not_given_back() {
-        let mut memory = Memory::new(100);
+        let mut memory = memory(100);
         assert!(memory.hold(1, 90));
         memory.use_held(1);
         assert!(!memory.hold(2, 20), "there is no room");
