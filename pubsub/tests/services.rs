@@ -285,7 +285,7 @@ fn what_a_server_does_not_take_ends_the_connection_and_no_other() {
     add_echo(&server);
     let client = world.node().client(SERVICE).unwrap();
     assert!(client.wait_for_server(HANG));
-    let request = vec![0; 3000];
+    let request = vec![0; 10_000];
     assert!(matches!(echo(&client).call(&request, HANG), Err(CallError::ConnectionLost)));
     assert!(client.wait_for_server(HANG), "it connects again");
     assert_eq!(echo(&client).call(b"short", HANG).unwrap().payload, "short");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{DropReason, ServiceFrame, ServiceFrameKind};
+use ferrocal_proto::{DropReason, MAX_NAME_LEN, ServiceFrame, ServiceFrameKind};
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
@@ -136,7 +136,8 @@ impl ServerSession {
         shared: &mut Shared,
         now: Instant,
     ) -> io::Result<Self> {
-        let mut link = Link::new(stream, shared.limits.max_message_len.saturating_add(1024), now);
+        let mut link =
+            Link::new(stream, shared.limits.max_message_len.saturating_add(MAX_NAME_LEN + 1024), now);
         shared.watch(link.stream(), token)?;
         // It may have sent already.
         shared.again.push(token);
