@@ -245,6 +245,12 @@ impl<T> std::fmt::Debug for FeedSender<T> {
     }
 }
 
+/// Adds a sender to those of the same news, and removes those whose feed is gone.
+pub(crate) fn add_sender<T>(senders: &mut Vec<Arc<FeedSender<T>>>, sender: Arc<FeedSender<T>>) {
+    senders.retain(|one| one.is_open());
+    senders.push(sender);
+}
+
 impl<T> FeedSender<T> {
     /// Whether somebody still takes news.
     pub(crate) fn is_open(&self) -> bool {

@@ -10,7 +10,7 @@ use ferrocal_proto::{
 
 use super::identity::Identity;
 use super::tables::{Event, Link};
-use crate::feed::FeedSender;
+use crate::feed::{FeedSender, add_sender};
 use crate::layer::{Destination, Endpoint, LayerChoice, LayerSet, LayerUse, MAX_LAYERS};
 use crate::stats::{Counters, Frequency, Latency, get};
 use crate::{RecvError, lock};
@@ -259,7 +259,7 @@ impl Entity {
     /// Has somebody hear of what happens to this entity.
     pub(super) fn listen(&self, listener: FeedSender<Event>) {
         let listener = Arc::new(listener);
-        lock(&self.listeners).push(listener.clone());
+        add_sender(&mut lock(&self.listeners), listener.clone());
         // After it was added: an end from now on reaches it by itself.
         if lock(&self.matched).ended {
             listener.end(RecvError::NodeFailed);
@@ -404,5 +404,21 @@ fn to_wire(latency: Latency) -> LatencyInfo {
         max_us: latency.max_us,
         mean_us: latency.mean_us,
         sum_of_squares_us2: latency.variance_us2 * latency.count as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SubscriberConfig;
+    use crate::feed::Feed;
+
+    #[test]
+    fn feeds_that_are_gone_are_forgotten() {
+        let layers = LayerUse::of_subscriber(&[LayerKind::UdpMulticast], &SubscriberConfig::default());
+        let (id, data_type) = (EntityId::from_wire("1"), DataType::default());
+        let entity = Entity::new(id, Role::Subscriber, "topic", data_type, layers);
+        (0..1000).for_each(|_| entity.listen(Feed::with_bounds(1, 1).0));
+        assert_eq!(lock(&entity.listeners).len(), 1);
     }
 }

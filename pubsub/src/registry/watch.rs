@@ -10,7 +10,7 @@ use ferrocal_proto::{
     Action, Announcement, DataType, Layer, MethodInfo, ProcessInfo, ServiceInfo, Text, TopicInfo,
 };
 
-use crate::feed::{Feed, FeedSender};
+use crate::feed::{Feed, FeedSender, add_sender};
 use crate::{RecvError, lock};
 
 /// Something that a process registered.
@@ -194,7 +194,7 @@ impl Watch {
             sender.send(change, watched.bytes);
         }
         let sender = Arc::new(sender);
-        state.feeds.push(sender.clone());
+        add_sender(&mut state.feeds, sender.clone());
         // After it was added: a failure from now on reaches it by itself.
         if self.has_failed.load(Ordering::SeqCst) {
             sender.end(RecvError::NodeFailed);
@@ -463,6 +463,13 @@ mod tests {
 
     fn changes(feed: &Feed<Change>) -> Vec<ChangeKind> {
         std::iter::from_fn(|| feed.try_recv()).map(|change| change.kind).collect()
+    }
+
+    #[test]
+    fn feeds_that_are_gone_are_forgotten() {
+        let watch = watch();
+        (0..1000).for_each(|_| drop(watch.changes()));
+        assert_eq!(lock(&watch.state).feeds.len(), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ferrocal_proto::{Action, Announcement, DataType, EntityId, MAX_METHODS, Serv
 
 use super::methods::{RegisteredMethod, infos};
 use super::{Command, Io, ServiceError, ServiceEventKind};
-use crate::feed::{Feed, FeedSender};
+use crate::feed::{Feed, FeedSender, add_sender};
 use crate::registry::{Announcing, Identity, ServiceEnd};
 use crate::wakers::{Awaited, Wait, Wakers};
 use crate::{RecvError, lock};
@@ -160,7 +160,7 @@ impl ClientEnd {
             let event = ClientEvent { kind: ServiceEventKind::Connected, server: server.clone() };
             sender.send(event, size_of::<ClientEvent>());
         }
-        lock(&self.listeners).push(Arc::new(sender));
+        add_sender(&mut lock(&self.listeners), Arc::new(sender));
         feed
     }
 
@@ -218,5 +218,21 @@ impl ServiceEnd for ClientEnd {
 
     fn end(&self) {
         self.finish(RecvError::NodeFailed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn feeds_that_are_gone_are_forgotten() {
+        let config = Config::default();
+        let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1))
+            .expect("the system has what it takes");
+        let end = ClientEnd::new(&Identity::new("node", &config), "arm", io);
+        (0..1000).for_each(|_| drop(end.events()));
+        assert_eq!(lock(&end.listeners).len(), 1);
     }
 }

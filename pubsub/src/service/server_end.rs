@@ -15,7 +15,7 @@ use ferrocal_transport::Chain;
 
 use super::ServiceError;
 use super::methods::{RegisteredMethod, infos};
-use crate::feed::{Feed, FeedSender};
+use crate::feed::{Feed, FeedSender, add_sender};
 use crate::registry::{Announcing, Identity, ServiceEnd};
 use crate::{RecvError, lock};
 
@@ -257,7 +257,7 @@ impl ServerEnd {
 
     pub(crate) fn events(&self) -> Feed<ServerEvent> {
         let (sender, feed) = Feed::with_bounds(Feed::<ServerEvent>::CAPACITY, usize::MAX);
-        lock(&self.listeners).push(Arc::new(sender));
+        add_sender(&mut lock(&self.listeners), Arc::new(sender));
         feed
     }
 
@@ -307,5 +307,18 @@ impl ServiceEnd for ServerEnd {
 
     fn end(&self) {
         self.end_events(RecvError::NodeFailed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn feeds_that_are_gone_are_forgotten() {
+        let end = ServerEnd::new(&Identity::new("node", &Config::default()), "arm", 1, 1);
+        (0..1000).for_each(|_| drop(end.events()));
+        assert_eq!(lock(&end.listeners).len(), 1);
     }
 }
