@@ -24,7 +24,7 @@ ORDER = {
         "error",
         "config",
         "resolver",
-        "descriptors outage shown",
+        "connection descriptors outage shown",
         "lib",
     ],
     "transport": [

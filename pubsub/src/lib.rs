@@ -424,6 +424,7 @@
 mod capture;
 mod client;
 mod config;
+mod connection;
 mod core;
 mod delivery;
 mod descriptors;

@@ -1,14 +1,12 @@
 //! A connection that carries frames both ways, without blocking.
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ferrocal_proto::{DropReason, ServiceFrame, ServiceFrames};
 use mio::net::TcpStream;
-use socket2::{SockRef, TcpKeepalive};
 
-/// A peer whose host is gone is noticed after this time without traffic, and some tries of the system.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+use crate::connection::prepare;
 
 /// So many bytes are read of one connection before it is the turn of others.
 const TURN: usize = 1024 * 1024;
@@ -63,9 +61,6 @@ pub(super) enum Turn {
 
 impl Link {
     pub(super) fn new(stream: TcpStream, max_len: usize, now: Instant) -> Self {
-        // What the system refuses costs time, and nothing else.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         Self {
             stream,
             frames: ServiceFrames::new(HANDSHAKE_LEN.min(max_len)),
@@ -84,6 +79,8 @@ impl Link {
     /// The other side has ended its handshake, and may send long frames from now on.
     pub(super) fn agreed(&mut self) {
         self.frames = ServiceFrames::new(self.max_len);
+        // What the system refuses costs time, and nothing else.
+        let _ = prepare(&self.stream);
     }
 
     /// Whether the other side has begun a frame and not ended it.
@@ -169,5 +166,29 @@ impl Link {
         }
         (self.out, self.written) = (Vec::new(), 0);
         Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream as Stream};
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_gone_is_noticed_within_a_minute() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = Stream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut link = Link::new(TcpStream::from_std(stream), 1, Instant::now());
+        link.agreed();
+        let socket = SockRef::from(&link.stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        let [time, interval] =
+            [socket.tcp_keepalive_time(), socket.tcp_keepalive_interval()].map(Result::unwrap);
+        let silent = time + interval * socket.tcp_keepalive_retries().unwrap();
+        assert!(silent < Duration::from_secs(60), "{silent:?}");
     }
 }

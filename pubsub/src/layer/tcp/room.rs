@@ -1,9 +1,11 @@
 //! Who makes room for another connection when there are as many as there may be.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use mio::Token;
+
+use crate::connection::host_of;
 
 /// What shares the room for connections evenly with others: topics, and then the hosts of one topic. Who has many
 /// addresses gets no more for it: the topics are those of this node.
@@ -21,15 +23,6 @@ impl<'a> Kind<'a> {
 
     fn whole_topic(self) -> (bool, &'a str) {
         (self.is_outgoing, self.topic)
-    }
-}
-
-/// One address for all that a single host is likely to have: those of loopback, and those of its IPv6 network.
-fn host_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        address if address.is_loopback() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
     }
 }
 
@@ -94,17 +87,5 @@ mod tests {
         assert_eq!(to_close(kind("two", address(1)), &taken), None);
         assert_eq!(to_close(kind("three", address(1)), &taken), Some(Token(6)), "of the newest such topic");
         assert_eq!(to_close(kind("one", address(1)), &[]), None);
-    }
-
-    #[test]
-    fn the_addresses_of_a_host_count_as_one() {
-        let of = |address: &str| host_of(address.parse().unwrap());
-        for address in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.9.9.9"] {
-            assert_eq!(of(address), Ipv4Addr::LOCALHOST);
-        }
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:ffff:ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 }
