@@ -646,32 +646,6 @@ fn connections_without_a_handshake_make_room() {
     assert_eq!(server.client_count(), 2);
 }
 
-/// Where all of `127.0.0.0/8` is this host.
-#[cfg(not(target_os = "macos"))]
-#[test]
-fn connections_of_the_address_with_most_make_room_for_others() {
-    let world = World::new();
-    let server = world.node_with(limits(|limits| limits.max_connections(3))).server(SERVICE).unwrap();
-    add_echo(&server);
-    let [mut first, mut second, mut third] = [(); 3].map(|()| {
-        let mut peer = Peer::connect(&server);
-        peer.shake_hands();
-        peer
-    });
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
-    socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, server.port()).into()).unwrap();
-    let mut other = Peer::over(socket.into());
-    other.shake_hands();
-    assert!(third.is_closed());
-    assert!(Peer::connect(&server).is_closed());
-    for peer in [&mut first, &mut second, &mut other] {
-        peer.send(&ServiceRequest::encode("echo", b"fine").unwrap());
-        assert_eq!(ServiceResponse::decode(&peer.frame().unwrap().payload).unwrap().payload, "fine");
-    }
-    assert_eq!(server.stats().refused, 2);
-}
-
 /// What it works on for clients that are gone stays within the limits, and keeps nobody out.
 #[test]
 fn clients_that_give_up_leave_their_place() {

@@ -16,6 +16,7 @@ use super::memory::Memory;
 use super::pool::{Job, Owner, Pool};
 use super::room;
 use super::server_end::{ServerEnd, count};
+use crate::connection::host_of;
 use crate::resolver::Resolver;
 use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
 
@@ -203,39 +204,8 @@ pub(super) fn new(
     host_name: &[u8],
     resolver: Resolver,
 ) -> std::io::Result<(Arc<Io>, impl FnOnce() -> std::io::Result<()> + Send + 'static)> {
-    const SCRATCH_LEN: usize = 64 * 1024;
-    let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKE)?;
-    let io = Arc::new(Io {
-        commands: Mutex::new(Some(Commands::default())),
-        max_servers: config.limits.service.max_connections,
-        waker,
-        pool: Pool::default(),
-        drops: Mutex::default(),
-    });
-    let shared = Shared {
-        registry: poll.registry().try_clone()?,
-        io: io.clone(),
-        resolver,
-        reported: 0,
-        limits: config.limits.service.clone(),
-        is_local: config.mode == Mode::Local,
-        allow: config.allow.clone(),
-        host_name: host_name.to_vec(),
-        expiry: config.registration.timeout,
-        scratch: vec![0; SCRATCH_LEN],
-        memory: Memory::new(&config.limits.service),
-        again: Vec::new(),
-        last_token: WAKE.0,
-    };
-    let mut run = Run {
-        poll,
-        shared,
-        listeners: HashMap::new(),
-        servers: HashMap::new(),
-        clients: HashMap::new(),
-        calls: HashMap::new(),
-    };
+    let mut run = Run::new(config, host_name, resolver)?;
+    let io = run.shared.io.clone();
     let run = move || {
         let _end = EndOnDrop(run.shared.io.clone());
         run.run()
@@ -253,6 +223,42 @@ impl Drop for EndOnDrop {
 }
 
 impl Run {
+    fn new(config: &Config, host_name: &[u8], resolver: Resolver) -> std::io::Result<Self> {
+        const SCRATCH_LEN: usize = 64 * 1024;
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let io = Arc::new(Io {
+            commands: Mutex::new(Some(Commands::default())),
+            max_servers: config.limits.service.max_connections,
+            waker,
+            pool: Pool::default(),
+            drops: Mutex::default(),
+        });
+        let shared = Shared {
+            registry: poll.registry().try_clone()?,
+            io,
+            resolver,
+            reported: 0,
+            limits: config.limits.service.clone(),
+            is_local: config.mode == Mode::Local,
+            allow: config.allow.clone(),
+            host_name: host_name.to_vec(),
+            expiry: config.registration.timeout,
+            scratch: vec![0; SCRATCH_LEN],
+            memory: Memory::new(&config.limits.service),
+            again: Vec::new(),
+            last_token: WAKE.0,
+        };
+        Ok(Self {
+            poll,
+            shared,
+            listeners: HashMap::new(),
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            calls: HashMap::new(),
+        })
+    }
+
     /// Runs until the node ends.
     ///
     /// # Errors
@@ -396,13 +402,13 @@ impl Run {
 
     /// Whether there may be another connection of this address to a server. One is closed for it if need be.
     fn has_room(&mut self, server: &ServerEnd, address: IpAddr) -> bool {
-        let sessions = self.servers.values().filter(|session| session.server.id == server.id);
-        let places: Vec<_> = sessions.map(ServerSession::place).collect();
-        if places.len() < self.shared.limits.max_connections {
+        let sessions = || self.servers.values().filter(|session| session.server.id == server.id);
+        if sessions().count() < self.shared.limits.max_connections {
             return true;
         }
         count(&server.counters.refused);
-        let chosen = room::make_room(&places, &address.to_canonical());
+        let places: Vec<_> = sessions().map(ServerSession::place).collect();
+        let chosen = room::make_room(&places, &host_of(address));
         if let Some(token) = chosen {
             self.server(token, |_, _| Next::Drop);
         }
@@ -514,7 +520,41 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use mio::net::TcpStream;
+
     use super::*;
+    use crate::registry::Identity;
+
+    #[test]
+    fn a_host_with_many_addresses_keeps_no_other_one_out() {
+        let mut config = Config::default();
+        config.limits.service.max_connections = 3;
+        let server = Arc::new(ServerEnd::new(&Identity::new("node", &config), "arm", 1, 1));
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        for (present, other) in [
+            (["127.0.0.1", "127.0.0.2", "::1"], "10.0.0.1"),
+            (["2001:db8::1", "2001:db8::2", "2001:db8::3"], "2001:db8:0:1::1"),
+        ] {
+            let mut run = Run::new(&config, b"host", Resolver::new(1)).expect("the system has what it takes");
+            for (token, address) in (1..).zip(present) {
+                let stream = TcpStream::connect(listener.local_addr().expect("a port")).expect("it connects");
+                let address = SocketAddr::new(address.parse().expect("an address"), 1);
+                assert!(run.has_room(&server, address.ip()));
+                let session = ServerSession::new(
+                    token,
+                    server.clone(),
+                    address,
+                    stream,
+                    &mut run.shared,
+                    Instant::now(),
+                );
+                run.servers.insert(token, session.expect("it is watched"));
+            }
+            assert!(run.has_room(&server, other.parse().expect("an address")));
+            assert_eq!(run.servers.len(), 2);
+        }
+        assert_eq!(server.stats().refused, 2);
+    }
 
     fn registration(number: u64) -> Command {
         let id = EntityId::from_wire(number.to_string());

@@ -13,6 +13,7 @@ use super::io::{Command, Io, Next, Shared};
 use super::link::{Broken, Link, Turn};
 use super::room::{Place, Usage};
 use super::server_end::{ServerEnd, ServiceEventKind, count};
+use crate::connection::{host_of, is_from_here};
 use crate::descriptors::is_one_of_the_last;
 
 /// After this time, what could not be accepted for lack of file descriptors or memory is tried again.
@@ -70,7 +71,7 @@ impl Listener {
             match self.listener.accept() {
                 Ok((stream, address))
                     if !shared.allow.allows_connection(address.ip())
-                        || shared.is_local && !is_own(&stream, address) =>
+                        || shared.is_local && !is_from_here(&stream, address) =>
                 {
                     count(&self.server.counters.refused_hosts);
                 }
@@ -88,13 +89,6 @@ impl Listener {
         shared.again.push(self.token);
         accepted
     }
-}
-
-/// Whether a connection comes from this host: over loopback, or from the very address that it goes to.
-fn is_own(stream: &TcpStream, peer: SocketAddr) -> bool {
-    let peer = peer.ip().to_canonical();
-    let is_local = |local: SocketAddr| local.ip().to_canonical() == peer;
-    peer.is_loopback() || stream.local_addr().is_ok_and(is_local)
 }
 
 /// Whether an error is one of the connection that was to be accepted, and not of the port.
@@ -153,7 +147,7 @@ impl ServerSession {
             State::Idle | State::Answering => Usage::Busy,
             State::Running => Usage::Running,
         };
-        Place { token: self.token, peer: self.address.ip(), usage }
+        Place { token: self.token, peer: host_of(self.address.ip()), usage }
     }
 
     /// When the client has kept it waiting for too long.
