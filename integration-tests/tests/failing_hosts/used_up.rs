@@ -1,6 +1,7 @@
 //! Descriptors, buffers and memory used up: by `setrlimit`, and by control groups (cgroups).
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         |name: &str, needs, body: Box<dyn FnOnce() + Send>| tests.push(Test::new(name, needs, body));
     test("buffers_at_the_minimum", &[], Box::new(buffers_at_the_minimum));
     test("no_descriptors_left", &[], Box::new(no_descriptors_left));
+    test("clients_leave_descriptors", &[], Box::new(clients_leave_descriptors));
     for limit in [Limit::AddressSpace, Limit::Group] {
         let (name, needs): (_, &[Need]) = match limit {
             Limit::AddressSpace => ("address_space", &[]),
@@ -134,6 +136,22 @@ fn no_descriptors_left() {
     wait::until_eq("subscribers", &3, || publisher.subscriber_count());
     exchange("after");
     assert_eq!(late.recv_timeout(HANG).expect("it arrives").payload, "after");
+}
+
+/// The program may need those that are left.
+fn clients_leave_descriptors() {
+    let [serving, calling] = ["serving", "calling"]
+        .map(|name| Node::with_config(name, config(Mode::Local, None, HANG)).expect("a node opens"));
+    let client = calling.client("service").expect("a good name");
+    let newest = File::open("/dev/null").expect("one is left");
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(u64::from(newest.as_raw_fd().unsigned_abs()) + 8), ..before };
+    setrlimit(Resource::Nofile, few).expect("the limit can be lowered");
+    let server = serving.server("service").expect("some are left");
+    wait::until("it does not connect", || calling.status().drops.get(DropReason::RegistryFull) > 0);
+    assert_eq!((client.servers().len(), server.client_count()), (0, 0));
+    setrlimit(Resource::Nofile, before).expect("the limit can be raised again");
+    assert!(client.wait_for_server(HANG));
 }
 
 /// The first argument of the program that [`run_hoarder`] is.

@@ -17,6 +17,7 @@ use super::listening::OWN;
 use super::reply::{Reply, ReplyResult, ReplySender};
 use super::room::{Place, Usage};
 use super::{CallError, ServiceEventKind};
+use crate::descriptors::is_one_of_the_last;
 use crate::resolver::LookUp;
 
 /// The time between two tries to connect, at first and at most.
@@ -226,9 +227,13 @@ impl ClientSession {
         self.unlink(shared);
         while let Some(address) = self.candidates.pop_front() {
             match self.open(address, shared, now) {
-                Ok(()) => {
+                Ok(true) => {
                     self.state = State::Connecting(now + shared.limits.timeout);
                     return Next::Keep;
+                }
+                Ok(false) => {
+                    shared.io.count(DropReason::RegistryFull);
+                    return self.lost(shared, now);
                 }
                 Err(error) => self.report(address, &Broken::Io(error), shared),
             }
@@ -239,13 +244,17 @@ impl ClientSession {
         self.lost(shared, now)
     }
 
-    fn open(&mut self, address: SocketAddr, shared: &Shared, now: Instant) -> std::io::Result<()> {
+    /// Begins to connect. Returns whether the program has a descriptor for that.
+    fn open(&mut self, address: SocketAddr, shared: &Shared, now: Instant) -> std::io::Result<bool> {
         let stream = TcpStream::connect(address)?;
+        if is_one_of_the_last(&stream) {
+            return Ok(false);
+        }
         let mut link = Link::new(stream, shared.limits.max_message_len.saturating_add(64 * 1024), now);
         shared.watch(link.stream(), self.token)?;
         self.link = Some(link);
         self.reached = Some(address);
-        Ok(())
+        Ok(true)
     }
 
     /// Looks up the names that eCAL connects to. That may take seconds, and is done on another thread.
