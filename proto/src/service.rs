@@ -349,7 +349,10 @@ impl ServiceResponse {
                 header::HOST_NAME => self.host_name = name(value.bytes()?)?,
                 header::SERVICE_NAME => self.service_name = name(value.bytes()?)?,
                 header::METHOD_NAME => self.method = name(value.bytes()?)?,
-                header::SERVICE_ID => self.service_id = Some(EntityId::from_wire(value.bytes()?)),
+                header::SERVICE_ID => {
+                    let id = value.bytes()?;
+                    self.service_id = (!id.is_empty()).then(|| EntityId::from_wire(id));
+                }
                 header::ERROR => self.error = text(value.bytes()?, MAX_TEXT_LEN)?,
                 header::STATE => {
                     self.state = match value.varint()? {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ferrocal::transport::memory::{Host, Network};
 use ferrocal::transport::{Transmit, Transport};
 use ferrocal::{
-    Bytes, CallError, Client, ClientMethod, Config, DataType, LimitsConfig, MethodError, Node,
+    Bytes, CallError, Client, ClientMethod, Config, DataType, DropReason, LimitsConfig, MethodError, Node,
     RegistrationConfig, Server, ServerIdentity, ServiceEventKind, ServiceInfo, ServiceLimits,
 };
 use ferrocal_proto::{
@@ -787,6 +787,29 @@ fn a_server_that_answers_nothing_any_more_is_called_after_others() {
     let _silent = frozen.accept(b"");
     let response = echo(&frozen.client).call(b"", HANG).unwrap();
     assert_eq!(response.server.id, other.id());
+}
+
+/// The system gives a port again before the registration of the server that had it expires.
+#[test]
+fn a_response_of_another_server_is_none() {
+    let world = World::new();
+    let fake = FakeServer::new(&world, limits(|limits| limits));
+    let response = |id| ServiceResponse {
+        state: ferrocal_proto::CallState::Executed,
+        service_id: Some(EntityId::from_wire(id)),
+        ..ServiceResponse::default()
+    };
+    let mut peer = fake.connect();
+    for (id, is_right) in [("1", true), ("2", false)] {
+        let call = echo(&fake.client).call_async(b"", HANG);
+        assert!(peer.frame().is_some());
+        peer.send(&response(id).encode().unwrap());
+        match call.wait() {
+            Err(CallError::BadResponse(DropReason::UnexpectedSample)) => assert!(!is_right),
+            other => assert!(other.is_ok() && is_right, "{id}: {other:?}"),
+        }
+    }
+    assert!(peer.is_closed());
 }
 
 #[test]

@@ -106,6 +106,13 @@ fn a_request_of_ecal_is_read() {
 }
 
 #[test]
+fn a_response_that_says_no_server_is_of_none() {
+    let message = Bytes::from_static(b"\x0a\x06\x12\0\x3a\0\x30\x01");
+    let response = ServiceResponse { state: CallState::Executed, ..ServiceResponse::default() };
+    assert_eq!(ServiceResponse::decode(&message), Ok(response));
+}
+
+#[test]
 fn damage_and_long_names_are_refused() {
     let decode = |message: &[u8]| ServiceRequest::decode(&Bytes::copy_from_slice(message));
     assert_eq!(decode(b"\x0a\x05\x1a"), Err(DropReason::BadSample));

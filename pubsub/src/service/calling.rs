@@ -361,9 +361,16 @@ impl ClientSession {
                 self.call_next(now)
             }
             (State::Ready, ServiceFrameKind::Response) => {
+                let response = ServiceResponse::decode(&frame.payload);
+                let from = response.as_ref().ok().and_then(|response| response.service_id);
+                if from.is_some_and(|id| id != self.server.id) {
+                    // The port was given to another server before this one's registration expired.
+                    return Err(Broken::Frame(DropReason::UnexpectedSample));
+                }
                 let call = self.calling.take().ok_or(Broken::Frame(DropReason::UnexpectedSample))?;
                 self.backoff = BACKOFF.0;
-                let reply = self.reply(frame);
+                let reply =
+                    response.map_err(CallError::BadResponse).and_then(|response| self.reply(response));
                 call.reply.send(reply);
                 self.call_next(now)
             }
@@ -371,8 +378,7 @@ impl ClientSession {
         }
     }
 
-    fn reply(&self, frame: &ServiceFrame) -> ReplyResult {
-        let response = ServiceResponse::decode(&frame.payload).map_err(CallError::BadResponse)?;
+    fn reply(&self, response: ServiceResponse) -> ReplyResult {
         let ServiceResponse { state, error, ret_state, payload, .. } = response;
         match state {
             CallState::Executed => Ok(Reply { payload, ret_state, server: self.server.clone() }),
