@@ -33,9 +33,43 @@ impl Outage {
     }
 }
 
+/// How often the log says what others can cause as often as they like: 32 times a minute.
+#[derive(Debug, Default)]
+pub(crate) struct LogBudget {
+    /// When the minute began.
+    since: Option<Instant>,
+    lines: u32,
+}
+
+impl LogBudget {
+    /// Takes note of a line. Returns its end, or `None` if it is not to be logged.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<&'static str> {
+        const MINUTE: Duration = Duration::from_secs(60);
+        const MAX_LINES: u32 = 32;
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= MINUTE) {
+            *self = Self { since: Some(now), lines: 0 };
+        }
+        if self.lines == MAX_LINES {
+            return None;
+        }
+        self.lines += 1;
+        Some(if self.lines == MAX_LINES { "; no more like this is logged for a minute" } else { "" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_says_so_much_a_minute() {
+        let (mut budget, start) = (LogBudget::default(), Instant::now());
+        for minute in 0..3 {
+            let at = |seconds: u64| start + Duration::from_secs(60 * minute + seconds);
+            let ends: Vec<_> = (0..60).filter_map(|second| budget.take(at(second))).collect();
+            assert_eq!((ends.len(), ends[30], ends[31].is_empty()), (32, "", false));
+        }
+    }
 
     #[test]
     fn what_fails_now_and_then_is_news_once() {

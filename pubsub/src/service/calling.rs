@@ -18,6 +18,7 @@ use super::reply::{Reply, ReplyResult, ReplySender};
 use super::room::{Place, Usage};
 use super::{CallError, ServiceEventKind};
 use crate::descriptors::is_one_of_the_last;
+use crate::outage::LogBudget;
 use crate::resolver::LookUp;
 
 /// The time between two tries to connect, at first and at most.
@@ -86,9 +87,7 @@ pub(super) struct ClientSession {
     /// connection, and another one is opened.
     is_connected: bool,
     backoff: Duration,
-    /// Whether it is not to be logged that the server cannot be reached.
-    is_quiet: bool,
-    /// Whether it was logged.
+    /// Whether the log said that it cannot be reached.
     is_reported: bool,
 }
 
@@ -113,7 +112,6 @@ impl ClientSession {
         server: ServerIdentity,
         source: Ipv4Addr,
         port: u16,
-        is_quiet: bool,
         now: Instant,
     ) -> Self {
         Self {
@@ -134,7 +132,6 @@ impl ClientSession {
             calling: None,
             is_connected: false,
             backoff: BACKOFF.0,
-            is_quiet,
             is_reported: false,
         }
     }
@@ -235,7 +232,7 @@ impl ClientSession {
                     shared.io.count(DropReason::RegistryFull);
                     return self.lost(shared, now);
                 }
-                Err(error) => self.report(address, &Broken::Io(error), shared),
+                Err(error) => self.report(address, &Broken::Io(error), shared, now),
             }
         }
         if std::mem::take(&mut self.has_names) {
@@ -284,14 +281,10 @@ impl ClientSession {
         self.connect(shared, now)
     }
 
-    /// Logs once that the server cannot be reached, and of so many servers.
-    fn report(&mut self, address: SocketAddr, why: &Broken, shared: &mut Shared) {
-        const MAX_REPORTED: u32 = 32;
+    /// Logs once that the server cannot be reached, until it is.
+    fn report(&mut self, address: SocketAddr, why: &Broken, shared: &mut Shared, now: Instant) {
         log::debug!("service `{}`: no connection to {address}: {why}", self.client.service);
-        if !self.is_quiet && !self.is_reported && shared.reported < MAX_REPORTED {
-            self.is_reported = true;
-            shared.reported += 1;
-            let end = if shared.reported == MAX_REPORTED { "; no more like this is logged" } else { "" };
+        if let Some(end) = self.is_news(&mut shared.reports, now) {
             log::warn!(
                 "service `{}`: the server of process {} on {} cannot be reached at {address}: {why}; trying again{end}",
                 self.client.service,
@@ -299,6 +292,13 @@ impl ClientSession {
                 self.server.host_name,
             );
         }
+    }
+
+    /// Whether the log is to say that it cannot be reached. Returns the end of the line.
+    fn is_news(&mut self, reports: &mut LogBudget, now: Instant) -> Option<&'static str> {
+        let end = if self.is_reported { None } else { reports.take(now) };
+        self.is_reported |= end.is_some();
+        end
     }
 
     /// Something can be read or written.
@@ -336,7 +336,7 @@ impl ClientSession {
                 return Err(Broken::Frame(DropReason::UnexpectedSample));
             }
             match turn? {
-                Turn::Frame(frame) => self.take(&frame, shared, now)?,
+                Turn::Frame(frame) => self.take(&frame, now)?,
                 Turn::Nothing => return Ok(()),
                 Turn::Later => {
                     shared.again.push(self.token);
@@ -346,12 +346,11 @@ impl ClientSession {
         }
     }
 
-    fn take(&mut self, frame: &ServiceFrame, shared: &mut Shared, now: Instant) -> Result<(), Broken> {
+    fn take(&mut self, frame: &ServiceFrame, now: Instant) -> Result<(), Broken> {
         match (self.state, frame.kind) {
             (State::Handshake(_), ServiceFrameKind::HandshakeResponse) if frame.agrees() => {
                 self.state = State::Ready;
-                self.is_quiet = false;
-                shared.reported -= u32::from(std::mem::take(&mut self.is_reported));
+                self.is_reported = false;
                 if let Some(link) = &mut self.link {
                     link.agreed();
                 }
@@ -458,7 +457,7 @@ impl ClientSession {
         match self.state {
             State::Connecting(_) | State::Handshake(_) => {
                 if let Some(address) = self.reached.take() {
-                    self.report(address, why, shared);
+                    self.report(address, why, shared, now);
                 }
                 self.connect(shared, now)
             }
@@ -528,7 +527,24 @@ mod tests {
             unit_name: "".into(),
             id: EntityId::from_wire("1"),
         };
-        ClientSession::new(1, client, server, source, port, true, now)
+        ClientSession::new(1, client, server, source, port, now)
+    }
+
+    #[test]
+    fn a_server_that_comes_and_goes_does_not_fill_the_log() {
+        let start = Instant::now();
+        let (mut session, mut reports) = (session(Ipv4Addr::LOCALHOST, 1, start), LogBudget::default());
+        for minute in [0, 1] {
+            let now = start + Duration::from_secs(60 * minute);
+            let flaps = (0..100).filter(|_| {
+                // As if it had been reached.
+                session.is_reported = false;
+                let is_news = session.is_news(&mut reports, now).is_some();
+                assert_eq!(session.is_news(&mut reports, now), None, "it is said once");
+                is_news
+            });
+            assert_eq!(flaps.count(), 32);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::pool::{Job, Owner, Pool};
 use super::room;
 use super::server_end::{ServerEnd, count};
 use crate::connection::host_of;
+use crate::outage::LogBudget;
 use crate::resolver::Resolver;
 use crate::{AllowConfig, Config, Mode, ServiceLimits, lock};
 
@@ -137,8 +138,8 @@ pub(super) struct Shared {
     registry: Registry,
     pub(super) io: Arc<Io>,
     pub(super) resolver: Resolver,
-    /// Of how many servers the log said that they cannot be reached, without those that were reached since.
-    pub(super) reported: u32,
+    /// What the log says of servers that cannot be reached.
+    pub(super) reports: LogBudget,
     pub(super) limits: ServiceLimits,
     /// Whether only programs of this host are to connect, and to be connected.
     pub(super) is_local: bool,
@@ -194,7 +195,7 @@ struct Client {
     end: Arc<ClientEnd>,
     /// The connection to each server.
     connections: HashMap<Known, usize>,
-    /// Whether there were too many servers, which was logged. What cannot be reached is not logged any more then.
+    /// Whether there were too many servers, which was logged.
     is_full: bool,
 }
 
@@ -238,7 +239,7 @@ impl Run {
             registry: poll.registry().try_clone()?,
             io,
             resolver,
-            reported: 0,
+            reports: LogBudget::default(),
             limits: config.limits.service.clone(),
             is_local: config.mode == Mode::Local,
             allow: config.allow.clone(),
@@ -377,8 +378,7 @@ impl Run {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let token = self.shared.new_token();
         client.connections.insert(key, token);
-        let session =
-            ClientSession::new(token, client.end.clone(), identity, source, port, client.is_full, now);
+        let session = ClientSession::new(token, client.end.clone(), identity, source, port, now);
         self.calls.insert(token, session);
         self.call(token, |session, shared| session.start(shared, now));
     }

@@ -5,11 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use ferrocal_proto::{EntityId, Text};
 
 use super::{Command, Shared};
 use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
+use crate::outage::LogBudget;
 use crate::resolver::LookUp;
 use crate::{Mode, NodeError, lock};
 
@@ -61,8 +63,8 @@ pub(super) struct Readers(Mutex<State>);
 struct State {
     topics: HashMap<Arc<str>, Sinks>,
     publishers: HashMap<Arc<Origin>, Publisher>,
-    /// Of how many the log said that they cannot be connected to, without those that were connected to since.
-    reported: u32,
+    /// What the log says of those that cannot be connected to.
+    reports: LogBudget,
     ended: Option<Ended>,
 }
 
@@ -109,24 +111,24 @@ impl Readers {
     }
 
     pub(super) fn connected(&self, target: &Target) {
-        let state = &mut *lock(&self.0);
-        if let Some(known) = state.publishers.get_mut(&target.origin) {
-            state.reported -= u32::from(std::mem::take(&mut known.is_reported));
+        if let Some(known) = lock(&self.0).publishers.get_mut(&target.origin) {
+            known.is_reported = false;
         }
     }
 
-    /// Whether it is to be reported that a publisher cannot be connected to: once, until it can, and of so many. Returns the
-    /// end of the report.
+    /// Whether it is to be reported that a publisher cannot be connected to: once, until it can. Returns the end of the
+    /// report.
     pub(super) fn is_new_failure(&self, target: &Target) -> Option<&'static str> {
-        const MAX_REPORTED: u32 = 32;
+        self.is_new_failure_at(target, Instant::now())
+    }
+
+    fn is_new_failure_at(&self, target: &Target, now: Instant) -> Option<&'static str> {
         let mut state = lock(&self.0);
-        let State { publishers, reported, .. } = &mut *state;
+        let State { publishers, reports, .. } = &mut *state;
         let known = publishers.get_mut(&target.origin)?;
-        if *reported >= MAX_REPORTED || std::mem::replace(&mut known.is_reported, true) {
-            return None;
-        }
-        *reported += 1;
-        Some(if *reported == MAX_REPORTED { "; no more like this is logged" } else { "" })
+        let end = if known.is_reported { None } else { reports.take(now) };
+        known.is_reported |= end.is_some();
+        end
     }
 }
 
@@ -246,11 +248,32 @@ impl Drop for TcpReader {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use super::*;
     use crate::Config;
     use crate::layer::tcp::Tcp;
     use crate::layer::tcp::tests::{Nobody, register};
+
+    #[test]
+    fn a_publisher_that_comes_and_goes_does_not_fill_the_log() {
+        let tcp = Tcp::open(&Config::default()).expect("the system has what it takes");
+        let inlet = TcpInlet::new(tcp.shared.clone());
+        let _reader = inlet.read(&"topic".into(), Arc::new(Nobody)).expect("it is read");
+        register(&inlet, 1, 1);
+        let target = lock(&inlet.readers.0).publishers.values().next().expect("it is known").target.clone();
+        let start = Instant::now();
+        for minute in [0, 1] {
+            let now = start + Duration::from_secs(60 * minute);
+            let flaps = (0..100).filter(|_| {
+                inlet.readers.connected(&target);
+                let is_new = inlet.readers.is_new_failure_at(&target, now).is_some();
+                assert_eq!(inlet.readers.is_new_failure_at(&target, now), None, "it is said once");
+                is_new
+            });
+            assert_eq!(flaps.count(), 32);
+        }
+    }
 
     #[test]
     fn what_others_want_is_bounded_and_forgotten() {
