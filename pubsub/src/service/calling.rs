@@ -514,11 +514,13 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::registry::Identity;
+    use crate::service::pool::Pool;
 
     fn session(source: Ipv4Addr, port: u16, now: Instant) -> ClientSession {
         let config = Config::default();
-        let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1))
-            .expect("the system has what it takes");
+        let (io, _thread) =
+            crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1), Pool::default())
+                .expect("the system has what it takes");
         let client = Arc::new(ClientEnd::new(&Identity::new("node", &config), "arm", io));
         let server = ServerIdentity {
             host_name: "host".into(),

@@ -225,12 +225,14 @@ impl ServiceEnd for ClientEnd {
 mod tests {
     use super::*;
     use crate::Config;
+    use crate::service::pool::Pool;
 
     #[test]
     fn feeds_that_are_gone_are_forgotten() {
         let config = Config::default();
-        let (io, _thread) = crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1))
-            .expect("the system has what it takes");
+        let (io, _thread) =
+            crate::service::io::new(&config, b"host", crate::resolver::Resolver::new(1), Pool::default())
+                .expect("the system has what it takes");
         let end = ClientEnd::new(&Identity::new("node", &config), "arm", io);
         (0..1000).for_each(|_| drop(end.events()));
         assert_eq!(lock(&end.listeners).len(), 1);

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker, event::Source};
 use super::CallError;
 use super::calling::{Call, ClientSession, Known};
 use super::client_end::{ClientEnd, ServerIdentity};
-use super::listening::{Listener, ServerSession};
+use super::listening::{Listener, RETRY, ServerSession};
 use super::memory::Memory;
 use super::pool::{Job, Owner, Pool};
 use super::room;
@@ -113,6 +113,10 @@ impl Io {
     /// As [`run`](Self::run), for a connection.
     pub(super) fn run_for(&self, owner: Owner, job: Job) {
         self.pool.run(owner, job);
+        if self.pool.is_short() {
+            // The thread tries again to start one.
+            let _ = self.waker.wake();
+        }
     }
 
     /// Drops what a connection has to run, if it has not begun. Returns whether there was something.
@@ -204,8 +208,9 @@ pub(super) fn new(
     config: &Config,
     host_name: &[u8],
     resolver: Resolver,
+    pool: Pool,
 ) -> std::io::Result<(Arc<Io>, impl FnOnce() -> std::io::Result<()> + Send + 'static)> {
-    let mut run = Run::new(config, host_name, resolver)?;
+    let mut run = Run::new(config, host_name, resolver, pool)?;
     let io = run.shared.io.clone();
     let run = move || {
         let _end = EndOnDrop(run.shared.io.clone());
@@ -224,7 +229,7 @@ impl Drop for EndOnDrop {
 }
 
 impl Run {
-    fn new(config: &Config, host_name: &[u8], resolver: Resolver) -> std::io::Result<Self> {
+    fn new(config: &Config, host_name: &[u8], resolver: Resolver, pool: Pool) -> std::io::Result<Self> {
         const SCRATCH_LEN: usize = 64 * 1024;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
@@ -232,7 +237,7 @@ impl Run {
             commands: Mutex::new(Some(Commands::default())),
             max_servers: config.limits.service.max_connections,
             waker,
-            pool: Pool::default(),
+            pool,
             drops: Mutex::default(),
         });
         let shared = Shared {
@@ -299,7 +304,8 @@ impl Run {
         let listeners = self.listeners.values().filter_map(|listener| listener.retry);
         let servers = self.servers.values().filter_map(|session| session.deadline(timeout));
         let calls = self.calls.values().filter_map(|session| session.deadline(&self.shared));
-        listeners.chain(servers).chain(calls).min()
+        let threads = self.shared.io.pool.is_short().then(|| Instant::now() + RETRY);
+        listeners.chain(servers).chain(calls).chain(threads).min()
     }
 
     fn command(&mut self, command: Command, now: Instant) {
@@ -452,6 +458,9 @@ impl Run {
     }
 
     fn expire(&mut self, now: Instant) {
+        if self.shared.io.pool.is_short() {
+            self.shared.io.pool.take_up();
+        }
         let retry = |listener: &Listener| listener.retry.is_some_and(|at| at <= now);
         let listeners: Vec<_> =
             self.listeners.iter().filter(|(_, one)| retry(one)).map(|(&token, _)| token).collect();
@@ -535,7 +544,8 @@ mod tests {
             (["127.0.0.1", "127.0.0.2", "::1"], "10.0.0.1"),
             (["2001:db8::1", "2001:db8::2", "2001:db8::3"], "2001:db8:0:1::1"),
         ] {
-            let mut run = Run::new(&config, b"host", Resolver::new(1)).expect("the system has what it takes");
+            let mut run = Run::new(&config, b"host", Resolver::new(1), Pool::default())
+                .expect("the system has what it takes");
             for (token, address) in (1..).zip(present) {
                 let stream = TcpStream::connect(listener.local_addr().expect("a port")).expect("it connects");
                 let address = SocketAddr::new(address.parse().expect("an address"), 1);
@@ -573,7 +583,8 @@ mod tests {
         let mut config = Config::default();
         config.limits.service.max_connections = 3;
         let resolver = Resolver::new(1);
-        let (io, _thread) = new(&config, b"host", resolver).expect("the system has what it takes");
+        let (io, _thread) =
+            new(&config, b"host", resolver, Pool::default()).expect("the system has what it takes");
         (0..10).for_each(|number| io.submit(registration(number)));
         // What the program wants is not among them.
         io.submit(Command::CloseClient(EntityId::from_wire("1")));

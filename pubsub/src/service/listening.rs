@@ -16,8 +16,8 @@ use super::server_end::{ServerEnd, ServiceEventKind, count};
 use crate::connection::{host_of, is_from_here};
 use crate::descriptors::is_one_of_the_last;
 
-/// After this time, what could not be accepted for lack of file descriptors or memory is tried again.
-const RETRY: Duration = Duration::from_millis(100);
+/// After this time, what the system refused for lack of file descriptors, memory or threads is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 
 /// Opens the port of a server. As eCAL's, it is one of the system's choice, on all addresses of IPv6 and IPv4, or of IPv4
 /// alone where there is no IPv6.

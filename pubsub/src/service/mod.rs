@@ -40,6 +40,8 @@ pub(crate) use reply::{Reply, ReplyReceiver, ReplyResult, ReplySender};
 pub(crate) use server_end::{Handler, ServerEnd};
 pub use server_end::{MethodError, ServerEvent, ServerStats, ServiceEventKind};
 
+use pool::Pool;
+
 use crate::resolver::Resolver;
 use crate::{Config, lock};
 
@@ -65,7 +67,7 @@ impl Services {
             return Ok(running.io.clone());
         }
         let resolver = Resolver::new(config.limits.service.max_connections);
-        let (io, run) = io::new(config, host_name, resolver)?;
+        let (io, run) = io::new(config, host_name, resolver, Pool::default())?;
         let thread = thread::Builder::new()
             .name("ferrocal-services".into())
             .spawn(move || run_and_report(run, on_failure))?;

@@ -1,12 +1,15 @@
 //! Names of servers' hosts, which others choose, and the end of the thread.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ferrocal_proto::{DropReason, EntityId};
 
+use super::pool::Pool;
 use super::{Call, CallError, ClientEnd, Command, Io, ReplySender, ServerIdentity, io, run_and_report};
 use crate::registry::Identity;
 use crate::resolver::Resolver;
@@ -28,7 +31,11 @@ struct Services {
 }
 
 impl Services {
-    fn new(mut config: Config) -> Self {
+    fn new(config: Config) -> Self {
+        Self::with(config, Pool::default())
+    }
+
+    fn with(mut config: Config, pool: Pool) -> Self {
         config.mode = Mode::Network;
         // A server registers once.
         config.registration.timeout = Duration::from_secs(3600);
@@ -40,7 +47,7 @@ impl Services {
             let _ = lock(&released).recv();
             Vec::new()
         });
-        let (io, run) = io::new(&config, b"host", resolver).expect("the system has what it takes");
+        let (io, run) = io::new(&config, b"host", resolver, pool).expect("the system has what it takes");
         let client = Arc::new(ClientEnd::new(&Identity::new("unit", &config), "service", io.clone()));
         io.submit(Command::Client(client.clone()));
         Self { io, thread: Some(thread::spawn(run)), client, names, let_go: Some(let_go) }
@@ -108,6 +115,25 @@ fn methods_run_while_names_are_looked_up() {
     }));
     assert_eq!(has_run.recv_timeout(HANG), Ok(()));
     assert!(services.names.try_recv().is_err(), "no more than that at once");
+}
+
+#[test]
+fn what_no_thread_could_be_started_for_runs_later() {
+    let tries = AtomicUsize::new(0);
+    let start = move |job| {
+        if tries.fetch_add(1, Ordering::SeqCst) < 3 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        thread::spawn(job);
+        Ok(())
+    };
+    let services = Services::with(Config::default(), Pool::with(start));
+    let (runs, has_run) = mpsc::channel();
+    for owner in [None, Some(1)] {
+        let runs = runs.clone();
+        services.io.run_for(owner, Box::new(move || runs.send(()).unwrap()));
+    }
+    assert_eq!([(); 2].map(|()| has_run.recv_timeout(HANG)), [Ok(()); 2]);
 }
 
 #[test]
