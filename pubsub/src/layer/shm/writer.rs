@@ -49,6 +49,25 @@ pub(super) struct ShmWriter {
 struct Board {
     config: ShmConfig,
     state: Mutex<State>,
+    /// Of events of subscribers.
+    outage: Mutex<Outage>,
+}
+
+impl Board {
+    fn new(config: ShmConfig) -> Self {
+        Self { config, state: Mutex::default(), outage: Mutex::default() }
+    }
+
+    /// Logs that a subscriber cannot be notified, once.
+    fn note(&self, connected: Result<(), ReaderError>) {
+        let Err(error) = connected else {
+            lock(&self.outage).worked();
+            return;
+        };
+        if lock(&self.outage).failed() {
+            log::warn!("{error}");
+        }
+    }
 }
 
 #[derive(Default)]
@@ -63,10 +82,18 @@ struct State {
     fresh: Vec<Buffer>,
 }
 
+/// Why a process is not notified of messages.
+#[derive(Debug, thiserror::Error)]
+#[error("process {process_id} gets no messages by shared memory, as its event cannot be opened: {source}")]
+struct ReaderError {
+    process_id: u32,
+    source: OpenError,
+}
+
 impl ShmWriter {
     pub(super) fn new(outlet: &Outlet<'_>, max_message_len: usize) -> Self {
         let config = outlet.config.shm.clone();
-        let board = Arc::new(Board { config: config.clone(), state: Mutex::default() });
+        let board = Arc::new(Board::new(config.clone()));
         Self {
             config,
             max_message_len,
@@ -80,20 +107,19 @@ impl ShmWriter {
     }
 
     /// Takes over what registrations have changed.
-    fn catch_up(&mut self) -> Result<(), OpenError> {
-        let (processes, version) = {
-            let mut state = lock(&self.board.state);
-            self.buffers.append(&mut state.fresh);
-            if state.version == self.version {
-                return Ok(());
-            }
-            (state.processes.clone(), state.version)
-        };
-        for buffer in &mut self.buffers {
-            buffer.connect(&processes)?;
+    fn catch_up(&mut self) {
+        let mut state = lock(&self.board.state);
+        self.buffers.append(&mut state.fresh);
+        if state.version == self.version {
+            return;
         }
-        self.version = version;
-        Ok(())
+        let processes = state.processes.clone();
+        self.version = state.version;
+        drop(state);
+        for buffer in &mut self.buffers {
+            let connected = buffer.connect(&processes);
+            self.board.note(connected);
+        }
     }
 
     /// The longest payload that can be sent, in bytes.
@@ -104,15 +130,15 @@ impl ShmWriter {
     /// Makes the buffers that are missing, and longer ones for the next `count` messages of up to `len` bytes. Sets `is_new` if
     /// there are new ones.
     fn prepare_buffers(&mut self, len: u64, count: usize, is_new: &mut bool) -> Result<(), OpenError> {
-        self.catch_up()?;
+        self.catch_up();
         while self.buffers.len() < self.config.buffer_count.max(1) {
-            self.replace(self.buffers.len(), Buffer::create(&self.config, len)?)?;
+            self.replace(self.buffers.len(), Buffer::create(&self.config, len)?);
             *is_new = true;
         }
         for step in 1..=count.min(self.buffers.len()) {
             let index = (self.next + step) % self.buffers.len();
             if !self.buffers[index].holds(len) {
-                self.replace(index, Buffer::create(&self.config, len)?)?;
+                self.replace(index, Buffer::create(&self.config, len)?);
                 *is_new = true;
             }
         }
@@ -127,7 +153,7 @@ impl ShmWriter {
         if self.buffers[self.next].lock.lock(LOCK_TIMEOUT).is_err() {
             // Somebody died with the lock, or damaged it.
             self.remove(self.next);
-            self.replace(self.buffers.len(), Buffer::create(&self.config, len)?)?;
+            self.replace(self.buffers.len(), Buffer::create(&self.config, len)?);
             self.next = self.buffers.len() - 1;
             written.registers_anew = true;
             // Nobody else knows it.
@@ -152,19 +178,20 @@ impl ShmWriter {
     }
 
     /// Puts a new buffer in the place of one, and has it registered.
-    fn replace(&mut self, index: usize, mut buffer: Buffer) -> Result<(), OpenError> {
+    fn replace(&mut self, index: usize, mut buffer: Buffer) {
         let mut state = lock(&self.board.state);
-        buffer.connect(&state.processes)?;
+        let connected = buffer.connect(&state.processes);
         state.names.push(buffer.name.clone());
         if index == self.buffers.len() {
             self.buffers.push(buffer);
-            return Ok(());
+            drop(state);
+        } else {
+            let replaced = mem::replace(&mut self.buffers[index], buffer);
+            state.names.retain(|name| *name != replaced.name);
+            drop(state);
+            self.look_after(&replaced.name);
         }
-        let replaced = mem::replace(&mut self.buffers[index], buffer);
-        state.names.retain(|name| *name != replaced.name);
-        drop(state);
-        self.look_after(&replaced.name);
-        Ok(())
+        self.board.note(connected);
     }
 
     /// Remembers a file that was replaced.
@@ -237,18 +264,19 @@ impl Endpoint for Board {
             return;
         }
         state.version += 1;
+        let mut connected = Ok(());
         if state.names.is_empty() && !processes.is_empty() {
             for _ in 0..self.config.buffer_count.max(1) {
                 // If that fails the first message tries again, and reports it.
                 let Ok(mut buffer) = Buffer::create(&self.config, 0) else { break };
-                if buffer.connect(&processes).is_err() {
-                    break;
-                }
+                connected = connected.and(buffer.connect(&processes));
                 state.names.push(buffer.name.clone());
                 state.fresh.push(buffer);
             }
         }
         state.processes = processes;
+        drop(state);
+        self.note(connected);
     }
 
     fn parameters(&self) -> LayerParameters {
@@ -337,7 +365,10 @@ impl Buffer {
 
     /// Sets the processes that are notified from now on. Events of processes that do not read at present stay: the
     /// process may wait for them again.
-    fn connect(&mut self, processes: &[u32]) -> Result<(), OpenError> {
+    ///
+    /// # Errors
+    /// If somebody's events cannot be opened. The others are served, and he is tried again with the next change.
+    fn connect(&mut self, processes: &[u32]) -> Result<(), ReaderError> {
         for reader in &mut self.readers {
             let is_connected = processes.binary_search(&reader.process_id).is_ok();
             if is_connected && !reader.is_connected {
@@ -353,12 +384,16 @@ impl Buffer {
             }
             is_kept
         });
+        let mut result = Ok(());
         for &process_id in processes {
             if self.readers.iter().all(|reader| reader.process_id != process_id) {
-                self.readers.push(Reader::new(name, process_id)?);
+                match Reader::new(name, process_id) {
+                    Ok(reader) => self.readers.push(reader),
+                    Err(source) => result = Err(ReaderError { process_id, source }),
+                }
             }
         }
-        Ok(())
+        result
     }
 
     fn write_head(&self, head: &[u8]) -> bool {
@@ -468,7 +503,7 @@ mod tests {
     use super::*;
 
     fn writer(config: ShmConfig) -> ShmWriter {
-        let board = Arc::new(Board { config: config.clone(), state: Mutex::default() });
+        let board = Arc::new(Board::new(config.clone()));
         ShmWriter {
             config,
             max_message_len: 1_000_000,
@@ -554,5 +589,33 @@ mod tests {
         buffer.notify(Duration::ZERO);
         buffer.connect(&[]).unwrap();
         assert!(!buffer.waits_for_reader(), "he has left");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_reader_whose_event_cannot_be_opened_costs_the_others_nothing() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let own = std::process::id();
+        let mut writer = writer(ShmConfig::default());
+        assert!(writer.prepare(100, 1));
+        let name = writer.buffers[0].name.clone();
+        let path = format!("/dev/shm/{}", event_name(&name, 1));
+        std::fs::write(&path, [0; 40]).unwrap();
+        let connect = |writer: &ShmWriter, processes: &[u32]| {
+            let mut state = lock(&writer.board.state);
+            (state.processes, state.version) = (processes.to_vec(), state.version + 1);
+        };
+        let message = [Outgoing { clock: 1, time_us: 1, payload: &[0] }];
+        connect(&writer, &[1, own]);
+        assert_eq!(writer.write(&message).unwrap().not_sent, 0);
+        let event = NamedEvent::open_existing(&event_name(&name, own)).unwrap();
+        assert_eq!(event.poll(Duration::ZERO), Ok(true));
+        std::fs::remove_file(path).unwrap();
+        connect(&writer, &[1]);
+        assert_eq!(writer.write(&message).unwrap().not_sent, 0);
+        let event = NamedEvent::open_existing(&event_name(&name, 1)).unwrap();
+        assert_eq!(event.poll(Duration::ZERO), Ok(true), "it is tried again");
     }
 }
