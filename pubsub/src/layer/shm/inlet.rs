@@ -45,8 +45,9 @@ struct Topic {
     publishers: HashMap<(Text, EntityId), Publisher>,
 }
 
-#[derive(Default)]
 struct Publisher {
+    /// What it is known by to the files that it has joined.
+    origin: Arc<Origin>,
     files: HashMap<Text, Arc<FileWatch>>,
     /// When it unregistered.
     left: Option<Instant>,
@@ -55,6 +56,7 @@ struct Publisher {
 /// What a registration of a publisher changes.
 struct Changes {
     topic: Arc<str>,
+    origin: Arc<Origin>,
     since: Instant,
     /// The files that it has no more.
     gone: Vec<Arc<FileWatch>>,
@@ -119,8 +121,14 @@ impl ShmInlet {
         let (name, topic) = state.topics.get_key_value(publisher.topic)?;
         let (topic, since) = (name.clone(), topic.since);
         let key = (publisher.host_name.clone(), publisher.id);
-        let known = state.topics.get_mut(publisher.topic)?.publishers.entry(key).or_default();
+        let known =
+            state.topics.get_mut(publisher.topic)?.publishers.entry(key).or_insert_with(|| Publisher {
+                origin: Arc::new(Origin { host_name: publisher.host_name.clone(), id: publisher.id }),
+                files: HashMap::new(),
+                left: None,
+            });
         known.left = None;
+        let origin = known.origin.clone();
         let is_gone = |name: &Text, watch: &FileWatch| watch.has_ended() || !wanted.contains(name);
         let gone =
             known.files.extract_if(|name, watch| is_gone(name, watch)).map(|(_, watch)| watch).collect();
@@ -133,19 +141,19 @@ impl ShmInlet {
         let room = MAX_FILES.saturating_sub(count);
         let warns = new.len() > room && !std::mem::replace(&mut state.has_warned, true);
         new.truncate(room);
-        Some(Changes { topic, since, gone, new, warns })
+        Some(Changes { topic, origin, since, gone, new, warns })
     }
 
-    fn add(&self, publisher: &RegisteredPublisher<'_>, name: Text, watch: Arc<FileWatch>) {
+    fn add(&self, topic: &str, origin: &Arc<Origin>, name: Text, watch: Arc<FileWatch>) {
         let mut state = lock(&self.state);
-        let topic = state.topics.get_mut(publisher.topic);
-        let key = (publisher.host_name.clone(), publisher.id);
-        match topic.and_then(|topic| topic.publishers.get_mut(&key)) {
-            Some(publisher) => drop(publisher.files.insert(name, watch)),
+        let topic = state.topics.get_mut(topic);
+        let known = topic.and_then(|topic| topic.publishers.get_mut(&(origin.host_name.clone(), origin.id)));
+        match known.filter(|known| Arc::ptr_eq(&known.origin, origin)) {
+            Some(known) => drop(known.files.insert(name, watch)),
             None => {
                 // The topic was left meanwhile.
                 drop(state);
-                watch.leave(self);
+                watch.leave(origin);
             }
         }
     }
@@ -161,12 +169,13 @@ impl ShmInlet {
                 .map(|(_, publisher)| publisher)
                 .collect()
         };
-        self.leave(old);
+        leave(old);
     }
+}
 
-    fn leave(&self, publishers: impl IntoIterator<Item = Publisher>) {
-        let files = publishers.into_iter().flat_map(|publisher| publisher.files.into_values());
-        files.for_each(|watch| watch.leave(self));
+fn leave(publishers: impl IntoIterator<Item = Publisher>) {
+    for publisher in publishers {
+        publisher.files.values().for_each(|watch| watch.leave(&publisher.origin));
     }
 }
 
@@ -196,17 +205,16 @@ impl Inlet for SharedInlet {
             return;
         }
         let Some(changes) = self.0.changes(publisher) else { return };
-        let Changes { topic, since, gone, new, warns } = changes;
+        let Changes { topic, origin, since, gone, new, warns } = changes;
         if warns {
             log::warn!("more than {MAX_FILES} memory files are to be read; others are not");
         }
-        gone.iter().for_each(|watch| watch.leave(&self.0));
-        let origin = Arc::new(Origin { host_name: publisher.host_name.clone(), id: publisher.id });
+        gone.iter().for_each(|watch| watch.leave(&origin));
         for name in new {
             // It is a plain name, which was checked.
             let Ok(text) = str::from_utf8(&name) else { continue };
             match FileWatch::join(text, &self.0, &topic, &origin, since) {
-                Ok(watch) => self.0.add(publisher, name, watch),
+                Ok(watch) => self.0.add(&topic, &origin, name, watch),
                 // The publisher has left, or made another one, of which it will tell.
                 Err(WatchError::Open(error)) if error.is_absent() => {}
                 Err(WatchError::Open(error)) => {
@@ -238,7 +246,7 @@ impl Inlet for SharedInlet {
             let Some(topic) = state.topics.get_mut(topic) else { return };
             (topic.sinks.clone(), topic.publishers.remove(&(host_name.into(), publisher)))
         };
-        self.0.leave(gone);
+        leave(gone);
         sinks.iter().for_each(|sink| sink.left(host_name, publisher));
     }
 
@@ -276,7 +284,7 @@ impl Drop for ShmReader {
             if topic.sinks.is_empty() { state.topics.remove(&self.topic) } else { None }
         };
         if let Some(topic) = unread {
-            self.inlet.leave(topic.publishers.into_values());
+            leave(topic.publishers.into_values());
         }
     }
 }
@@ -302,5 +310,59 @@ impl Source for ShmSource {
             self.0.leave_old(Instant::now());
         }
         Flow::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+    use ferrocal_proto::LayerParameters;
+
+    use super::super::writer::tests::write_to_self;
+    use super::*;
+    use crate::layer::Incoming;
+
+    /// Ends a hang only.
+    const LONG: Duration = Duration::from_secs(60);
+
+    struct Passed(mpsc::Sender<Bytes>);
+
+    impl Sink for Passed {
+        fn push(&self, messages: &mut dyn Iterator<Item = Incoming>, _: &mut Ready) {
+            messages.for_each(|message| self.0.send(message.payload).unwrap_or(()));
+        }
+
+        fn lost(&self, _: &Arc<Origin>, _: i64) {}
+        fn left(&self, _: &[u8], _: EntityId) {}
+        fn end(&self, _: Ended) {}
+    }
+
+    #[test]
+    fn who_lists_the_file_of_another_and_leaves_takes_nothing_away() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let (mut write, name) = write_to_self();
+        let parameters = LayerParameters { memory_files: vec![name], ..LayerParameters::default() };
+        let inlet = SharedInlet(Arc::new(ShmInlet::new(1_000_000, Arc::default())));
+        let (passed, messages) = mpsc::channel();
+        let _reader = inlet.read(&"topic".into(), Arc::new(Passed(passed))).unwrap();
+        let host_name: Text = "host".into();
+        for id in [1, 2] {
+            inlet.registered(&RegisteredPublisher {
+                topic: "topic",
+                host_name: &host_name,
+                process_id: 1,
+                id: EntityId::new(id, 0, 0),
+                local: true,
+                parameters: &parameters,
+                source: "127.0.0.1:1".parse().unwrap(),
+            });
+        }
+        inlet.forget("topic", b"host", EntityId::new(2, 0, 0));
+        write(b"x");
+        assert_eq!(messages.recv_timeout(LONG).unwrap(), b"x"[..]);
     }
 }

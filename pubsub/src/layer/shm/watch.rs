@@ -167,9 +167,9 @@ impl FileWatch {
         Ok(watch)
     }
 
-    /// Ends passing messages to an inlet.
-    pub(super) fn leave(&self, inlet: &ShmInlet) {
-        lock(&self.targets).retain(|target| !std::ptr::eq(target.inlet.as_ptr(), inlet));
+    /// Ends passing messages to a publisher's readers. Others may have joined the file for somebody else.
+    pub(super) fn leave(&self, origin: &Arc<Origin>) {
+        lock(&self.targets).retain(|target| !Arc::ptr_eq(&target.origin, origin));
     }
 
     /// Whether nothing will come of it any more, since it was damaged.

@@ -499,7 +499,9 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use ferrocal_proto::Text;
+
     use super::*;
 
     fn writer(config: ShmConfig) -> ShmWriter {
@@ -514,6 +516,20 @@ mod tests {
             version: 0,
             outage: Outage::default(),
         }
+    }
+
+    /// Writes to readers in this process, and the name of the file.
+    pub(in super::super) fn write_to_self() -> (impl FnMut(&[u8]), Text) {
+        let mut writer = writer(ShmConfig::default());
+        lock(&writer.board.state).processes = vec![std::process::id()];
+        assert!(writer.prepare(100, 1));
+        let name = writer.buffers[0].name.as_str().into();
+        let mut clock = 0;
+        let write = move |payload: &[u8]| {
+            clock += 1;
+            writer.write(&[Outgoing { clock, time_us: 1, payload }]).unwrap();
+        };
+        (write, name)
     }
 
     /// More than there is.
