@@ -312,6 +312,8 @@ struct Reader {
     is_silent: bool,
     /// Whether its event cannot be set, as it died with it.
     is_stuck: bool,
+    /// Whether somebody damaged its event: only another file has a new one.
+    is_lost: bool,
 }
 
 impl Buffer {
@@ -360,7 +362,8 @@ impl Buffer {
     }
 
     fn holds(&self, payload_len: u64) -> bool {
-        MemoryMessage::file_len(payload_len) <= self.file.len() && self.file.is_intact()
+        let is_intact = self.file.is_intact() && self.readers.iter().all(|reader| !reader.is_lost);
+        is_intact && MemoryMessage::file_len(payload_len) <= self.file.len()
     }
 
     /// Sets the processes that are notified from now on. Events of processes that do not read at present stay: the
@@ -479,6 +482,7 @@ impl Reader {
             acknowledged: NamedEvent::open(&acknowledge_name(file, process_id))?,
             is_silent: false,
             is_stuck: false,
+            is_lost: false,
         })
     }
 
@@ -488,7 +492,7 @@ impl Reader {
         match self.event.set(timeout) {
             Ok(()) => self.is_stuck = false,
             Err(LockError::TimedOut) => self.is_stuck = true,
-            Err(_) => {}
+            Err(_) => self.is_lost = true,
         }
     }
 
@@ -633,5 +637,27 @@ pub(super) mod tests {
         assert_eq!(writer.write(&message).unwrap().not_sent, 0);
         let event = NamedEvent::open_existing(&event_name(&name, 1)).unwrap();
         assert_eq!(event.poll(Duration::ZERO), Ok(true), "it is tried again");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_whose_event_was_cut_is_replaced() {
+        if !ferrocal_shm::is_available() {
+            return;
+        }
+        let own = std::process::id();
+        let mut writer = writer(ShmConfig::default());
+        lock(&writer.board.state).processes = vec![own];
+        let message = [Outgoing { clock: 1, time_us: 1, payload: &[0] }];
+        writer.write(&message).unwrap();
+        let name = writer.buffers[0].name.clone();
+        let path = format!("/dev/shm/{}", event_name(&name, own));
+        std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+        writer.write(&message).unwrap();
+        writer.write(&message).unwrap();
+        let listed = writer.board.parameters().memory_files;
+        assert!(listed.len() == 1 && listed[0] != name.as_str(), "{listed:?}");
+        let event = NamedEvent::open(&event_name(&writer.buffers[0].name, own)).unwrap();
+        assert_eq!(event.poll(Duration::ZERO), Ok(true));
     }
 }
