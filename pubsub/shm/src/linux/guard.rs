@@ -15,6 +15,7 @@ struct Slot {
     start: AtomicUsize,
     /// 0 while nothing is mapped.
     end: AtomicUsize,
+    is_writable: AtomicBool,
     is_broken: AtomicBool,
 }
 
@@ -23,6 +24,7 @@ static RANGES: [Slot; SLOTS] = [const {
         is_taken: AtomicBool::new(false),
         start: AtomicUsize::new(0),
         end: AtomicUsize::new(0),
+        is_writable: AtomicBool::new(false),
         is_broken: AtomicBool::new(false),
     }
 }; SLOTS];
@@ -41,10 +43,11 @@ pub(super) struct Watched(usize);
 
 impl Watched {
     /// `None` if too many are watched already.
-    pub(super) fn new(start: usize, len: usize) -> Option<Self> {
+    pub(super) fn new(start: usize, len: usize, is_writable: bool) -> Option<Self> {
         install();
         let slot = RANGES.iter().position(|slot| !slot.is_taken.swap(true, Ordering::AcqRel))?;
         RANGES[slot].is_broken.store(false, Ordering::Relaxed);
+        RANGES[slot].is_writable.store(is_writable, Ordering::Relaxed);
         RANGES[slot].start.store(start, Ordering::Relaxed);
         RANGES[slot].end.store(start + len, Ordering::Release);
         Some(Self(slot))
@@ -66,6 +69,8 @@ impl Drop for Watched {
 fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
+        // SAFETY: it is a plain question, which every system answers.
+        PAGE_LEN.store(unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize, Ordering::Relaxed);
         // SAFETY: the structure is zeroed, as all of its fields may be, and all that matters is set. The handler is
         // safe to call in a signal: it reads atomics and calls mmap, which is a plain system call.
         unsafe {
@@ -100,17 +105,20 @@ fn mend(address: usize) -> bool {
         address < end && slot.start.load(Ordering::Relaxed) <= address
     };
     let Some(slot) = RANGES.iter().find(contains) else { return false };
-    let page = address & !(PAGE_LEN - 1);
-    let end = slot.end.load(Ordering::Relaxed).next_multiple_of(PAGE_LEN);
+    let page_len = PAGE_LEN.load(Ordering::Relaxed);
+    let page = address & !(page_len - 1);
+    let end = slot.end.load(Ordering::Relaxed).next_multiple_of(page_len);
+    let write = if slot.is_writable.load(Ordering::Relaxed) { libc::PROT_WRITE } else { 0 };
     slot.is_broken.store(true, Ordering::Release);
     // SAFETY: the range belongs to a mapping of this crate, whose owner is the one that faulted, so that it stays mapped.
-    // What was there could not be read, so nobody loses anything.
+    // What was there could not be read, so nobody loses anything. The system need not have the memory for all of it, as it would
+    // refuse more than there is.
     let zeros = unsafe {
         libc::mmap(
             page as *mut libc::c_void,
             end.saturating_sub(page),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+            libc::PROT_READ | write,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
             -1,
             0,
         )
@@ -118,8 +126,8 @@ fn mend(address: usize) -> bool {
     zeros != libc::MAP_FAILED
 }
 
-/// The least that a page has; where pages are longer, the system rounds.
-const PAGE_LEN: usize = 4096;
+/// The length of a page, set before the handler is installed.
+static PAGE_LEN: AtomicUsize = AtomicUsize::new(4096);
 
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     type WithInfo = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);

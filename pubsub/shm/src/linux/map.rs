@@ -35,7 +35,8 @@ impl Mapping {
             return Err(OpenError::System(io::Error::last_os_error()));
         };
         let mut mapping = Self { start, len, is_writable, watched: None };
-        mapping.watched = Some(Watched::new(start.as_ptr() as usize, len).ok_or(OpenError::TooMany)?);
+        mapping.watched =
+            Some(Watched::new(start.as_ptr() as usize, len, is_writable).ok_or(OpenError::TooMany)?);
         Ok(mapping)
     }
 

@@ -70,6 +70,26 @@ fn a_file_that_shrinks_costs_a_read_and_no_more() {
 }
 
 #[test]
+fn a_file_that_no_memory_could_replace_costs_a_read_and_no_more() {
+    let name = Name("sparse");
+    let all: u64 = fs::read_to_string("/proc/meminfo")
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with("MemTotal:") || line.starts_with("SwapTotal:"))
+        .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024)
+        .sum();
+    let len = 4 * all;
+    // Without a page in it.
+    fs::File::create(path(name.0)).unwrap().set_len(len).unwrap();
+    let [theirs, ours] = [MemoryFile::open(name.0).unwrap(), MemoryFile::open_to_write(name.0).unwrap()];
+    let mut bytes = [1; 8];
+    assert!(theirs.read(0, &mut bytes) && bytes == [0; 8]);
+    shorten(name.0, 0);
+    assert!(!theirs.read(0, &mut bytes) && !theirs.read(len - 8, &mut bytes));
+    assert!(!ours.write(0, &bytes) && !ours.write(len - 8, &bytes));
+}
+
+#[test]
 fn who_naps_is_woken() {
     let name = Name("nap");
     let (sync, event) = (Sync::open(name.0, Kind::Plain).unwrap(), NamedEvent::open(name.0).unwrap());
