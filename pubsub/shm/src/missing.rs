@@ -41,10 +41,6 @@ impl MemoryFile {
         match self.0 {}
     }
 
-    pub fn has_grown(&self) -> bool {
-        match self.0 {}
-    }
-
     pub fn read(&self, _: u64, _: &mut [u8]) -> bool {
         match self.0 {}
     }

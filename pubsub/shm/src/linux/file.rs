@@ -76,10 +76,7 @@ pub fn unlink_parts(names: &[String]) {
 
 /// A file in memory that others map, too.
 #[derive(Debug)]
-pub struct MemoryFile {
-    file: File,
-    map: Mapping,
-}
+pub struct MemoryFile(Mapping);
 
 impl MemoryFile {
     /// Makes a file of `len` bytes, all zero, and maps it to be written.
@@ -88,7 +85,7 @@ impl MemoryFile {
     /// If it is there already, or the system refuses.
     pub fn create(name: &str, len: u64) -> Result<Self, OpenError> {
         let file = create_new(name)?;
-        let made = file.set_len(len).map_err(OpenError::System).and_then(|()| Self::map(file, true));
+        let made = file.set_len(len).map_err(OpenError::System).and_then(|()| Self::map(&file, true));
         made.inspect_err(|_| unlink(name))
     }
 
@@ -97,7 +94,7 @@ impl MemoryFile {
     /// # Errors
     /// If it is not there, is empty, or the system refuses.
     pub fn open(name: &str) -> Result<Self, OpenError> {
-        Self::map(open_existing(name, false)?, false)
+        Self::map(&open_existing(name, false)?, false)
     }
 
     /// As [`open`](Self::open), to be written as well.
@@ -105,7 +102,7 @@ impl MemoryFile {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_to_write(name: &str) -> Result<Self, OpenError> {
-        Self::map(open_existing(name, true)?, true)
+        Self::map(&open_existing(name, true)?, true)
     }
 
     /// As [`open_to_write`](Self::open_to_write), and makes it `len` bytes long if it is shorter.
@@ -117,48 +114,42 @@ impl MemoryFile {
         if self::len(&file)? < len {
             file.set_len(len).map_err(OpenError::System)?;
         }
-        Self::map(file, true)
+        Self::map(&file, true)
     }
 
-    fn map(file: File, is_writable: bool) -> Result<Self, OpenError> {
-        let len = len(&file)?;
+    fn map(file: &File, is_writable: bool) -> Result<Self, OpenError> {
+        let len = len(file)?;
         let mapped = usize::try_from(len).ok().filter(|&len| len > 0).ok_or(OpenError::TooShort(len))?;
-        let map = Mapping::new(&file, mapped, is_writable)?;
-        Ok(Self { file, map })
+        Mapping::new(file, mapped, is_writable).map(Self)
     }
 
     /// How many bytes are mapped.
     pub fn len(&self) -> u64 {
-        self.map.len() as u64
+        self.0.len() as u64
     }
 
     /// Always `false`: an empty file cannot be mapped.
     pub fn is_empty(&self) -> bool {
-        self.map.len() == 0
+        self.0.len() == 0
     }
 
     /// Whether nothing of it was found to be gone. It may be gone all the same, as long as it is not read.
     pub fn is_intact(&self) -> bool {
-        self.map.is_intact()
-    }
-
-    /// Whether the file has become longer than what is mapped.
-    pub fn has_grown(&self) -> bool {
-        len(&self.file).is_ok_and(|len| len > self.len())
+        self.0.is_intact()
     }
 
     /// Copies a part of the file into a buffer. Returns whether the file has that part; the buffer holds anything otherwise.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> bool {
-        usize::try_from(offset).is_ok_and(|offset| self.map.read(offset, into))
+        usize::try_from(offset).is_ok_and(|offset| self.0.read(offset, into))
     }
 
     /// Appends a part of the file to a buffer. Returns whether the file has that part.
     pub fn append_to(&self, offset: u64, len: usize, into: &mut Vec<u8>) -> bool {
-        usize::try_from(offset).is_ok_and(|offset| self.map.append_to(offset, len, into))
+        usize::try_from(offset).is_ok_and(|offset| self.0.append_to(offset, len, into))
     }
 
     /// Copies a buffer into a part of the file. Returns whether the file has that part, and was opened to be written.
     pub fn write(&self, offset: u64, from: &[u8]) -> bool {
-        usize::try_from(offset).is_ok_and(|offset| self.map.write(offset, from))
+        usize::try_from(offset).is_ok_and(|offset| self.0.write(offset, from))
     }
 }

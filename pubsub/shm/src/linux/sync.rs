@@ -101,15 +101,13 @@ impl Kind {
 pub(super) struct Sync {
     map: Mapping,
     kind: Kind,
-    /// Held open, so that the map is of a file.
-    _file: File,
 }
 
 impl Sync {
     /// Opens a file, or makes it.
     pub(super) fn open(name: &str, kind: Kind) -> Result<Self, OpenError> {
         let (file, is_new) = open_or_create(name)?;
-        let opened = Self::of(file, kind);
+        let opened = Self::of(&file, kind);
         if is_new && opened.is_err() {
             super::unlink(name);
         }
@@ -118,23 +116,19 @@ impl Sync {
 
     /// Opens a file that somebody has made.
     pub(super) fn open_existing(name: &str, kind: Kind) -> Result<Self, OpenError> {
-        Self::of(open_existing(name, true)?, kind)
+        Self::of(&open_existing(name, true)?, kind)
     }
 
-    fn of(file: File, kind: Kind) -> Result<Self, OpenError> {
-        let _alone = Alone::wait(&file);
-        let len = len(&file)?;
+    fn of(file: &File, kind: Kind) -> Result<Self, OpenError> {
+        let _alone = Alone::wait(file);
+        let len = len(file)?;
         if len == 0 {
-            allocate(&file, kind.len())?;
+            allocate(file, kind.len())?;
         } else if len < kind.len() as u64 {
             return Err(OpenError::TooShort(len));
         }
-        let is_blank = len == 0 || was_left_blank(&file, kind);
-        let sync = Self {
-            map: Mapping::new(&file, kind.len(), true)?,
-            kind,
-            _file: file.try_clone().map_err(OpenError::System)?,
-        };
+        let is_blank = len == 0 || was_left_blank(file, kind);
+        let sync = Self { map: Mapping::new(file, kind.len(), true)?, kind };
         if is_blank {
             sync.init();
         }

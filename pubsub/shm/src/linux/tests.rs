@@ -34,15 +34,6 @@ fn shorten(name: &str, len: u64) {
 }
 
 #[test]
-fn a_file_that_has_grown_is_noticed() {
-    let name = Name("growing");
-    let ours = MemoryFile::create(name.0, 10_000).unwrap();
-    assert!(!ours.has_grown());
-    shorten(name.0, 20_000);
-    assert!(ours.has_grown());
-}
-
-#[test]
 fn the_parts_of_a_file_are_removed_and_those_of_others_are_not() {
     let names = ["parts_mtx", "parts_1_evt", "parts_1_ack_evt", "part_1_evt", "parts2_1_evt"].map(Name);
     let _files = names.each_ref().map(|name| MemoryFile::create(name.0, 1).unwrap());
@@ -87,6 +78,19 @@ fn a_file_that_no_memory_could_replace_costs_a_read_and_no_more() {
     shorten(name.0, 0);
     assert!(!theirs.read(0, &mut bytes) && !theirs.read(len - 8, &mut bytes));
     assert!(!ours.write(0, &bytes) && !ours.write(len - 8, &bytes));
+}
+
+#[test]
+fn what_is_mapped_keeps_no_descriptor() {
+    let names = ["fd_lock", "fd_event", "fd_file", "fd_page"].map(Name);
+    let _lock = NamedLock::open(names[0].0).unwrap();
+    let _event = NamedEvent::open(names[1].0).unwrap();
+    let _file = MemoryFile::create(names[2].0, 10).unwrap();
+    let _page = MemoryFile::create(names[3].0, 10).unwrap();
+    let _read = [MemoryFile::open(names[2].0).unwrap(), MemoryFile::open_at_least(names[3].0, 20).unwrap()];
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    assert!(names.iter().all(|name| !open.contains(&path(name.0))), "{open:?}");
 }
 
 #[test]

@@ -62,11 +62,6 @@ impl MemoryFile {
         true
     }
 
-    /// Always `false`: a mapping keeps its length.
-    pub fn has_grown(&self) -> bool {
-        false
-    }
-
     /// Copies a part of the file into a buffer. Returns whether the file has that part; the buffer holds anything otherwise.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> bool {
         usize::try_from(offset).is_ok_and(|offset| self.0.read(offset, into))

@@ -123,9 +123,12 @@ impl Newest {
 
     fn try_take(&mut self, max_len: usize, lend: Lend<'_>) -> Result<Option<Taken>, DropReason> {
         let message = match self.head() {
-            Err(DropReason::BadMemoryFile) if self.file.has_grown() => {
-                self.file =
-                    MemoryFile::open(&self.name).map_err(|_: OpenError| DropReason::MemoryFileLost)?;
+            Err(DropReason::BadMemoryFile) => {
+                // It may have become longer.
+                let file = MemoryFile::open(&self.name).map_err(|_: OpenError| DropReason::MemoryFileLost)?;
+                if file.len() > self.file.len() {
+                    self.file = file;
+                }
                 self.head()?
             }
             head => head?,
