@@ -25,6 +25,15 @@ impl OpenError {
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::System(error) if error.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether the process has too much open, or the system has no memory: what is to be opened may be well.
+    pub fn is_shortage(&self) -> bool {
+        /// `ENFILE` and `EMFILE`, which have no kind.
+        const TOO_MANY: [i32; 2] = [23, 24];
+        let Self::System(error) = self else { return matches!(self, Self::TooMany) };
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory)
+            || cfg!(target_os = "linux") && error.raw_os_error().is_some_and(|code| TOO_MANY.contains(&code))
+    }
 }
 
 /// Why a lock was not taken, or an event neither set nor waited for.
@@ -37,4 +46,18 @@ pub enum LockError {
     /// It cannot be used any more: its memory was damaged, or on Windows its last holder died with it.
     #[error("it was damaged, or somebody died with it")]
     Lost,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_shortage_is_not_the_file_s_fault() {
+        let of_system = |code| OpenError::System(io::Error::from_raw_os_error(code)).is_shortage();
+        assert!([libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOSPC].into_iter().all(of_system));
+        assert!(OpenError::TooMany.is_shortage());
+        assert!(!of_system(libc::EACCES) && !OpenError::TooShort(0).is_shortage());
+    }
 }

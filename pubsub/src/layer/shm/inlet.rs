@@ -11,6 +11,7 @@ use ferrocal_transport::Interrupt;
 use super::ShmCounters;
 use super::watch::{FileWatch, WatchError};
 use crate::layer::{Ended, Inlet, Origin, Reader, RegisteredPublisher, Sink};
+use crate::outage::Outage;
 use crate::source::{Flow, Ready, Source, Task};
 use crate::{NodeError, lock};
 
@@ -37,6 +38,7 @@ struct State {
     topics: HashMap<Arc<str>, Topic>,
     ended: Option<Ended>,
     has_warned: bool,
+    shortage: Outage,
 }
 
 struct Topic {
@@ -214,16 +216,23 @@ impl Inlet for SharedInlet {
             // It is a plain name, which was checked.
             let Ok(text) = str::from_utf8(&name) else { continue };
             match FileWatch::join(text, &self.0, &topic, &origin, since) {
-                Ok(watch) => self.0.add(&topic, &origin, name, watch),
+                Ok(watch) => {
+                    self.0.add(&topic, &origin, name, watch);
+                    lock(&self.0.state).shortage.worked();
+                }
                 // The publisher has left, or made another one, of which it will tell.
                 Err(WatchError::Open(error)) if error.is_absent() => {}
-                Err(WatchError::Open(error)) => {
+                Err(WatchError::Open(error)) if !error.is_shortage() => {
                     log::debug!("the memory file {text} cannot be read: {error}");
                     self.0.count(DropReason::BadMemoryFile);
                 }
-                Err(WatchError::Thread(error)) => {
-                    log::warn!("a thread for the memory file {text} could not be started: {error}");
+                Err(error) if lock(&self.0.state).shortage.failed() => {
+                    log::warn!(
+                        "the memory file {text} cannot be read: {error}; it is tried again. The limits of open files, mappings and \
+                         threads are in the chapter on shared memory of the guide"
+                    );
                 }
+                Err(_) => {}
             }
         }
     }

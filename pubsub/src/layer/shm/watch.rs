@@ -82,10 +82,12 @@ struct Recipient {
 }
 
 /// Why a file is not read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
-    Open(OpenError),
-    Thread(io::Error),
+    #[error("{0}")]
+    Open(#[source] OpenError),
+    #[error("a thread could not be started: {0}")]
+    Thread(#[source] io::Error),
 }
 
 impl FileWatch {
