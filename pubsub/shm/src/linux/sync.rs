@@ -323,6 +323,18 @@ impl Sync {
         lock.fetch_or(1, Ordering::SeqCst);
     }
 
+    /// Leaves what somebody leaves who was killed while he waited, with another one who has come after him.
+    #[cfg(test)]
+    pub(super) fn die_waiting(&self) {
+        /// glibc's numbers of who waits, in both of its groups, and of who has yet to leave the older one.
+        const WAITING: [(usize, u32); 3] = [(0, 1 << 1), (36, 1 << 3), (20, 1 << 1)];
+        for (offset, value) in WAITING {
+            // SAFETY: all of these places are within a condition, at a multiple of four.
+            let number = unsafe { &*self.condition().cast::<u8>().add(offset).cast::<AtomicU32>() };
+            number.store(value, Ordering::SeqCst);
+        }
+    }
+
     /// Waits for the condition, with the mutex held. When this returns the mutex is held again, which may take as long as
     /// somebody else has it.
     pub(super) fn wait(&self, deadline: Instant) {

@@ -177,6 +177,29 @@ fn who_dies_at_a_condition_stops_nobody() {
 }
 
 #[test]
+fn a_thread_that_is_lost_keeps_the_lock_from_others() {
+    let name = Name("lost");
+    let lock = Arc::new(NamedLock::open(name.0).unwrap());
+    Sync::open(name.0, Kind::Plain).unwrap().die_waiting();
+    let (done, is_done) = mpsc::channel();
+    thread::spawn({
+        let lock = lock.clone();
+        move || {
+            lock.unlock_and_wake();
+            done.send(())
+        }
+    });
+    while !lock.keep_from_others_if_stuck() {
+        if is_done.recv_timeout(SHORT).is_ok() {
+            // Another version of glibc.
+            return;
+        }
+    }
+    let theirs = NamedLock::open(name.0).unwrap();
+    assert_eq!(theirs.lock(SHORT), Err(LockError::TimedOut));
+}
+
+#[test]
 fn damaged_locks_and_events_are_lost() {
     for (name, damage) in [("cut", 0), ("overwritten", 1)] {
         let name = Name(name);

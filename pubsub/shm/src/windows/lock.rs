@@ -98,6 +98,11 @@ impl NamedLock {
     pub fn unlock_and_wake(&self) {
         self.unlock();
     }
+
+    /// Always `false`: no thread is lost so.
+    pub fn keep_from_others_if_stuck(&self) -> bool {
+        false
+    }
 }
 
 /// A lock that can be taken after its holder died with it.

@@ -8,8 +8,9 @@
 //! [`Source`](crate::source::Source), which otherwise look after waits that a dead peer would make last for ever.
 //!
 //! On Linux, a thread may also be lost for good: glibc waits for ever for one who was killed while he waited for the same lock
-//! ([`NamedLock::unlock_and_wake`](ferrocal_shm::NamedLock::unlock_and_wake)). The publisher then takes another file, which
-//! another thread reads. Nobody waits for the end of these threads, and those that send never take that risk.
+//! ([`NamedLock::unlock_and_wake`](ferrocal_shm::NamedLock::unlock_and_wake)). [`FileWatch::rescue`](watch::FileWatch::rescue) then
+//! keeps the lock from the publisher, which takes another file that another thread reads. Nobody waits for the end of these
+//! threads, and those that send never take that risk.
 //!
 //! # One event a process
 //! eCAL's publishers have one event for each process, so the nodes of a process share what they read:

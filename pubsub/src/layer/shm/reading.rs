@@ -1,5 +1,6 @@
 //! Reads the message in a memory file.
 
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const MAX_TRIES: usize = 4;
 
 /// A memory file of a publisher, to be read.
 pub(super) struct Content {
-    lock: NamedLock,
+    lock: Arc<NamedLock>,
     newest: Newest,
 }
 
@@ -47,7 +48,7 @@ struct Held<'a>(&'a NamedLock);
 
 impl Content {
     /// For messages that are newer than `clock`.
-    pub(super) fn new(name: &str, file: MemoryFile, lock: NamedLock, clock: u64) -> Self {
+    pub(super) fn new(name: &str, file: MemoryFile, lock: Arc<NamedLock>, clock: u64) -> Self {
         Self { lock, newest: Newest { name: name.to_owned(), file, clock, taken: None } }
     }
 
@@ -91,8 +92,8 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // The publisher may wait for it. If this never returns the publisher does not either, or it has another file, which
-        // is read by another thread.
+        // The publisher may wait for it. If this never returns, `FileWatch::rescue` makes the publisher take another file, which is
+        // read by another thread.
         self.0.unlock_and_wake();
     }
 }

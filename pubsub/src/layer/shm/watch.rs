@@ -54,6 +54,7 @@ pub(super) struct FileWatch {
 
 /// What the thread of a file and others share.
 struct Signals {
+    lock: Arc<NamedLock>,
     event: NamedEvent,
     acknowledged: NamedEvent,
     is_stopping: AtomicBool,
@@ -145,7 +146,9 @@ impl FileWatch {
                 return Err(WatchError::Open(error));
             }
         };
+        let lock = Arc::new(lock);
         let signals = Arc::new(Signals {
+            lock: lock.clone(),
             event,
             acknowledged,
             is_stopping: AtomicBool::new(false),
@@ -179,9 +182,14 @@ impl FileWatch {
         self.signals.has_ended.load(Ordering::Relaxed)
     }
 
-    /// Ends a wait that a dead publisher would make last for ever.
+    /// Ends a wait that a dead publisher would make last for ever. If the thread is lost, the file is given up.
     pub(super) fn rescue(&self) {
         self.signals.event.rescue();
+        if self.signals.lock.keep_from_others_if_stuck()
+            && !self.signals.has_ended.swap(true, Ordering::Relaxed)
+        {
+            self.count(DropReason::Locked);
+        }
     }
 
     /// Does the same for the threads of files that are not read any more.
