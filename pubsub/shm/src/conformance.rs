@@ -29,8 +29,8 @@ impl Drop for Name {
 fn what_one_writes_the_other_reads() {
     let Name(name) = &Name::new("file");
     assert!(MemoryFile::open(name).unwrap_err().is_absent());
-    let ours = MemoryFile::create(name, 10_000).unwrap();
-    match MemoryFile::create(name, 1) {
+    let ours = MemoryFile::create(name, 10_000, 10_000).unwrap();
+    match MemoryFile::create(name, 1, 1) {
         Err(OpenError::System(error)) => assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists),
         other => panic!("it is there already, and not {other:?}"),
     }

@@ -13,7 +13,7 @@ pub struct MemoryFile(Infallible);
 
 #[allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self)]
 impl MemoryFile {
-    pub fn create(_: &str, _: u64) -> Result<Self, OpenError> {
+    pub fn create(_: &str, _: u64, _: u64) -> Result<Self, OpenError> {
         Err(OpenError::Unavailable)
     }
 

@@ -205,7 +205,7 @@ impl HostBoard {
         let file = match MemoryFile::open_to_write(&self.domain) {
             Ok(file) => file,
             Err(error) if error.is_absent() => {
-                return Ok((MemoryFile::create(&self.domain, full_len)?, empty()));
+                return Ok((MemoryFile::create(&self.domain, full_len, full_len)?, empty()));
             }
             // Whoever made it was killed before it had its length.
             Err(OpenError::TooShort(_)) => {
@@ -309,7 +309,7 @@ impl Page {
     fn create(domain: &str, len: u64) -> Result<Self, OpenError> {
         let event_id = monotonic_ns();
         let name = page_name(domain, event_id);
-        let file = MemoryFile::create(&name, len)?;
+        let file = MemoryFile::create(&name, len, len)?;
         let lock = NamedLock::open(&format!("{name}_mtx")).inspect_err(|_| unlink(&name))?;
         Ok(Self { event_id, name, file, lock, owner: std::process::id() })
     }

@@ -1,6 +1,9 @@
 //! Memory files.
+#![allow(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
@@ -57,6 +60,19 @@ pub(super) fn len(file: &File) -> Result<u64, OpenError> {
     file.metadata().map(|metadata| metadata.len()).map_err(OpenError::System)
 }
 
+/// Makes a file at least so long, and has the system give the memory for that now: who writes to a file without gets SIGBUS.
+pub(super) fn allocate(file: &File, len: u64) -> Result<(), OpenError> {
+    let end = len.try_into().unwrap_or(libc::off_t::MAX);
+    loop {
+        // SAFETY: the descriptor is open.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, end) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            code => return Err(OpenError::System(io::Error::from_raw_os_error(code))),
+        }
+    }
+}
+
 /// Removes the name of a file, if there is one. Those who have the file open keep it.
 pub fn unlink(name: &str) {
     // It may be gone, or somebody else's.
@@ -79,13 +95,14 @@ pub fn unlink_parts(names: &[String]) {
 pub struct MemoryFile(Mapping);
 
 impl MemoryFile {
-    /// Makes a file of `len` bytes, all zero, and maps it to be written.
+    /// Makes a file of `len` bytes, all zero, and maps it to be written. The system has memory for the first `needed` ones.
     ///
     /// # Errors
-    /// If it is there already, or the system refuses.
-    pub fn create(name: &str, len: u64) -> Result<Self, OpenError> {
+    /// If it is there already, there is no memory, or the system refuses.
+    pub fn create(name: &str, len: u64, needed: u64) -> Result<Self, OpenError> {
         let file = create_new(name)?;
-        let made = file.set_len(len).map_err(OpenError::System).and_then(|()| Self::map(&file, true));
+        let made = file.set_len(len).map_err(OpenError::System);
+        let made = made.and_then(|()| allocate(&file, needed.min(len))).and_then(|()| Self::map(&file, true));
         made.inspect_err(|_| unlink(name))
     }
 
@@ -112,7 +129,7 @@ impl MemoryFile {
     pub fn open_at_least(name: &str, len: u64) -> Result<Self, OpenError> {
         let file = open_existing(name, true)?;
         if self::len(&file)? < len {
-            file.set_len(len).map_err(OpenError::System)?;
+            allocate(&file, len)?;
         }
         Self::map(&file, true)
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::file::{create_new, len, open_existing};
+use super::file::{allocate, create_new, len, open_existing};
 use super::map::Mapping;
 use crate::{LockError, OpenError};
 
@@ -123,7 +123,8 @@ impl Sync {
         let _alone = Alone::wait(file);
         let len = len(file)?;
         if len == 0 {
-            allocate(file, kind.len())?;
+            // With none left, what is written would be lost.
+            allocate(file, kind.len() as u64).inspect_err(|_| drop(file.set_len(0)))?;
         } else if len < kind.len() as u64 {
             return Err(OpenError::TooShort(len));
         }
@@ -377,21 +378,6 @@ fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
         }
     }
     Err(OpenError::TooShort(0))
-}
-
-/// Makes an empty file so long, and has the system give the memory for it now: with none left, what is written would be lost.
-fn allocate(file: &File, len: usize) -> Result<(), OpenError> {
-    loop {
-        // SAFETY: the descriptor is open.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as libc::off_t) } {
-            0 => return Ok(()),
-            libc::EINTR => {}
-            code => {
-                let _ = file.set_len(0);
-                return Err(OpenError::System(std::io::Error::from_raw_os_error(code)));
-            }
-        }
-    }
 }
 
 /// Whether somebody began to make a file and did not get done: he was killed, or there was no memory.

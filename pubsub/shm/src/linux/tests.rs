@@ -36,7 +36,7 @@ fn shorten(name: &str, len: u64) {
 #[test]
 fn the_parts_of_a_file_are_removed_and_those_of_others_are_not() {
     let names = ["parts_mtx", "parts_1_evt", "parts_1_ack_evt", "part_1_evt", "parts2_1_evt"].map(Name);
-    let _files = names.each_ref().map(|name| MemoryFile::create(name.0, 1).unwrap());
+    let _files = names.each_ref().map(|name| MemoryFile::create(name.0, 1, 1).unwrap());
     unlink_parts(&["parts".into()]);
     assert_eq!(names.map(|name| path(name.0).exists()), [false, false, false, true, true]);
 }
@@ -44,7 +44,7 @@ fn the_parts_of_a_file_are_removed_and_those_of_others_are_not() {
 #[test]
 fn a_file_that_shrinks_costs_a_read_and_no_more() {
     let name = Name("shrinking");
-    let ours = MemoryFile::create(name.0, 1 << 20).unwrap();
+    let ours = MemoryFile::create(name.0, 1 << 20, 1 << 20).unwrap();
     let theirs = MemoryFile::open(name.0).unwrap();
     assert!(ours.write(0, &[7; 1 << 20]));
     shorten(name.0, 5_000);
@@ -85,8 +85,8 @@ fn what_is_mapped_keeps_no_descriptor() {
     let names = ["fd_lock", "fd_event", "fd_file", "fd_page"].map(Name);
     let _lock = NamedLock::open(names[0].0).unwrap();
     let _event = NamedEvent::open(names[1].0).unwrap();
-    let _file = MemoryFile::create(names[2].0, 10).unwrap();
-    let _page = MemoryFile::create(names[3].0, 10).unwrap();
+    let _file = MemoryFile::create(names[2].0, 10, 10).unwrap();
+    let _page = MemoryFile::create(names[3].0, 10, 10).unwrap();
     let _read = [MemoryFile::open(names[2].0).unwrap(), MemoryFile::open_at_least(names[3].0, 20).unwrap()];
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
     let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();

@@ -14,11 +14,12 @@ pub fn unlink_parts(_: &[String]) {}
 pub struct MemoryFile(View);
 
 impl MemoryFile {
-    /// Makes a file of `len` bytes, all zero, and maps it to be written. Its length is rounded up to whole pages.
+    /// Makes a file of `len` bytes, all zero, and maps it to be written. Its length is rounded up to whole pages, for all of which
+    /// the system has memory.
     ///
     /// # Errors
     /// If it is there already, or the system refuses.
-    pub fn create(name: &str, len: u64) -> Result<Self, OpenError> {
+    pub fn create(name: &str, len: u64, _: u64) -> Result<Self, OpenError> {
         View::create(name, len).map(Self)
     }
 

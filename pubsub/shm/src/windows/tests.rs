@@ -65,7 +65,7 @@ fn a_robust_lock_outlives_its_holder() {
 #[test]
 fn what_nobody_has_open_is_gone() {
     let name = Name::new("gone");
-    drop(MemoryFile::create(&name.0, 1).unwrap());
+    drop(MemoryFile::create(&name.0, 1, 1).unwrap());
     assert!(MemoryFile::open(&name.0).unwrap_err().is_absent());
     let event = NamedEvent::open(&name.0).unwrap();
     event.set(LONG).unwrap();
@@ -79,7 +79,7 @@ fn something_else_of_that_name_is_refused() {
     let _event = NamedEvent::open(&name.0).unwrap();
     assert!(matches!(NamedLock::open(&name.0), Err(OpenError::System(_))));
     assert!(matches!(MemoryFile::open(&name.0), Err(OpenError::System(_))));
-    assert!(matches!(MemoryFile::create(&name.0, 1), Err(OpenError::System(_))));
+    assert!(matches!(MemoryFile::create(&name.0, 1, 1), Err(OpenError::System(_))));
 }
 
 #[test]

@@ -165,7 +165,9 @@ impl ShmWriter {
         buffer.lock.unlock();
         if !is_written {
             self.remove(self.next);
-            return Err(OpenError::System(io::Error::other("the memory file was shortened")));
+            return Err(OpenError::System(io::Error::other(
+                "the memory file was shortened, or /dev/shm is full",
+            )));
         }
         buffer.notify(self.config.acknowledge_timeout);
         Ok(())
@@ -323,7 +325,7 @@ impl Buffer {
         let content = HEAD_LEN.saturating_add(payload_len).saturating_add(reserve);
         let len = content.max(config.min_len as u64).saturating_add(FileHead::MAX_LEN as u64);
         let len = len.min(LAYOUT.max_file_len());
-        let (name, file) = Self::create_file(len)?;
+        let (name, file) = Self::create_file(len, MemoryMessage::file_len(payload_len))?;
         let buffer = match NamedLock::open(&lock_name(&name)) {
             Ok(lock) => {
                 Self { name, file, lock, readers: Vec::new(), written: None, owner: std::process::id() }
@@ -338,13 +340,13 @@ impl Buffer {
         Ok(buffer)
     }
 
-    fn create_file(len: u64) -> Result<(String, MemoryFile), OpenError> {
+    fn create_file(len: u64, needed: u64) -> Result<(String, MemoryFile), OpenError> {
         // Two of four billion names are rarely the same.
         const TRIES: usize = 8;
         let mut tries = 0;
         loop {
             let name = new_name();
-            match MemoryFile::create(&name, len) {
+            match MemoryFile::create(&name, len, needed) {
                 Ok(file) => return Ok((name, file)),
                 Err(OpenError::System(error))
                     if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES =>
@@ -659,5 +661,20 @@ pub(super) mod tests {
         assert!(listed.len() == 1 && listed[0] != name.as_str(), "{listed:?}");
         let event = NamedEvent::open(&event_name(&writer.buffers[0].name, own)).unwrap();
         assert_eq!(event.poll(Duration::ZERO), Ok(true));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_is_not_made_without_its_memory() {
+        // Without a limit, it would take all memory of the computer.
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let is_limited = |line: &str| line.contains(" /dev/shm tmpfs ") && !line.contains("size=0k");
+        if !ferrocal_shm::is_available() || !mounts.lines().any(is_limited) {
+            return;
+        }
+        match Buffer::create(&ShmConfig::default(), 1 << 40).map(|_| ()) {
+            Err(OpenError::System(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+            other => panic!("{other:?}"),
+        }
     }
 }
