@@ -120,7 +120,8 @@ impl Sync {
     }
 
     fn of(file: &File, kind: Kind) -> Result<Self, OpenError> {
-        let _alone = Alone::wait(file);
+        // Somebody may keep it for himself, but has no reason to once it is made.
+        let _alone = (!is_made(file, kind)).then(|| Alone::wait(file));
         let len = len(file)?;
         if len == 0 {
             // With none left, what is written would be lost.
@@ -380,13 +381,25 @@ fn open_or_create(name: &str) -> Result<(File, bool), OpenError> {
     Err(OpenError::TooShort(0))
 }
 
+/// Whether all parts of a file are there: none of them is zero then.
+fn is_made(file: &File, kind: Kind) -> bool {
+    let Some(bytes) = content(file, kind) else { return false };
+    let (mutex, rest) = bytes[..kind.len()].split_at(size_of::<libc::pthread_mutex_t>());
+    let is_set = |part: &[u8]| part.iter().any(|&byte| byte != 0);
+    is_set(mutex) && (kind == Kind::Robust || is_set(&rest[..size_of::<libc::pthread_cond_t>()]))
+}
+
+/// What is in a file. `None` if it is too short.
+fn content(file: &File, kind: Kind) -> Option<[u8; size_of::<Layout>()]> {
+    let mut bytes = [0; size_of::<Layout>()];
+    file.read_exact_at(&mut bytes[..kind.len()], 0).ok()?;
+    Some(bytes)
+}
+
 /// Whether somebody began to make a file and did not get done: he was killed, or there was no memory.
 fn was_left_blank(file: &File, kind: Kind) -> bool {
-    let mut bytes = [0; size_of::<Layout>()];
-    let bytes = &mut bytes[..kind.len()];
     let is_old = || file.metadata()?.modified()?.elapsed().map_err(std::io::Error::other);
-    file.read_exact_at(bytes, 0).is_ok()
-        && bytes.iter().all(|&byte| byte == 0)
+    content(file, kind).is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0))
         && is_old().is_ok_and(|age| age >= MAKING)
 }
 
@@ -467,4 +480,26 @@ fn monotonic_after(time: Duration) -> libc::timespec {
     let nanos = now.tv_nsec + i64::from(time.subsec_nanos());
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     libc::timespec { tv_sec: now.tv_sec.saturating_add(seconds) + nanos / NANOS, tv_nsec: nanos % NANOS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_made_yet_is_asked_for_alone() {
+        let name = "alone";
+        let file = create_new(name).unwrap();
+        assert!(!is_made(&file, Kind::Plain));
+        file.set_len(Kind::Plain.len() as u64).unwrap();
+        assert!(!is_made(&file, Kind::Plain));
+        file.write_all_at(&PLAIN.to_ne_bytes(), KIND_OFFSET as u64).unwrap();
+        assert!(!is_made(&file, Kind::Plain), "the mutex is made, and the condition is not");
+        for kind in [Kind::Plain, Kind::Robust] {
+            file.set_len(0).unwrap();
+            let _sync = Sync::of(&file, kind).unwrap();
+            assert!(is_made(&file, kind), "{kind:?}");
+        }
+        super::super::unlink(name);
+    }
 }
