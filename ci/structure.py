@@ -24,7 +24,7 @@ ORDER = {
         "error",
         "config",
         "resolver",
-        "connection descriptors outage shown",
+        "connection descriptors outage per_process shown",
         "lib",
     ],
     "transport": [

@@ -437,6 +437,7 @@ mod monitor;
 mod node;
 mod outage;
 mod payload;
+mod per_process;
 mod publisher;
 mod registry;
 mod resolver;

@@ -12,6 +12,7 @@ use ferrocal_shm::{NamedEvent, lives};
 use thiserror::Error as ThisError;
 
 use crate::lock;
+use crate::per_process::PerProcess;
 use crate::wakers::{Ticket, Wakers};
 
 /// How often the event is looked at. To sleep in it would need another thread in case that somebody dies while he sets it.
@@ -68,7 +69,7 @@ pub enum ShutdownError {
 
 /// The one of this process, as long as somebody is interested. The event is the process's own, and who waits for it takes
 /// it back, so that there can be no more than one.
-static LISTENER: Mutex<Weak<Listener>> = Mutex::new(Weak::new());
+static LISTENER: PerProcess<Mutex<Weak<Listener>>> = PerProcess::new();
 
 struct Listener {
     shared: Arc<Shared>,
@@ -125,12 +126,11 @@ impl ShutdownRequest {
         if !ferrocal_shm::is_available() {
             return Err(ShutdownError::Unavailable);
         }
-        let mut known = lock(&LISTENER);
-        let process = std::process::id();
-        let listener = match known.upgrade().filter(|listener| listener.process == process) {
+        let mut known = lock(LISTENER.get());
+        let listener = match known.upgrade() {
             Some(listener) => listener,
             None => {
-                let listener = Arc::new(Listener::start(process)?);
+                let listener = Arc::new(Listener::start(std::process::id())?);
                 *known = Arc::downgrade(&listener);
                 listener
             }
@@ -204,7 +204,7 @@ impl Drop for Listener {
             return;
         }
         // Under the lock of the list, so that no other one opens the file meanwhile.
-        let known = lock(&LISTENER);
+        let known = lock(LISTENER.get());
         if known.strong_count() == 0 {
             ferrocal_shm::unlink(&event_name(self.process));
         }

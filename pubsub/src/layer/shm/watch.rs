@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::reading::{Content, Taken};
 use crate::layer::{Incoming, Origin};
 use crate::lock;
 use crate::payload::BorrowedPayload;
+use crate::per_process::PerProcess;
 use crate::source::Ready;
 
 /// How long one wait for an event takes, as in eCAL.
@@ -26,13 +27,11 @@ const WAIT: Duration = Duration::from_millis(500);
 /// How often the file is looked at if its event cannot be waited for.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The files that are read or were read, by the process and their names. A forked child has none of its parent's threads.
-static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
+/// The files that are read or were read, by their names. A forked child has none of its parent's threads.
+static WATCHED: PerProcess<Mutex<HashMap<String, Known>>> = PerProcess::new();
 
-/// Of files that are not read any more: their threads may still wait. By the process, as [`WATCHED`].
-static LEFT: Mutex<Vec<(u32, Weak<Signals>)>> = Mutex::new(Vec::new());
-
-type Watched = HashMap<(u32, String), Known>;
+/// Of files that are not read any more: their threads may still wait.
+static LEFT: PerProcess<Mutex<Vec<Weak<Signals>>>> = PerProcess::new();
 
 struct Known {
     watch: Weak<FileWatch>,
@@ -108,10 +107,8 @@ impl FileWatch {
             since,
             is_new: false,
         };
-        let key = (std::process::id(), name.to_owned());
-        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = watched.get_or_insert_default();
-        if let Some(watch) = watched.get(&key).and_then(|known| known.watch.upgrade())
+        let mut watched = lock(WATCHED.get());
+        if let Some(watch) = watched.get(name).and_then(|known| known.watch.upgrade())
             && !watch.has_ended()
         {
             target.is_new = true;
@@ -121,12 +118,10 @@ impl FileWatch {
             let _ = watch.signals.event.set(EVENT_TIMEOUT);
             return Ok(watch);
         }
-        watched.retain(|(process_id, name), known| {
-            known.watch.strong_count() > 0 || *process_id == key.0 && !is_gone(name)
-        });
-        let newest = watched.get(&key).map(|known| known.newest.clone()).unwrap_or_default();
+        watched.retain(|name, known| known.watch.strong_count() > 0 || !is_gone(name));
+        let newest = watched.get(name).map(|known| known.newest.clone()).unwrap_or_default();
         let watch = Self::start(name, target, newest.clone())?;
-        watched.insert(key, Known { watch: Arc::downgrade(&watch), newest });
+        watched.insert(name.to_owned(), Known { watch: Arc::downgrade(&watch), newest });
         Ok(watch)
     }
 
@@ -195,10 +190,9 @@ impl FileWatch {
     /// Does the same for the threads of files that are not read any more.
     pub(super) fn rescue_left() {
         let left: Vec<_> = {
-            let mut left = lock(&LEFT);
-            let process_id = std::process::id();
-            left.retain(|(process, signals)| *process == process_id && signals.strong_count() > 0);
-            left.iter().filter_map(|(_, signals)| signals.upgrade()).collect()
+            let mut left = lock(LEFT.get());
+            left.retain(|signals| signals.strong_count() > 0);
+            left.iter().filter_map(Weak::upgrade).collect()
         };
         left.iter().for_each(|signals| signals.event.rescue());
     }
@@ -296,7 +290,7 @@ impl Drop for FileWatch {
         if self.process_id == std::process::id() {
             // The thread waits for it. If this fails, somebody has died with the event, and it has to be rescued.
             if self.signals.event.set(EVENT_TIMEOUT).is_err() {
-                lock(&LEFT).push((self.process_id, Arc::downgrade(&self.signals)));
+                lock(LEFT.get()).push(Arc::downgrade(&self.signals));
             }
             remove_rests(&self.name, self.process_id);
         }
