@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, RobustLock, lives, unlink};
+use crate::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, RobustLock, is_absent, lives, unlink};
 
 pub(super) const SHORT: Duration = Duration::from_millis(20);
 /// Ends a hang only.
@@ -28,12 +28,13 @@ impl Drop for Name {
 #[test]
 fn what_one_writes_the_other_reads() {
     let Name(name) = &Name::new("file");
-    assert!(MemoryFile::open(name).unwrap_err().is_absent());
+    assert!(is_absent(name) && MemoryFile::open(name).unwrap_err().is_absent());
     let ours = MemoryFile::create(name, 10_000, 10_000).unwrap();
     match MemoryFile::create(name, 1, 1) {
         Err(OpenError::System(error)) => assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists),
         other => panic!("it is there already, and not {other:?}"),
     }
+    assert!(!is_absent(name));
     let theirs = MemoryFile::open(name).unwrap();
     // Windows has whole pages.
     let len = theirs.len();

@@ -36,7 +36,8 @@ mod backend;
 mod backend;
 
 pub use backend::{
-    MemoryFile, NamedEvent, NamedLock, RobustLock, event_name, lives, monotonic_ns, unlink, unlink_parts,
+    MemoryFile, NamedEvent, NamedLock, RobustLock, event_name, is_absent, lives, monotonic_ns, unlink,
+    unlink_parts,
 };
 pub use error::{LockError, OpenError};
 

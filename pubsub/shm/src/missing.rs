@@ -130,6 +130,11 @@ impl NamedEvent {
     }
 }
 
+/// Whether there is no file of that name.
+pub fn is_absent(_: &str) -> bool {
+    true
+}
+
 /// Removes the name of a file, if there is one.
 pub fn unlink(_: &str) {}
 

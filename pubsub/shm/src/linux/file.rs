@@ -73,6 +73,11 @@ pub(super) fn allocate(file: &File, len: u64) -> Result<(), OpenError> {
     }
 }
 
+/// Whether there is no file of that name.
+pub fn is_absent(name: &str) -> bool {
+    fs::symlink_metadata(path(name)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Removes the name of a file, if there is one. Those who have the file open keep it.
 pub fn unlink(name: &str) {
     // It may be gone, or somebody else's.

@@ -14,7 +14,7 @@ mod sync;
 mod tests;
 
 pub use event::NamedEvent;
-pub use file::{MemoryFile, unlink, unlink_parts};
+pub use file::{MemoryFile, is_absent, unlink, unlink_parts};
 pub use lock::NamedLock;
 pub use robust::RobustLock;
 pub use sync::monotonic_ns;

@@ -3,6 +3,11 @@
 use super::system::View;
 use crate::OpenError;
 
+/// Whether there is no file of that name.
+pub fn is_absent(name: &str) -> bool {
+    MemoryFile::open(name).is_err_and(|error| error.is_absent())
+}
+
 /// Does nothing: Windows removes a mapping, a mutex and an event when nobody has it open any more.
 pub fn unlink(_: &str) {}
 

@@ -17,7 +17,7 @@ mod system;
 mod tests;
 
 pub use event::NamedEvent;
-pub use file::{MemoryFile, unlink, unlink_parts};
+pub use file::{MemoryFile, is_absent, unlink, unlink_parts};
 pub use lock::{NamedLock, RobustLock};
 pub use system::{lives, monotonic_ns};
 

@@ -315,7 +315,7 @@ impl Source for ShmSource {
         ready.extend(waited.unwrap_or_else(PoisonError::into_inner).0.slow.drain(..));
         if ready.is_empty() {
             self.0.watches().iter().for_each(|watch| watch.rescue());
-            FileWatch::rescue_left();
+            FileWatch::look_after_left();
             self.0.leave_old(Instant::now());
         }
         Flow::Continue

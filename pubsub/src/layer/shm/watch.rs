@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrocal_proto::{DropReason, MemoryMessage};
-use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, unlink};
+use ferrocal_shm::{LockError, MemoryFile, NamedEvent, NamedLock, OpenError, is_absent, unlink};
 
 use super::EVENT_TIMEOUT;
 use super::inlet::{ShmInlet, Sinks};
@@ -118,7 +118,6 @@ impl FileWatch {
             let _ = watch.signals.event.set(EVENT_TIMEOUT);
             return Ok(watch);
         }
-        watched.retain(|name, known| known.watch.strong_count() > 0 || !is_gone(name));
         let newest = watched.get(name).map(|known| known.newest.clone()).unwrap_or_default();
         let watch = Self::start(name, target, newest.clone())?;
         watched.insert(name.to_owned(), Known { watch: Arc::downgrade(&watch), newest });
@@ -187,8 +186,9 @@ impl FileWatch {
         }
     }
 
-    /// Does the same for the threads of files that are not read any more.
-    pub(super) fn rescue_left() {
+    /// Does the same for the threads of files that are not read any more, and forgets those that are gone.
+    pub(super) fn look_after_left() {
+        lock(WATCHED.get()).retain(|name, known| known.watch.strong_count() > 0 || !is_absent(name));
         let left: Vec<_> = {
             let mut left = lock(LEFT.get());
             left.retain(|signals| signals.strong_count() > 0);
@@ -299,15 +299,11 @@ impl Drop for FileWatch {
 
 /// Removes what was made anew for a file that is gone meanwhile, with its lock and its events.
 fn remove_rests(name: &str, process_id: u32) {
-    if is_gone(name) {
+    if is_absent(name) {
         unlink(&lock_name(name));
         unlink(&event_name(name, process_id));
         unlink(&acknowledge_name(name, process_id));
     }
-}
-
-fn is_gone(name: &str) -> bool {
-    MemoryFile::open(name).is_err_and(|error| error.is_absent())
 }
 
 /// What the thread of a file does. It has the watch only for the time of a message, so that it ends with the watch.
