@@ -137,11 +137,14 @@ pub(super) fn shared_memory(facts: &Facts) -> Vec<Finding> {
     const MAX_REMOVED: usize = 100;
     let unused = match &facts.machine.unused_memory {
         Err(why) => return vec![Finding::not_checked(CHECK, why)],
-        Ok(unused) if unused.is_empty() => {
-            return vec![Finding::ok(CHECK, "", "Each file of eCAL's in shared memory is in use.")];
-        }
         Ok(unused) => unused,
     };
+    // Who registers a file may have another numbering of processes, and is not seen then.
+    let unused: Vec<_> =
+        unused.iter().filter(|name| !is_registered(facts, name)).map(String::as_str).collect();
+    if unused.is_empty() {
+        return vec![Finding::ok(CHECK, "", "Each file of eCAL's in shared memory is in use.")];
+    }
     let mut named = unused[..unused.len().min(MAX_NAMED)].join(", ");
     if unused.len() > MAX_NAMED {
         named += ", ...";
@@ -165,6 +168,15 @@ pub(super) fn shared_memory(facts: &Facts) -> Vec<Finding> {
         .map(|name| crate::doctor::quoted(&format!("/dev/shm/{name}")))
         .collect();
     vec![Finding::note(CHECK, "/dev/shm", meaning + &rest).mend(format!("rm {}", paths.join(" ")))]
+}
+
+/// Whether a file is a memory file that a publisher registers, or a lock or an event of one.
+fn is_registered(facts: &Facts, name: &str) -> bool {
+    let layers = facts.wire.publishers.iter().flat_map(|publisher| &publisher.info.layers);
+    layers.flat_map(|layer| &layer.parameters.memory_files).any(|file| {
+        let rest = name.as_bytes().strip_prefix(file.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"_"))
+    })
 }
 
 pub(super) fn self_test(facts: &Facts) -> Vec<Finding> {

@@ -487,6 +487,23 @@ fn files_that_belong_to_nobody_are_a_note() {
 }
 
 #[test]
+fn files_that_are_registered_are_in_use_though_nobody_is_seen_to_have_them() {
+    let mut facts = healthy();
+    let parameters = LayerParameters { memory_files: vec!["ecal_3".into()], ..LayerParameters::default() };
+    let layer = Layer { parameters, ..facts.wire.publishers[0].info.layers[0].clone() };
+    facts.wire.publishers[0].info.layers = vec![layer];
+    let names = ["ecal_3", "ecal_33", "ecal_3_7_ack_evt", "ecal_3_mtx"];
+    facts.machine.unused_memory = Ok(names.map(str::to_owned).into());
+    let mend_of = |facts: &Facts| {
+        let findings = run(facts);
+        findings.iter().find(|one| one.check == "shared_memory").unwrap().mend.clone()
+    };
+    assert_eq!(mend_of(&facts), "rm /dev/shm/ecal_33");
+    facts.machine.unused_memory = Ok(vec!["ecal_3".into()]);
+    assert_eq!(mend_of(&facts), "");
+}
+
+#[test]
 fn registrations_by_shared_memory_are_fine_where_the_settings_say_so() {
     let mut facts = healthy();
     facts.settings.mode = Mode::Local;

@@ -142,6 +142,9 @@ pub(super) fn ecal_processes() -> Known<Vec<Program>> {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let own = namespace("self").ok_or("There are no namespaces to compare.")?;
     let mut found = Vec::new();
+    if ferrocal_shm::lives(std::process::id()).is_none() {
+        return Err("/proc does not show the processes of others.".to_owned());
+    }
     let processes = fs::read_dir("/proc").map_err(|error| format!("/proc cannot be read: {error}."))?;
     for entry in processes.flatten() {
         let name = entry.file_name();
