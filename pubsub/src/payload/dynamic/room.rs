@@ -99,7 +99,11 @@ impl Room {
 fn next<'a>(encoded: &mut &'a [u8]) -> Option<(u32, WireType, &'a [u8])> {
     let (number, wire_type) = decode_key(encoded).ok()?;
     let start = *encoded;
-    skip_field(wire_type, number, encoded, DecodeContext::default()).ok()?;
+    if skip_field(wire_type, number, encoded, DecodeContext::default()).is_err() {
+        // What is in a group is read before it shows that its end is missing, say.
+        *encoded = &[];
+        return (wire_type == WireType::StartGroup).then_some((number, wire_type, start));
+    }
     let mut value = &start[..start.len() - encoded.len()];
     if wire_type == WireType::LengthDelimited {
         decode_varint(&mut value).ok()?;

@@ -257,6 +257,7 @@ fn trees_of_many_values_are_known_before_they_are_made() {
     assert!(is_many(&of_len(0x2a, vec![b'a'; 1_000_000])), "a text, which is");
     let group = |few| [&b"\xfb\x01"[..], &b"\x08\x00".repeat(few), b"\xfc\x01"].concat();
     assert!(!is_many(&group(1_000)) && is_many(&group(100_000)), "a group that the type does not have");
+    assert!(is_many(&[&b"\xfb\x01"[..], &b"\x08\x00".repeat(100_000)].concat()), "one that does not end");
     // What is malformed, or too deep, is for decoding to refuse.
     for malformed in [&b"\x12"[..], b"\x12\xff", b"\x12\x02\x09", b"\x14", b"\x13", &[0xff; 20], &[0x7b; 200]]
     {
