@@ -90,7 +90,8 @@ fn check(payload: &Bytes) {
     let expected = [header.host_name, header.service_name, header.method_name.clone(), header.error];
     let texts = [response.host_name, response.service_name, response.method, response.error];
     assert_eq!(texts.map(|text| text.to_vec()), expected);
-    assert_eq!(response.service_id, header.service_id.map(|id| EntityId::from_wire(&id)));
+    let service_id = header.service_id.filter(|id| !id.is_empty());
+    assert_eq!(response.service_id, service_id.map(|id| EntityId::from_wire(&id)));
     let state = match header.state {
         1 => CallState::Executed,
         2 => CallState::Failed,
