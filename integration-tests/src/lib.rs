@@ -9,6 +9,7 @@
 pub mod bridge;
 pub mod conformance;
 pub mod counting;
+pub mod descriptors;
 pub mod ecal;
 pub mod example;
 pub mod forge;

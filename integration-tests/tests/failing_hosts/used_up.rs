@@ -1,18 +1,17 @@
 //! Descriptors, buffers and memory used up: by `setrlimit`, and by control groups (cgroups).
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
 use ferrocal::{Config, CreateError, DropReason, LayersConfig, Message, Node, NodeError};
+use ferrocal_integration_tests::descriptors::Limited;
 use ferrocal_integration_tests::memory_group::MemoryGroup;
 use ferrocal_integration_tests::pair::Injector;
 use ferrocal_integration_tests::process::{HANG, Process};
 use ferrocal_integration_tests::suite::{Need, Test};
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_integration_tests::{forge, logged, ramp, wait};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::{TOPIC, config, expect_heard};
@@ -80,26 +79,6 @@ fn buffers_at_the_minimum() {
     assert!(!receiving.status().has_failed && !sending.status().has_failed);
 }
 
-/// Lets this process open no more descriptors, until it is dropped.
-struct NoDescriptors(Rlimit);
-
-impl NoDescriptors {
-    fn new() -> Self {
-        let before = getrlimit(Resource::Nofile);
-        // Those that are open stay so.
-        let limit = Rlimit { current: Some(3), ..before };
-        setrlimit(Resource::Nofile, limit).expect("the limit can be lowered");
-        assert!(File::open("/dev/null").is_err(), "none is left");
-        Self(before)
-    }
-}
-
-impl Drop for NoDescriptors {
-    fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0).expect("the limit can be raised again");
-    }
-}
-
 fn no_descriptors_left() {
     let open = |name| Node::with_config(name, config(Mode::Local, None, HANG));
     let [sending, receiving, idle] =
@@ -113,7 +92,7 @@ fn no_descriptors_left() {
     };
     exchange("before");
     logged::start();
-    let limit = NoDescriptors::new();
+    let limit = Limited::none_left();
     wait::until("a look of each node at the interfaces", || {
         logged::warnings("the interfaces cannot be looked at").len() >= 3
     });
@@ -143,14 +122,11 @@ fn clients_leave_descriptors() {
     let [serving, calling] = ["serving", "calling"]
         .map(|name| Node::with_config(name, config(Mode::Local, None, HANG)).expect("a node opens"));
     let client = calling.client("service").expect("a good name");
-    let newest = File::open("/dev/null").expect("one is left");
-    let before = getrlimit(Resource::Nofile);
-    let few = Rlimit { current: Some(u64::from(newest.as_raw_fd().unsigned_abs()) + 8), ..before };
-    setrlimit(Resource::Nofile, few).expect("the limit can be lowered");
+    let limit = Limited::the_last();
     let server = serving.server("service").expect("some are left");
     wait::until("it does not connect", || calling.status().drops.get(DropReason::RegistryFull) > 0);
     assert_eq!((client.servers().len(), server.client_count()), (0, 0));
-    setrlimit(Resource::Nofile, before).expect("the limit can be raised again");
+    drop(limit);
     assert!(client.wait_for_server(HANG));
 }
 

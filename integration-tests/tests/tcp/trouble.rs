@@ -2,15 +2,14 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use ferrocal::{Config, DropReason, Node, TcpStatus};
+use ferrocal_integration_tests::descriptors::Limited;
 use ferrocal_integration_tests::ours;
 use ferrocal_integration_tests::wait;
 use ferrocal_integration_tests::world::{Mode, World};
 use ferrocal_proto::TCP_HANDSHAKE;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::forged::{Forger, Peer, frame, port_of};
 use super::tcp_only;
@@ -331,19 +330,22 @@ pub(crate) fn connections_leave_descriptors() {
     let port = port_of(&node, TOPIC);
     let mut first = Peer::connect(port);
     first.shake_hands();
-    let before = getrlimit(Resource::Nofile);
-    let newest = u64::from(first.stream.as_raw_fd().unsigned_abs());
-    let few = Rlimit { current: Some(newest + 6), ..before };
-    setrlimit(Resource::Nofile, few).expect("the limit can be lowered");
-    Peer::connect(port).expect_closed();
-    wait::until_eq("refused ones", &1, || status(&node).refused);
+    let limit = Limited::the_last();
+    let mut peers = Vec::new();
+    let seen = || status(&node).subscribers + status(&node).refused;
+    while status(&node).refused == 0 {
+        let before = seen();
+        peers.push(Peer::connect(port));
+        wait::until("it is accepted or refused", || seen() > before);
+    }
     // Nor are there any for connections to those that register.
     let _subscriber = node.subscriber::<[u8]>("other").expect("a good name");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let other = listener.local_addr().expect("an address").port();
+    let refused = status(&node).refused;
     forger.publisher(2, "other", other);
-    wait::until_eq("refused ones", &2, || status(&node).refused);
-    setrlimit(Resource::Nofile, before).expect("the limit can be raised again");
+    wait::until("it is not connected to", || status(&node).refused > refused);
+    drop(limit);
     Peer::connect(port).shake_hands();
     assert_eq!(Peer::accept(&listener).frame(), None, "it was closed at once");
     forger.publisher(2, "other", other);
