@@ -172,6 +172,7 @@ impl Shared {
         }
         let shared = self.clone();
         let thread = thread::Builder::new().name(name.into()).spawn(move || run(&shared))?;
+        state.outage.worked();
         state.threads.retain(|thread| !thread.is_finished());
         state.threads.push(thread);
         Ok(())
@@ -272,16 +273,9 @@ impl Shared {
             self.work.notify_one();
             return None;
         }
-        match self.spawn("ferrocal-callback", |shared| shared.work()) {
-            Ok(()) => {
-                lock(&self.state).outage.worked();
-                None
-            }
-            Err(error) => {
-                self.is_without_thread(&error);
-                lock(&self.state).jobs.pop_back()
-            }
-        }
+        let Err(error) = self.spawn("ferrocal-callback", |shared| shared.work()) else { return None };
+        self.is_without_thread(&error);
+        lock(&self.state).jobs.pop_back()
     }
 
     /// Reports that, unless it was reported before: others may be the reason, and how often it comes is theirs, too.

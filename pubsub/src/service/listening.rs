@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrocal_proto::{DropReason, MAX_NAME_LEN, ServiceFrame, ServiceFrameKind};
+use ferrocal_proto::{DropReason, ServiceFrame, ServiceFrameKind};
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
 use super::io::{Command, Io, Next, Shared};
 use super::link::{Broken, Link, Turn};
+use super::memory::MAX_HEAD_LEN;
 use super::room::{Place, Usage};
 use super::server_end::{ServerEnd, ServiceEventKind, count};
 use crate::connection::{host_of, is_from_here};
@@ -130,8 +131,7 @@ impl ServerSession {
         shared: &mut Shared,
         now: Instant,
     ) -> io::Result<Self> {
-        let mut link =
-            Link::new(stream, shared.limits.max_message_len.saturating_add(MAX_NAME_LEN + 1024), now);
+        let mut link = Link::new(stream, shared.limits.max_message_len.saturating_add(MAX_HEAD_LEN), now);
         shared.watch(link.stream(), token)?;
         // It may have sent already.
         shared.again.push(token);

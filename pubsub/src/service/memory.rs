@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
+use ferrocal_proto::MAX_NAME_LEN;
+
 use crate::ServiceLimits;
+
+/// What a request has at most beside its payload: the method's name, and tags and lengths.
+pub(super) const MAX_HEAD_LEN: usize = MAX_NAME_LEN + 1024;
 
 /// What connections hold, by their tokens.
 pub(super) struct Memory {
     max: usize,
-    /// More than this counts for none: the longest message has room in all of them, with what is sent beside it.
-    max_each: usize,
     bytes: usize,
     held: HashMap<usize, Held>,
     /// Connections that had to make room, and are still to be closed.
@@ -23,15 +26,15 @@ struct Held {
 
 impl Memory {
     pub(super) fn new(limits: &ServiceLimits) -> Self {
-        let ServiceLimits { max_bytes: max, max_message_len: max_each, .. } = *limits;
-        Self { max, max_each, bytes: 0, held: HashMap::new(), evicted: Vec::new() }
+        // The longest message may be all that there is room for.
+        let max = limits.max_bytes.saturating_add(MAX_HEAD_LEN);
+        Self { max, bytes: 0, held: HashMap::new(), evicted: Vec::new() }
     }
 
     /// Stores what a connection holds. If that is too much, those that hold more than it make room: whoever begins long
     /// requests and does not end them is to keep nobody out. Returns whether there is room.
     #[must_use]
     pub(super) fn hold(&mut self, token: usize, bytes: usize) -> bool {
-        let bytes = bytes.min(self.max_each);
         let before = self.release(token);
         self.bytes += bytes;
         self.held.insert(token, Held { bytes, is_in_use: false });
@@ -72,17 +75,16 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn memory(max_bytes: usize) -> Memory {
-        Memory::new(&ServiceLimits::default().max_bytes(max_bytes))
+    fn memory(max: usize) -> Memory {
+        Memory { max, ..Memory::new(&ServiceLimits::default()) }
     }
 
     #[test]
     fn the_longest_message_has_room_with_its_header() {
-        let mut memory = Memory::new(&ServiceLimits::default().max_bytes(100).max_message_len(100));
-        assert!(memory.hold(1, 130));
+        let mut memory = Memory::new(&ServiceLimits::default().max_bytes(100));
+        assert!(memory.hold(1, 100 + MAX_HEAD_LEN));
         memory.use_held(1);
-        assert!(!memory.hold(2, 1));
-        assert_eq!([memory.release(2), memory.release(1), memory.bytes], [1, 100, 0]);
+        assert!(!memory.hold(2, 1), "all counts");
     }
 
     #[test]

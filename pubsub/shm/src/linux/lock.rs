@@ -1,9 +1,10 @@
 //! The lock of a memory file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sync::{Kind, NAP, Sync, monotonic_ns};
+use super::sync::{Kind, NAP, Sync};
 use crate::{LockError, OpenError};
 
 /// Leaving a lock takes the inner mutex for a moment.
@@ -16,8 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct NamedLock {
     sync: Sync,
-    /// Since when a thread wakes who waits, by the monotonic clock; 0 without one.
-    wakes_since_ns: AtomicU64,
+    /// Odd while a thread wakes who waits.
+    wakes: AtomicU64,
+    /// What that was at the latest look, and since when.
+    seen: Mutex<(u64, Instant)>,
 }
 
 impl NamedLock {
@@ -27,7 +30,7 @@ impl NamedLock {
     /// If the system refuses, or something else has that name.
     pub fn open(name: &str) -> Result<Self, OpenError> {
         let sync = Sync::open(name, Kind::Plain)?;
-        Ok(Self { sync, wakes_since_ns: AtomicU64::new(0) })
+        Ok(Self { sync, wakes: AtomicU64::new(0), seen: Mutex::new((0, Instant::now())) })
     }
 
     /// Takes the lock; waits for it as long as `timeout`.
@@ -79,16 +82,24 @@ impl NamedLock {
     /// [`keep_from_others_if_stuck`](Self::keep_from_others_if_stuck) notices it.
     pub fn unlock_and_wake(&self) {
         self.unlock();
-        self.wakes_since_ns.store(monotonic_ns(), Ordering::Relaxed);
+        self.wakes.fetch_add(1, Ordering::Relaxed);
         let _ = self.sync.signal(LEAVING);
-        self.wakes_since_ns.store(0, Ordering::Relaxed);
+        self.wakes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the lock and does not leave it again if a thread has not come back from [`unlock_and_wake`](Self::unlock_and_wake)
-    /// for a second: all others give it up then. Returns whether that is so. To be called from time to time by another thread.
+    /// for a second after a call of this: all others give it up then. Returns whether that is so. To be called from time to
+    /// time by another thread.
     pub fn keep_from_others_if_stuck(&self) -> bool {
-        let since = self.wakes_since_ns.load(Ordering::Relaxed);
-        let is_stuck = since != 0 && u128::from(monotonic_ns().saturating_sub(since)) > PATIENCE.as_nanos();
+        let wakes = self.wakes.load(Ordering::Relaxed);
+        let since = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.0 != wakes {
+                *seen = (wakes, Instant::now());
+            }
+            seen.1
+        };
+        let is_stuck = wakes % 2 == 1 && since.elapsed() > PATIENCE;
         if is_stuck && self.sync.lock_for(LEAVING).is_ok() {
             let _ = self.take();
         }

@@ -8,10 +8,10 @@ use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inlet::Target;
-pub(super) use crate::connection::{is_from_here, prepare};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+
 /// Opens a port for everybody, with IPv6 if this system has it.
 pub(super) fn listen() -> io::Result<(TcpListener, NonZeroU16)> {
     let listener = listen_on(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, 0).into())

@@ -10,6 +10,7 @@ use ferrocal_proto::{DropReason, TCP_HANDSHAKE, TcpFrame, TcpFrameReader, TcpSam
 use mio::net::TcpStream;
 
 use super::inlet::Target;
+use crate::connection::prepare;
 use crate::layer::{Incoming, part_of};
 
 /// A connection to a publisher.
@@ -97,7 +98,7 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
             Err(error) => return Err(error),
         }
-        super::addresses::prepare(&self.stream)?;
+        prepare(&self.stream)?;
         // A new connection has room for so few bytes.
         (&self.stream).write_all(&TCP_HANDSHAKE)?;
         self.phase = Phase::Handshake { deadline };

@@ -11,13 +11,14 @@ use ferrocal_proto::{DropReason, TcpFrame, TcpFrameReader};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::addresses::{Resolved, is_from_here, prepare};
+use super::addresses::Resolved;
 use super::inbound::{self, Phase, Progress};
 use super::inlet::{Readers, Target};
 use super::outbound::{self, Left};
 use super::port::Port;
 use super::room::{self, Kind};
 use super::{Command, Shared, WAKER};
+use crate::connection::{is_from_here, prepare};
 use crate::layer::Incoming;
 use crate::outage::Outage;
 use crate::resolver::Resolver;
